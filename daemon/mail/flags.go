@@ -1,0 +1,115 @@
+package mail
+
+import (
+	"slices"
+	"strings"
+)
+
+// System is a set of the system flags that a migration carries. \Recent is
+// none of them: a client can neither set nor clear it (RFC 3501 §2.3.2).
+type System uint8
+
+// The system flags. The bits are stored; never renumber.
+const (
+	Seen System = 1 << iota
+	Answered
+	Flagged
+	Deleted
+	Draft
+)
+
+var systemNames = []struct {
+	bit  System
+	name string
+}{{Seen, `\Seen`}, {Answered, `\Answered`}, {Flagged, `\Flagged`}, {Deleted, `\Deleted`}, {Draft, `\Draft`}}
+
+// Flags are the flags and keywords of a message. Values compare with ==.
+type Flags struct {
+	System System
+	// Keywords are sorted without regard to case, without duplicates (RFC 3501
+	// keywords are case-insensitive), joined by one blank, in the case in
+	// which they were met.
+	Keywords string
+}
+
+// ParseFlags makes Flags of flag names as they stand in a FETCH response.
+// Unknown system flags, \Recent among them, are dropped.
+func ParseFlags(names []string) Flags {
+	var f Flags
+	var keywords []string
+next:
+	for _, n := range names {
+		if n == "" {
+			continue
+		}
+		if n[0] == '\\' {
+			for _, s := range systemNames {
+				if strings.EqualFold(n, s.name) {
+					f.System |= s.bit
+					continue next
+				}
+			}
+			continue
+		}
+		keywords = append(keywords, n)
+	}
+	f.Keywords = joinKeywords(keywords)
+	return f
+}
+
+func joinKeywords(keywords []string) string {
+	slices.SortStableFunc(keywords, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
+	keywords = slices.CompactFunc(keywords, strings.EqualFold)
+	return strings.Join(keywords, " ")
+}
+
+// KeywordList returns the keywords one by one.
+func (f Flags) KeywordList() []string {
+	if f.Keywords == "" {
+		return nil
+	}
+	return strings.Split(f.Keywords, " ")
+}
+
+// Names returns all flag names as they are written in APPEND and STORE.
+func (f Flags) Names() []string {
+	var names []string
+	for _, s := range systemNames {
+		if f.System&s.bit != 0 {
+			names = append(names, s.name)
+		}
+	}
+	return append(names, f.KeywordList()...)
+}
+
+func (f Flags) String() string { return "(" + strings.Join(f.Names(), " ") + ")" }
+
+// With returns f with other's flags and keywords added.
+func (f Flags) With(other Flags) Flags {
+	return Flags{System: f.System | other.System, Keywords: joinKeywords(append(f.KeywordList(), other.KeywordList()...))}
+}
+
+// Equal compares two sets of flags; keywords without regard to case.
+func (f Flags) Equal(other Flags) bool {
+	return f.System == other.System && strings.EqualFold(f.Keywords, other.Keywords)
+}
+
+// Keep returns f with only those keywords for which keep is true.
+func (f Flags) Keep(keep func(keyword string) bool) Flags {
+	return Flags{System: f.System, Keywords: strings.Join(slices.DeleteFunc(f.KeywordList(), func(k string) bool { return !keep(k) }), " ")}
+}
+
+// noise are the keywords that only servers and clients add by themselves; a
+// copy that gains one has not been touched by its user.
+var noise = []string{"$HasAttachment", "$HasNoAttachment", "NonJunk", "$NotJunk", "Junk", "$Junk", "JunkRecorded", "$MDNSent"}
+
+// WithoutNoise returns f without the keywords that servers and clients add by
+// themselves.
+func (f Flags) WithoutNoise() Flags {
+	return f.Keep(func(k string) bool {
+		if len(k) >= 6 && strings.EqualFold(k[:6], "$X-ME-") {
+			return false
+		}
+		return !slices.ContainsFunc(noise, func(n string) bool { return strings.EqualFold(n, k) })
+	})
+}

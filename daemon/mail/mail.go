@@ -1,0 +1,258 @@
+// Package mail holds the nouns that every other package shares: what a
+// message, a mailbox, a receipt or an intent is. It does no I/O and imports
+// the standard library only, so that the pure parts of the program can depend
+// on it without depending on IMAP or on a store.
+//
+// Words are those of RFC 3501, RFC 4315 (UIDPLUS) and RFC 7162 (CONDSTORE).
+package mail
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// UID is a unique identifier of a message in one mailbox under one
+// UIDVALIDITY (RFC 3501 §2.3.1.1). 0 means "none".
+type UID uint32
+
+// UIDValidity is the UIDVALIDITY of a mailbox. 0 means "not known".
+type UIDValidity uint32
+
+// ModSeq is a modification sequence (RFC 7162). 0 means "not known".
+type ModSeq uint64
+
+// Ref names one mailbox under the UIDVALIDITY that a caller planned with.
+// Every call that takes a Ref fails with [ErrUIDValidity] when the server
+// shows another one (invariant I5). A zero UIDValidity accepts any.
+type Ref struct {
+	Name        string // raw name, octet for octet as LIST gave it
+	UIDValidity UIDValidity
+}
+
+// Status is what STATUS or SELECT told of a mailbox. Zero values mean that the
+// server did not say, except for Messages, which counts only when
+// MessagesKnown.
+type Status struct {
+	UIDValidity   UIDValidity
+	UIDNext       UID
+	HighestModSeq ModSeq
+	Messages      uint32
+	MessagesKnown bool
+}
+
+// Mailbox is one row of LIST with what is known about it.
+type Mailbox struct {
+	// Name is the raw name, octet for octet as LIST gave it: modified UTF-7 or
+	// UTF-8, canonical or not. Only this form is ever sent.
+	Name string
+	// Path is the decoded name below the personal namespace, one level an
+	// element. INBOX is always {"INBOX"}.
+	Path []string
+	// Role is the SPECIAL-USE attribute (RFC 6154) such as `\Sent`, in that
+	// case; empty when there is none.
+	Role string
+	// NoSelect is true for \Noselect and \NonExistent names.
+	NoSelect   bool
+	Subscribed bool
+	Status     Status
+}
+
+// DisplayName is the name that people see and write in the configuration:
+// UTF-8 with "/" between levels.
+func (m Mailbox) DisplayName() string { return strings.Join(m.Path, "/") }
+
+// Listing is the answer to one look at all mailboxes of an account.
+type Listing struct {
+	Mailboxes []Mailbox
+	// Separator is the hierarchy separator of the personal namespace, 0 when
+	// the server is flat.
+	Separator byte
+	// Prefix is the raw prefix of the personal namespace, such as "INBOX.".
+	Prefix string
+	// UTF8 is true when raw names are UTF-8 (RFC 6855), false when they are
+	// modified UTF-7.
+	UTF8 bool
+}
+
+// Message is one message as FETCH shows it, without its body.
+type Message struct {
+	UID          UID
+	Size         int64     // RFC822.SIZE in octets; some servers lie
+	InternalDate time.Time // zero when the server gave none that can be read
+	Flags        Flags
+	ModSeq       ModSeq
+	// Fingerprint is 0 when it was not asked for.
+	Fingerprint Fingerprint
+}
+
+// Anchor is what has been fully processed of one side of a pair: everything
+// below UIDNext under UIDValidity, every change up to HighestModSeq
+// (invariant I3). A zero Anchor means that nothing has been looked at.
+type Anchor struct {
+	UIDValidity   UIDValidity
+	UIDNext       UID
+	HighestModSeq ModSeq
+}
+
+// PairID numbers the pairs of one account, from 1. It is never reused.
+type PairID uint32
+
+// Pair is a source mailbox and its destination mailbox. It is stored when
+// first used and wins over every later rule (invariant I11).
+type Pair struct {
+	ID          PairID
+	Source      string // raw name on the source
+	Destination string // raw name on the destination
+	// SourcePath and DestinationPath are the names that people see.
+	SourcePath      string
+	DestinationPath string
+	// SourceAnchor says what of the source has been processed.
+	SourceAnchor Anchor
+	// DestinationValidity is the UIDVALIDITY under which the destination UIDs
+	// of this pair's receipts hold; 0 before the first receipt.
+	DestinationValidity UIDValidity
+	// Subscribed is true once the subscription has been carried: it is carried
+	// once, what its user does later is left alone.
+	Subscribed bool
+}
+
+// Receipt proves that one source message is on the destination.
+type Receipt struct {
+	Source      UID // in the source mailbox of the pair; 0: it has vanished there
+	Destination UID // 0: the copy is no longer known (its mailbox lost its UIDs)
+	// Mailbox is the raw name of the destination mailbox when the copy is not
+	// in the pair's own, with its UIDVALIDITY; empty otherwise.
+	Mailbox     string
+	UIDValidity UIDValidity
+	Fingerprint Fingerprint
+	Flags       Flags // of the copy, as we left them
+	Touched     bool  // its user has changed the copy since
+}
+
+// IntentKind tells what an [Intent] is about to do.
+type IntentKind uint8
+
+// The kinds of intents. The numbers are stored; never renumber.
+const (
+	IntentAppend IntentKind = 1
+	IntentStore  IntentKind = 2
+)
+
+// Intent is a durable note that a command which changes the destination is
+// about to be sent (invariant I1). It is settled by a receipt, a hold, or
+// [Change.Settle].
+type Intent struct {
+	ID   uint64 // unique within the account, ascending
+	Kind IntentKind
+	Pair PairID
+	// Source is the UID of the source message.
+	Source UID
+	// Size, InternalDate and Fingerprint are those of the message as sent.
+	Size         int64
+	InternalDate time.Time
+	Fingerprint  Fingerprint
+	// Flags are the flags as sent (append) or to be added (store).
+	Flags Flags
+	// Mailbox is the raw name of the destination mailbox, UIDValidity its
+	// UIDVALIDITY and Floor its UIDNEXT, both taken before anything was sent.
+	Mailbox     string
+	UIDValidity UIDValidity
+	Floor       UID
+	// Destination is the UID of the copy (store only).
+	Destination UID
+	// Resent is the time at which the message was sent again because the first
+	// attempt had left no trace; zero while the intent is open. A resent
+	// intent is kept to recognise a late twin, looked for Looks times so far.
+	Resent time.Time
+	Looks  uint8
+}
+
+// Open tells whether the intent still awaits its outcome.
+func (i Intent) Open() bool { return i.Resent.IsZero() }
+
+// Reason is why something is held: a closed list, also the label of
+// imapsyncd_messages_held.
+type Reason string
+
+// The reasons of holds.
+const (
+	ReasonRefused  Reason = "refused"   // the new server refused the message
+	ReasonTooBig   Reason = "too_big"   // the new server's size limit
+	ReasonFlags    Reason = "flags"     // the new server refused its flags
+	ReasonMissing  Reason = "missing"   // listed by the old server, not served
+	ReasonEmpty    Reason = "empty"     // served with no content
+	ReasonMailbox  Reason = "mailbox"   // its mailbox cannot be opened or created
+	ReasonName     Reason = "name"      // two mailboxes would become one
+	ReasonLateTwin Reason = "late_twin" // a lost APPEND appeared after it was sent again
+)
+
+// Reasons lists every [Reason].
+func Reasons() []Reason {
+	return []Reason{ReasonRefused, ReasonTooBig, ReasonFlags, ReasonMissing, ReasonEmpty, ReasonMailbox, ReasonName, ReasonLateTwin}
+}
+
+// HoldKey names what is held: a message of a pair's source mailbox, or with
+// UID 0 the whole mailbox. A mailbox that has no pair yet has Pair 0 and is
+// named by its Path.
+type HoldKey struct {
+	Pair PairID
+	UID  UID
+	Path string // only with Pair 0
+}
+
+// Hold is a message or mailbox that cannot be copied now, with its reason.
+type Hold struct {
+	HoldKey
+	Reason    Reason
+	Text      string // the server's words, printable, at most 500 octets
+	Mailbox   string // display name of the source mailbox
+	Size      int64
+	Since     time.Time
+	Skipped   bool      // the operator's word: leave it out
+	Because   string    // his reason
+	SkippedAt time.Time // and when
+	Retry     bool      // the next pass tries again
+}
+
+// ID is how the operator names a hold: "pair.uid", or "path" for a mailbox
+// without pair.
+func (h Hold) ID() string {
+	if h.Pair == 0 {
+		return h.Path
+	}
+	return strconv.FormatUint(uint64(h.Pair), 10) + "." + strconv.FormatUint(uint64(h.UID), 10)
+}
+
+// PairReceipts are receipts of one pair.
+type PairReceipts struct {
+	Pair     PairID
+	Receipts []Receipt
+}
+
+// Change is everything that one commit makes durable, all or nothing.
+// Applied in the order of the fields.
+type Change struct {
+	// Pairs are inserted or replaced whole. Anchors move here (I3).
+	Pairs []Pair
+	// Replace drops all receipts of a pair and writes these instead. Those
+	// with Source 0 are kept apart, found by fingerprint only.
+	Replace []PairReceipts
+	// Receipts are inserted or replaced by (pair, source UID).
+	Receipts []PairReceipts
+	// Settle removes intents.
+	Settle []uint64
+	// Intents are inserted or replaced by ID.
+	Intents []Intent
+	// Holds are inserted or replaced by key; Unhold removes.
+	Holds  []Hold
+	Unhold []HoldKey
+	// DestinationAnchors are set by raw destination mailbox name.
+	DestinationAnchors map[string]Anchor
+}
+
+// Empty tells whether the change would write nothing.
+func (c *Change) Empty() bool {
+	return len(c.Pairs)+len(c.Replace)+len(c.Receipts)+len(c.Settle)+len(c.Intents)+
+		len(c.Holds)+len(c.Unhold)+len(c.DestinationAnchors) == 0
+}

@@ -1,0 +1,68 @@
+package mail
+
+import (
+	"errors"
+	"io"
+	"time"
+)
+
+// Body is one message in the middle of a FETCH. Content is valid until the
+// iteration goes on; reading it to the end yields exactly Size octets or an
+// error other than io.EOF.
+type Body struct {
+	Message
+	Content io.Reader
+}
+
+// Upload is one message to be appended. Size is exact, never a server's
+// estimate, because an announced literal that falls short swallows the next
+// command.
+type Upload struct {
+	Size    int64
+	Date    time.Time // INTERNALDATE to be given, year 1970 to 2099
+	Flags   Flags     // as the mailbox can store them
+	Content io.ReaderAt
+}
+
+// Appended is the outcome of one Upload.
+type Appended struct {
+	// UID and UIDValidity are those of APPENDUID (RFC 4315); 0 when the server
+	// said OK without them.
+	UID         UID
+	UIDValidity UIDValidity
+	// Err is nil after a tagged OK, a *Refused when the server refused this
+	// message and stored nothing, ErrNotSent when nothing of it was sent, and
+	// ErrInDoubt when the answer was lost.
+	Err error
+}
+
+// Refused is a tagged NO or BAD.
+type Refused struct {
+	Command string // such as "APPEND"
+	Type    string // "NO" or "BAD"
+	Code    string // response code (RFC 5530) in upper case, without brackets; may be empty
+	Text    string // the server's words, printable
+}
+
+func (e *Refused) Error() string {
+	s := e.Command + " refused: " + e.Type
+	if e.Code != "" {
+		s += " [" + e.Code + "]"
+	}
+	if e.Text != "" {
+		s += " " + e.Text
+	}
+	return s
+}
+
+var (
+	// ErrInDoubt: the message was sent, its answer never came.
+	ErrInDoubt = errors.New("the answer to an APPEND was lost")
+	// ErrNotSent: nothing of the message was sent.
+	ErrNotSent = errors.New("not sent")
+	// ErrUIDValidity: the mailbox shows another UIDVALIDITY than the one the
+	// call was planned for.
+	ErrUIDValidity = errors.New("UIDVALIDITY has changed")
+	// ErrReadOnly: SELECT gave a mailbox that cannot be changed.
+	ErrReadOnly = errors.New("mailbox is read-only")
+)

@@ -1,0 +1,78 @@
+package pass
+
+import (
+	"context"
+	"iter"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// Reader is what both servers are asked. Every method that takes a mail.Ref
+// opens the mailbox when it is not open already and fails with
+// mail.ErrUIDValidity when it shows another UIDVALIDITY (invariant I5).
+// A Reader is used by one goroutine at a time.
+type Reader interface {
+	// Mailboxes lists every mailbox with its role, subscription and status, in
+	// a number of round trips that does not depend on how many there are.
+	Mailboxes(ctx context.Context) (mail.Listing, error)
+	// Status opens the mailbox afresh and says what it shows.
+	Status(ctx context.Context, box mail.Ref) (mail.Status, error)
+	// UIDs returns the UIDs at or above from, ascending (UID SEARCH).
+	UIDs(ctx context.Context, box mail.Ref, from mail.UID) ([]mail.UID, error)
+	// Messages yields the metadata of the given UIDs (ascending, of any
+	// number), each at most once, with fingerprints when asked for. A UID that
+	// the server does not answer for is left out.
+	Messages(ctx context.Context, box mail.Ref, uids []mail.UID, fingerprints bool) iter.Seq2[mail.Message, error]
+	// Bodies yields the messages themselves, each at most once. A UID that the
+	// server does not answer for is left out.
+	Bodies(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Body, error]
+}
+
+// Source is the old server. By type it can only be read.
+type Source interface{ Reader }
+
+// Destination is the new server. Nothing in it removes a message.
+type Destination interface {
+	Reader
+	// Create makes a mailbox; one that exists already is no error. role is its
+	// SPECIAL-USE attribute or empty; a server that cannot take it is not
+	// asked to.
+	Create(ctx context.Context, name, role string) error
+	Subscribe(ctx context.Context, name string) error
+	// AddFlags adds system flags to messages (UID STORE +FLAGS.SILENT).
+	AddFlags(ctx context.Context, box mail.Ref, uids []mail.UID, flags mail.System) error
+	// Appender opens a mailbox for writing, on a connection of its own.
+	Appender(ctx context.Context, box mail.Ref) (Appender, error)
+}
+
+// Appender appends to one mailbox.
+type Appender interface {
+	// Status is what SELECT showed; UIDNext is the floor of what is appended.
+	Status() mail.Status
+	// Storable reduces flags to those that the mailbox can store
+	// (PERMANENTFLAGS, RFC 3501 §7.1).
+	Storable(flags mail.Flags) mail.Flags
+	// Append sends messages in order and returns one outcome for each. Err is
+	// only what ended the connection; the outcomes say what became of each
+	// message. After an error, or an outcome of mail.ErrInDoubt, the appender
+	// is of no further use.
+	Append(ctx context.Context, messages []mail.Upload) ([]mail.Appended, error)
+	// Close ends the use of the mailbox without CLOSE.
+	Close() error
+}
+
+// Journal is the durable memory of one account.
+type Journal interface {
+	Pairs() ([]mail.Pair, error)
+	// Receipts yields the receipts of a pair by ascending source UID, first
+	// those whose source has vanished (UID 0).
+	Receipts(pair mail.PairID) iter.Seq2[mail.Receipt, error]
+	// Intents returns all intents by ascending ID.
+	Intents() ([]mail.Intent, error)
+	Holds() ([]mail.Hold, error)
+	DestinationAnchors() (map[string]mail.Anchor, error)
+	// Commit makes a change durable, all or nothing. After an error the
+	// outcome is unknown: the journal is of no further use until it is opened
+	// again (invariant I6).
+	Commit(mail.Change) error
+}
