@@ -22,7 +22,8 @@ const digestLen = 1024
 
 // NewFingerprint computes the fingerprint of a message. size is the number of
 // octets of the whole message, prefix its first PrefixLen octets, or all of
-// it when it is shorter. The digest does not see what servers are known to
+// it when it is shorter. The date is taken as StorableDate gives it, so that a
+// copy has the fingerprint of its original. The digest does not see what servers are known to
 // alter in place: CR (bare LF becomes CRLF), NUL and octets above 0x7F (which
 // Cyrus replaces by X in headers, and Dovecot serves a NUL as 0x80).
 func NewFingerprint(size int64, date time.Time, prefix []byte) Fingerprint {
@@ -31,7 +32,7 @@ func NewFingerprint(size int64, date time.Time, prefix []byte) Fingerprint {
 	}
 	var buf [16 + digestLen]byte
 	binary.BigEndian.PutUint64(buf[0:], uint64(size))
-	binary.BigEndian.PutUint64(buf[8:], uint64(date.Unix()))
+	binary.BigEndian.PutUint64(buf[8:], uint64(StorableDate(date, prefix).Unix()))
 	n := 16
 	for _, c := range prefix {
 		if c == '\r' {

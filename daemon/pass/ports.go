@@ -1,3 +1,6 @@
+// Package pass carries the news of one account from the source to the
+// destination. It reads top to bottom in pass.go; what it needs of the two
+// servers and of the store stands in this file.
 package pass
 
 import (
@@ -34,6 +37,10 @@ type Source interface{ Reader }
 // Destination is the new server. Nothing in it removes a message.
 type Destination interface {
 	Reader
+	// Name spells a path as this server does: prefix of the personal namespace,
+	// separator, encoding; a separator inside a level becomes "_". It is known
+	// once Mailboxes has been called.
+	Name(path []string) string
 	// Create makes a mailbox; one that exists already is no error. role is its
 	// SPECIAL-USE attribute or empty; a server that cannot take it is not
 	// asked to.

@@ -1,0 +1,235 @@
+package pass
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/plan"
+)
+
+// adoptedAtOnce bounds how many adoptions one commit and one STORE hold.
+const adoptedAtOnce = 1000
+
+// adopt matches the messages to be carried with what has grown on the
+// destination since our anchors, over the whole account.
+func (p *Pass) adopt(ctx context.Context, work []*job) error {
+	grown, err := p.grown(ctx)
+	if err != nil {
+		return err
+	}
+	var flags flagTable
+	found, err := p.unnamed(ctx, grown, &flags)
+	if err != nil {
+		return err
+	}
+	looked := mail.Change{DestinationAnchors: make(map[string]mail.Anchor)}
+	numbers := make(map[string]uint32, len(grown))
+	for i, g := range grown {
+		looked.DestinationAnchors[g.ref.Name] = mail.Anchor{UIDValidity: g.ref.UIDValidity, UIDNext: g.end}
+		numbers[g.ref.Name] = uint32(i)
+	}
+	if len(found) == 0 {
+		return p.commit(looked)
+	}
+
+	var wanted []plan.Item
+	jobs := make(map[uint32]*job, len(work))
+	for i, job := range work {
+		number, ok := numbers[job.Pair.Destination]
+		if !ok {
+			number = uint32(len(grown) + i)
+		}
+		jobs[number] = job
+		for m, err := range p.Source.Messages(ctx, job.ref(), job.uids, true) {
+			if err != nil {
+				return fmt.Errorf("read %q: %w", job.source.DisplayName(), err)
+			}
+			wanted = append(wanted, plan.Item{Fingerprint: m.Fingerprint, Mailbox: number, UID: m.UID, Tag: flags.index(m.Flags)})
+		}
+	}
+	matches, _, _ := plan.Recognise(wanted, found, true)
+	for batch := range slices.Chunk(matches, adoptedAtOnce) {
+		if err := p.adoptBatch(ctx, batch, grown, jobs, &flags); err != nil {
+			return err
+		}
+	}
+	for _, job := range work {
+		if job.uids, err = p.uncarried(job); err != nil {
+			return err
+		}
+	}
+	return p.commit(looked)
+}
+
+// growth is a destination mailbox that may have grown since it was looked at.
+type growth struct {
+	ref   mail.Ref
+	from  mail.UID // our anchor
+	end   mail.UID // what will have been looked at
+	empty bool
+}
+
+func (p *Pass) grown(ctx context.Context) ([]growth, error) {
+	var list []growth
+	for _, name := range slices.Sorted(maps.Keys(p.destination)) {
+		if p.made[name] {
+			continue
+		}
+		status := p.destination[name].Status
+		if status.UIDValidity == 0 || status.UIDNext == 0 {
+			opened, err := p.Destination.Status(ctx, mail.Ref{Name: name})
+			var refused *mail.Refused
+			if errors.As(err, &refused) {
+				p.Logger.Warn("mailbox on the new server cannot be looked at", "mailbox", p.destination[name].DisplayName(), "error", err)
+				continue
+			} else if err != nil {
+				return nil, fmt.Errorf("open %q on the new server: %w", p.destination[name].DisplayName(), err)
+			}
+			status = opened
+		}
+		g := growth{
+			ref:  mail.Ref{Name: name, UIDValidity: status.UIDValidity},
+			from: 1, end: max(status.UIDNext, 1),
+			empty: status.MessagesKnown && status.Messages == 0,
+		}
+		anchor := p.anchors[name]
+		if anchor.UIDValidity == status.UIDValidity {
+			g.from = max(anchor.UIDNext, 1)
+		}
+		if status.UIDNext == 0 || g.end > g.from || anchor.UIDNext == 0 {
+			list = append(list, g)
+		}
+	}
+	return list, nil
+}
+
+// unnamed reads the messages that have grown and that no receipt names. An
+// item's Mailbox is its place in grown, its Tag its flags.
+func (p *Pass) unnamed(ctx context.Context, grown []growth, flags *flagTable) ([]plan.Item, error) {
+	from := make(map[string]mail.Anchor, len(grown))
+	for _, g := range grown {
+		from[g.ref.Name] = mail.Anchor{UIDValidity: g.ref.UIDValidity, UIDNext: g.from}
+	}
+	named, err := p.named(from)
+	if err != nil {
+		return nil, err
+	}
+	var found []plan.Item
+	for i := range grown {
+		g := &grown[i]
+		if g.empty {
+			continue
+		}
+		uids, err := p.Destination.UIDs(ctx, g.ref, g.from)
+		if err != nil {
+			return nil, fmt.Errorf("look at %q on the new server: %w", p.destination[g.ref.Name].DisplayName(), err)
+		}
+		if len(uids) > 0 {
+			g.end = max(g.end, uids[len(uids)-1]+1)
+		}
+		uids = slices.DeleteFunc(uids, func(uid mail.UID) bool { return named[g.ref.Name][uid] })
+		for m, err := range p.Destination.Messages(ctx, g.ref, uids, true) {
+			if err != nil {
+				return nil, fmt.Errorf("look at %q on the new server: %w", p.destination[g.ref.Name].DisplayName(), err)
+			}
+			found = append(found, plan.Item{Fingerprint: m.Fingerprint, Mailbox: uint32(i), UID: m.UID, Tag: flags.index(m.Flags)})
+		}
+	}
+	return found, nil
+}
+
+// adoptBatch makes receipts of matches. A copy whose flags differ is its
+// user's, and is born touched; what was read, answered or flagged on the
+// source and not here is added, once, after the receipt is durable.
+func (p *Pass) adoptBatch(ctx context.Context, matches []plan.Match, grown []growth, jobs map[uint32]*job, flags *flagTable) error {
+	type place struct {
+		mailbox uint32
+		add     mail.System
+	}
+	change := mail.Change{}
+	byPair := make(map[mail.PairID][]mail.Receipt)
+	stores := make(map[place][]mail.Intent)
+	for _, m := range matches {
+		job, at := jobs[m.Wanted.Mailbox], grown[m.Found.Mailbox].ref
+		r := mail.Receipt{Source: m.Wanted.UID, Destination: m.Found.UID, Fingerprint: m.Wanted.Fingerprint, Flags: flags.list[m.Found.Tag]}
+		if at.Name != job.Pair.Destination {
+			r.Mailbox, r.UIDValidity, r.Touched = at.Name, at.UIDValidity, true
+		} else if job.Pair.DestinationValidity == 0 {
+			job.Pair.DestinationValidity = at.UIDValidity
+			change.Pairs = append(change.Pairs, job.Pair)
+		}
+		if theirs := flags.list[m.Wanted.Tag]; !theirs.WithoutNoise().Equal(r.Flags.WithoutNoise()) {
+			r.Touched = true
+			if add := theirs.System & (mail.Seen | mail.Answered | mail.Flagged) &^ r.Flags.System; add != 0 {
+				p.lastID++
+				i := mail.Intent{
+					ID: p.lastID, Kind: mail.IntentStore, Pair: job.Pair.ID, Source: r.Source, Fingerprint: r.Fingerprint,
+					Flags: mail.Flags{System: add}, Mailbox: at.Name, UIDValidity: at.UIDValidity, Destination: r.Destination,
+				}
+				change.Intents = append(change.Intents, i)
+				stores[place{m.Found.Mailbox, add}] = append(stores[place{m.Found.Mailbox, add}], i)
+				r.Flags.System |= add
+			}
+		}
+		byPair[job.Pair.ID] = append(byPair[job.Pair.ID], r)
+	}
+	for pair, receipts := range byPair {
+		slices.SortFunc(receipts, func(a, b mail.Receipt) int { return cmp.Compare(a.Source, b.Source) })
+		change.Receipts = append(change.Receipts, mail.PairReceipts{Pair: pair, Receipts: receipts})
+	}
+	if err := p.commit(change); err != nil {
+		return err
+	}
+	p.result.Recognised += len(matches)
+	p.Observer.Recognised(len(matches))
+	for at, intents := range stores {
+		if err := p.store(ctx, grown[at.mailbox].ref, at.add, intents); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// store adds flags to copies and settles the intents to do so. A refusal is
+// logged: the copy is as its user left it.
+func (p *Pass) store(ctx context.Context, ref mail.Ref, add mail.System, intents []mail.Intent) error {
+	uids := make([]mail.UID, len(intents))
+	settle := make([]uint64, len(intents))
+	for i, intent := range intents {
+		uids[i], settle[i] = intent.Destination, intent.ID
+	}
+	slices.Sort(uids)
+	err := p.Destination.AddFlags(ctx, ref, uids, add)
+	var refused *mail.Refused
+	switch {
+	case errors.As(err, &refused), errors.Is(err, mail.ErrReadOnly), errors.Is(err, mail.ErrUIDValidity):
+		p.Logger.Warn("flags of recognised messages could not be added", "mailbox", p.destination[ref.Name].DisplayName(), "messages", len(uids), "error", err)
+	case err != nil:
+		return fmt.Errorf("add flags: %w", err)
+	}
+	return p.commit(mail.Change{Settle: settle})
+}
+
+// flagTable numbers the sets of flags that occur; there are few.
+type flagTable struct {
+	list    []mail.Flags
+	numbers map[mail.Flags]uint32
+}
+
+func (t *flagTable) index(f mail.Flags) uint32 {
+	n, ok := t.numbers[f]
+	if !ok {
+		if t.numbers == nil {
+			t.numbers = make(map[mail.Flags]uint32)
+		}
+		n = uint32(len(t.list))
+		t.numbers[f] = n
+		t.list = append(t.list, f)
+	}
+	return n
+}

@@ -1,0 +1,432 @@
+package pass
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/plan"
+)
+
+// carry copies the messages of one mailbox that have to be copied. Where an
+// answer is lost it resolves what is in doubt and goes on with what is left.
+func (p *Pass) carry(ctx context.Context, job *job) error {
+	p.Observer.Pending(job.source.DisplayName(), len(job.uids))
+	if err := p.unresolved[job.Pair.Destination]; err != nil {
+		return mailboxError(err) // sending now might send twice
+	}
+	probed := !alike(job)
+	for len(job.uids) > 0 {
+		before, uids := len(job.uids), job.uids
+		if !probed {
+			// One message tells whether both names lead to one mailbox.
+			uids = uids[:1]
+		}
+		err := p.carryOnce(ctx, job, uids)
+		if !errors.Is(err, ErrJournal) && ctx.Err() == nil {
+			if rerr := p.resolve(ctx); rerr != nil {
+				return errors.Join(err, rerr)
+			}
+		}
+		left, uerr := p.uncarried(job)
+		if uerr != nil {
+			return uerr
+		}
+		job.uids = left
+		switch {
+		case err != nil && !errors.Is(err, mail.ErrInDoubt):
+			return err
+		case len(left) == before:
+			return fmt.Errorf("carry: no progress: %w", errors.Join(err, mail.ErrInDoubt))
+		}
+		if err == nil && !probed {
+			if err := p.probe(ctx, job, uids[0]); err != nil {
+				return err
+			}
+			probed = true
+		}
+	}
+	finished := mail.Change{Pairs: []mail.Pair{job.anchored(job.end)}}
+	if key := (mail.HoldKey{Pair: job.Pair.ID}); p.holds[key].Pair != 0 {
+		finished.Unhold = append(finished.Unhold, key)
+	}
+	return p.commit(finished)
+}
+
+// uncarried returns what is left of the job.
+func (p *Pass) uncarried(job *job) ([]mail.UID, error) {
+	held := make(map[mail.UID]bool)
+	for key, h := range p.holds {
+		if key.Pair == job.Pair.ID && !h.Retry {
+			held[key.UID] = true
+		}
+	}
+	uids, err := plan.Uncarried(job.uids, p.Journal.Receipts(job.Pair.ID), held)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	return slices.DeleteFunc(uids, func(uid mail.UID) bool { return job.absent[uid] }), nil
+}
+
+// carryOnce runs the two sides at once: parcels are fetched while earlier ones
+// are appended. It ends with nothing in flight.
+func (p *Pass) carryOnce(ctx context.Context, job *job, uids []mail.UID) error {
+	appender, err := p.open(ctx, job)
+	if err != nil {
+		return err
+	}
+	defer appender.Close()
+
+	parcels := make(chan parcel, 1)
+	done := make(chan struct{})
+	fetched := make(chan error, 1)
+	go func() {
+		defer close(parcels)
+		fetched <- p.fetch(ctx, job.ref(), uids, parcels, done)
+	}()
+
+	w := &writer{Pass: p, job: job, appender: appender, status: appender.Status()}
+	if w.floor = w.status.UIDNext; w.floor == 0 {
+		// Courier's SELECT does not tell; what STATUS told earlier is a floor too.
+		w.floor = max(p.destination[job.Pair.Destination].Status.UIDNext, 1)
+	}
+	var missing []mail.UID
+	var sendErr error
+	for next := range parcels {
+		if sendErr == nil {
+			absent := w.left(next)
+			missing = append(missing, absent...)
+			sendErr = w.send(ctx, next, len(missing) == 0)
+			if sendErr == nil {
+				sendErr = p.stopped()
+			}
+			if sendErr != nil {
+				close(done)
+			}
+		}
+		next.release()
+	}
+	fetchErr := <-fetched
+	if err := w.flush(sendErr); err != nil {
+		return err
+	}
+	if sendErr != nil {
+		return sendErr
+	}
+	if fetchErr != nil {
+		return fetchErr
+	}
+	return p.account(ctx, job, missing)
+}
+
+func (p *Pass) stopped() error {
+	select {
+	case <-p.Stopping:
+		return ErrStopped
+	default:
+		return nil
+	}
+}
+
+// open selects the destination mailbox for writing, making it when its user
+// has removed it.
+func (p *Pass) open(ctx context.Context, job *job) (Appender, error) {
+	name := job.Pair.Destination
+	box, exists := p.destination[name]
+	if !exists {
+		if err := p.create(ctx, job.Pair, job.source); err != nil {
+			return nil, mailboxError(err)
+		}
+		box = p.destination[name]
+	}
+	appender, err := p.Destination.Appender(ctx, mail.Ref{Name: name, UIDValidity: box.Status.UIDValidity})
+	if err != nil {
+		if errors.Is(err, mail.ErrReadOnly) {
+			return nil, errMailbox{fmt.Errorf("%q on the new server: %w", job.Pair.DestinationPath, err)}
+		}
+		return nil, mailboxError(fmt.Errorf("open %q on the new server: %w", job.Pair.DestinationPath, err))
+	}
+	status := appender.Status()
+	if job.Pair.DestinationValidity == 0 {
+		job.Pair.DestinationValidity = status.UIDValidity
+	}
+	if status.UIDValidity != job.Pair.DestinationValidity {
+		// Made anew since the listing: the receipts' UIDs are void (I5).
+		appender.Close()
+		return nil, mail.ErrUIDValidity
+	}
+	if box.Status.UIDValidity == 0 && p.anchors[name].UIDValidity != status.UIDValidity {
+		p.anchors[name] = mail.Anchor{UIDValidity: status.UIDValidity, UIDNext: status.UIDNext}
+	}
+	return appender, nil
+}
+
+// account explains the messages that were asked for and not served: gone
+// meanwhile, as UID SEARCH confirms, or held.
+func (p *Pass) account(ctx context.Context, job *job, missing []mail.UID) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	present, err := p.Source.UIDs(ctx, job.ref(), missing[0])
+	if err != nil {
+		return fmt.Errorf("confirm absence: %w", err)
+	}
+	var change mail.Change
+	for _, uid := range missing {
+		if _, there := slices.BinarySearch(present, uid); there {
+			change.Holds = append(change.Holds, p.hold(job, uid, 0, mail.ReasonMissing, "the old server lists the message but does not serve it"))
+		} else {
+			if job.absent == nil {
+				job.absent = make(map[mail.UID]bool)
+			}
+			job.absent[uid] = true
+			change.Unhold = append(change.Unhold, mail.HoldKey{Pair: job.Pair.ID, UID: uid})
+		}
+	}
+	return p.commit(change)
+}
+
+// mailboxError marks a refusal as one that concerns the mailbox only.
+func mailboxError(err error) error {
+	var refused *mail.Refused
+	if errors.As(err, &refused) && !transient(refused) && refused.Code != "OVERQUOTA" {
+		return errMailbox{err}
+	}
+	return err
+}
+
+// transient tells whether the server may well take the command later (RFC
+// 5530), so that waiting, not holding, is the answer.
+func transient(r *mail.Refused) bool {
+	switch r.Code {
+	case "UNAVAILABLE", "INUSE", "SERVERBUG", "LIMIT", "THROTTLED", "EXPIRED", "AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "PRIVACYREQUIRED", "CONTACTADMIN":
+		return true
+	}
+	return false
+}
+
+// alike tells whether both sides of a pair number alike, which one mailbox
+// under two names would. Two servers may also do so by chance.
+func alike(job *job) bool {
+	s, d := job.source.Status, job.Destination.Status
+	return s.UIDValidity != 0 && s.UIDValidity == d.UIDValidity && s.UIDNext == d.UIDNext
+}
+
+// probe looks whether the copy of a message has appeared on the source (I10).
+func (p *Pass) probe(ctx context.Context, job *job, carried mail.UID) error {
+	var sent mail.Fingerprint
+	for r, err := range p.Journal.Receipts(job.Pair.ID) {
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrJournal, err)
+		}
+		if r.Source == carried {
+			sent = r.Fingerprint
+		}
+	}
+	uids, err := p.Source.UIDs(ctx, job.ref(), job.end)
+	if err != nil {
+		return fmt.Errorf("probe source: %w", err)
+	}
+	for m, err := range p.Source.Messages(ctx, job.ref(), uids, true) {
+		if err != nil {
+			return fmt.Errorf("probe source: %w", err)
+		}
+		if sent != 0 && m.Fingerprint == sent {
+			return ErrSameMailbox
+		}
+	}
+	return nil
+}
+
+// writer is the destination side of one carry.
+type writer struct {
+	*Pass
+	job      *job
+	appender Appender
+	status   mail.Status
+	floor    mail.UID
+	change   mail.Change // what the next commit makes durable
+	done     []done      // told to the observer once it is
+}
+
+type done struct {
+	bytes   int64
+	arrived time.Time
+}
+
+// left returns the messages of the parcel that were asked for and not served.
+func (w *writer) left(next parcel) []mail.UID {
+	served := make(map[mail.UID]bool, len(next.pieces))
+	for _, m := range next.pieces {
+		served[m.UID] = true
+	}
+	return slices.DeleteFunc(slices.Clone(next.asked), func(uid mail.UID) bool { return served[uid] })
+}
+
+// send carries one parcel: intents durable, APPEND, then receipts and holds,
+// which become durable with the intents of the next parcel or by flush.
+// anchor allows the source anchor to follow.
+func (w *writer) send(ctx context.Context, next parcel, anchor bool) error {
+	pieces := slices.DeleteFunc(slices.Clone(next.pieces), func(m piece) bool {
+		if m.Size == 0 && m.claimed > 0 {
+			w.change.Holds = append(w.change.Holds, w.hold(w.job, m.UID, m.claimed, mail.ReasonEmpty, "the old server announces a size but serves no content"))
+			return true
+		}
+		return false
+	})
+	uploads := make([]mail.Upload, len(pieces))
+	intents := make([]mail.Intent, len(pieces))
+	for i, m := range pieces {
+		uploads[i] = mail.Upload{Size: m.Size, Date: m.InternalDate, Flags: w.appender.Storable(m.Flags), Content: m.content}
+		w.lastID++
+		intents[i] = mail.Intent{
+			ID: w.lastID, Kind: mail.IntentAppend, Pair: w.job.Pair.ID, Source: m.UID,
+			Size: m.Size, InternalDate: m.InternalDate, Fingerprint: m.Fingerprint, Flags: uploads[i].Flags,
+			Mailbox: w.job.Pair.Destination, UIDValidity: w.status.UIDValidity, Floor: w.floor,
+		}
+	}
+	w.change.Intents = append(w.change.Intents, intents...)
+	if err := w.flush(nil); err != nil {
+		return err
+	}
+	if len(pieces) == 0 {
+		return nil
+	}
+	if err := w.append(ctx, pieces, uploads, intents); err != nil {
+		return err
+	}
+	if anchor {
+		pair := w.job.anchored(next.asked[len(next.asked)-1] + 1)
+		w.change.Pairs = []mail.Pair{pair}
+	}
+	return nil
+}
+
+// append sends the messages and turns the outcomes into receipts and holds.
+func (w *writer) append(ctx context.Context, pieces []piece, uploads []mail.Upload, intents []mail.Intent) error {
+	if len(pieces) == 0 {
+		return nil
+	}
+	start := time.Now()
+	outcomes, connErr := w.appender.Append(ctx, uploads)
+	took := time.Since(start)
+	w.latency = max(w.latency, took)
+	w.Observer.Appended(len(pieces), took)
+
+	var stop error
+	receipts := make([]mail.Receipt, 0, len(pieces))
+	for i, m := range pieces {
+		outcome := mail.Appended{Err: mail.ErrInDoubt}
+		if i < len(outcomes) {
+			outcome = outcomes[i]
+		}
+		var refused *mail.Refused
+		switch {
+		case outcome.Err == nil && outcome.UID >= w.floor && outcome.UIDValidity == w.status.UIDValidity && outcome.UID != 0:
+			receipts = append(receipts, mail.Receipt{Source: m.UID, Destination: outcome.UID, Fingerprint: m.Fingerprint, Flags: uploads[i].Flags})
+			w.settled(intents[i])
+			w.floor = outcome.UID + 1
+			w.advance(outcome.UID)
+			w.done = append(w.done, done{m.Size, m.InternalDate})
+		case outcome.Err == nil:
+			// Stored, but where? The intent stays open and is resolved (I2).
+			stop = errors.Join(stop, mail.ErrInDoubt)
+		case errors.As(outcome.Err, &refused):
+			w.settled(intents[i])
+			if err := w.refused(ctx, m, refused); err != nil {
+				stop = err
+			}
+		case errors.Is(outcome.Err, mail.ErrNotSent):
+			w.unsent(intents[i : i+1])
+			stop = errors.Join(stop, mail.ErrInDoubt)
+		default:
+			stop = errors.Join(stop, mail.ErrInDoubt)
+		}
+	}
+	if len(receipts) > 0 {
+		w.change.Receipts = append(w.change.Receipts, mail.PairReceipts{Pair: w.job.Pair.ID, Receipts: receipts})
+		w.change.Pairs = []mail.Pair{w.job.Pair} // the first receipts fix DestinationValidity
+	}
+	if connErr != nil && stop == nil {
+		stop = errors.Join(connErr, mail.ErrInDoubt)
+	}
+	return stop
+}
+
+// refused decides what a refusal means: wait, stop, or hold this message.
+func (w *writer) refused(ctx context.Context, m piece, r *mail.Refused) error {
+	reason := mail.ReasonRefused
+	switch {
+	case r.Code == "OVERQUOTA":
+		return fmt.Errorf("%w: %w", ErrOverQuota, r)
+	case r.Code == "TRYCREATE":
+		delete(w.destination, w.job.Pair.Destination)
+		return fmt.Errorf("%w: %w", mail.ErrUIDValidity, r)
+	case transient(r):
+		return r
+	case r.Code == "NOPERM" || r.Code == "NONEXISTENT":
+		return errMailbox{r}
+	case r.Code == "TOOBIG":
+		reason = mail.ReasonTooBig
+	case r.Code == "FLAGS":
+		reason = mail.ReasonFlags
+	}
+	w.change.Holds = append(w.change.Holds, w.hold(w.job, m.UID, m.Size, reason, r.Error()))
+	return nil
+}
+
+func (w *writer) settled(i mail.Intent) { w.change.Settle = append(w.change.Settle, i.ID) }
+
+// unsent takes back intents of which nothing was sent.
+func (w *writer) unsent(intents []mail.Intent) {
+	for _, i := range intents {
+		w.settled(i)
+	}
+}
+
+// advance moves the destination anchor over a copy of ours that follows it
+// without a gap. A gap is somebody else's mail, to be looked at by the next
+// recognition.
+func (w *writer) advance(uid mail.UID) {
+	name := w.job.Pair.Destination
+	a := w.anchors[name]
+	if a.UIDValidity != w.status.UIDValidity || a.UIDNext != uid {
+		return
+	}
+	a.UIDNext++
+	if w.change.DestinationAnchors == nil {
+		w.change.DestinationAnchors = make(map[string]mail.Anchor, 1)
+	}
+	w.change.DestinationAnchors[name] = a
+	w.anchors[name] = a
+}
+
+// flush commits what has been gathered. After cause, an error of the carry
+// itself, it still commits the receipts that were earned before.
+func (w *writer) flush(cause error) error {
+	if errors.Is(cause, ErrJournal) {
+		return cause
+	}
+	change, finished := w.change, w.done
+	w.change, w.done = mail.Change{}, nil
+	for _, r := range change.Receipts {
+		for _, receipt := range r.Receipts {
+			key := mail.HoldKey{Pair: r.Pair, UID: receipt.Source}
+			if _, held := w.holds[key]; held {
+				change.Unhold = append(change.Unhold, key)
+			}
+		}
+	}
+	if err := w.commit(change); err != nil {
+		return err
+	}
+	for _, d := range finished {
+		w.result.Copied++
+		w.result.Bytes += d.bytes
+		w.Observer.Copied(w.job.source.DisplayName(), d.bytes, d.arrived)
+	}
+	return nil
+}

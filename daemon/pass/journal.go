@@ -1,0 +1,151 @@
+package pass
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// ErrJournal marks an error of the journal. Its last commit is in doubt: it
+// has to be opened afresh before anything is sent (I6).
+var ErrJournal = errors.New("state")
+
+// load reads what is small; receipts stay in the journal.
+func (p *Pass) load() error {
+	pairs, err := p.Journal.Pairs()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	p.pairs = make(map[mail.PairID]mail.Pair, len(pairs))
+	for _, pair := range pairs {
+		p.pairs[pair.ID] = pair
+		p.lastPair = max(p.lastPair, pair.ID)
+	}
+	intents, err := p.Journal.Intents()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	p.intents = make(map[uint64]mail.Intent, len(intents))
+	for _, i := range intents {
+		p.intents[i.ID] = i
+		p.lastID = max(p.lastID, i.ID)
+	}
+	holds, err := p.Journal.Holds()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	p.holds = make(map[mail.HoldKey]mail.Hold, len(holds))
+	for _, h := range holds {
+		p.holds[h.HoldKey] = h
+	}
+	if p.anchors, err = p.Journal.DestinationAnchors(); err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	if p.anchors == nil {
+		p.anchors = make(map[string]mail.Anchor)
+	}
+	return nil
+}
+
+// commit makes a change durable and only then true for this pass.
+func (p *Pass) commit(c mail.Change) error {
+	if c.Empty() {
+		return nil
+	}
+	if err := p.Journal.Commit(c); err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	for _, pair := range c.Pairs {
+		p.pairs[pair.ID] = pair
+	}
+	for _, id := range c.Settle {
+		delete(p.intents, id)
+	}
+	for _, i := range c.Intents {
+		p.intents[i.ID] = i
+	}
+	for _, h := range c.Holds {
+		p.holds[h.HoldKey] = h
+		p.Observer.Held(h)
+	}
+	for _, key := range c.Unhold {
+		delete(p.holds, key)
+	}
+	for name, a := range c.DestinationAnchors {
+		p.anchors[name] = a
+	}
+	return nil
+}
+
+// intentsWhere returns the intents for which want is true by ascending ID.
+func (p *Pass) intentsWhere(want func(mail.Intent) bool) []mail.Intent {
+	var list []mail.Intent
+	for _, i := range p.intents {
+		if want(i) {
+			list = append(list, i)
+		}
+	}
+	slices.SortFunc(list, func(a, b mail.Intent) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
+
+// named returns, for each destination mailbox for which from has an anchor,
+// the UIDs at or above its UIDNext that receipts name under its UIDVALIDITY.
+func (p *Pass) named(from map[string]mail.Anchor) (map[string]map[mail.UID]bool, error) {
+	names := make(map[string]map[mail.UID]bool, len(from))
+	for name := range from {
+		names[name] = make(map[mail.UID]bool)
+	}
+	for _, pair := range p.pairs {
+		for r, err := range p.Journal.Receipts(pair.ID) {
+			if err != nil {
+				return nil, fmt.Errorf("%w: %w", ErrJournal, err)
+			}
+			name, validity := whereabouts(pair, r)
+			if a, ok := from[name]; ok && a.UIDValidity == validity && r.Destination >= a.UIDNext && r.Destination != 0 {
+				names[name][r.Destination] = true
+			}
+		}
+	}
+	return names, nil
+}
+
+// whereabouts is the destination mailbox that a receipt names.
+func whereabouts(pair mail.Pair, r mail.Receipt) (name string, validity mail.UIDValidity) {
+	if r.Mailbox != "" {
+		return r.Mailbox, r.UIDValidity
+	}
+	return pair.Destination, pair.DestinationValidity
+}
+
+// hold makes a hold of a refusal.
+func (p *Pass) hold(job *job, uid mail.UID, size int64, reason mail.Reason, text string) mail.Hold {
+	if len(text) > 500 {
+		text = text[:500]
+	}
+	return mail.Hold{
+		HoldKey: mail.HoldKey{Pair: job.Pair.ID, UID: uid},
+		Reason:  reason, Text: text, Mailbox: job.source.DisplayName(), Size: size, Since: time.Now().UTC(),
+	}
+}
+
+// holdMailbox records that a mailbox cannot be worked on. An operator's word
+// on it stands.
+func (p *Pass) holdMailbox(job *job, cause error) error {
+	h := p.hold(job, 0, 0, mail.ReasonMailbox, cause.Error())
+	if job.Pair.ID == 0 {
+		h.Path = job.source.DisplayName()
+	}
+	return p.keepHold(h)
+}
+
+func (p *Pass) keepHold(h mail.Hold) error {
+	if old, ok := p.holds[h.HoldKey]; ok && !old.Retry && old.Text == h.Text {
+		return nil
+	}
+	return p.commit(mail.Change{Holds: []mail.Hold{h}})
+}

@@ -1,0 +1,210 @@
+package pass
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/plan"
+)
+
+// observe looks at all mailboxes of both sides, gives each wanted source
+// mailbox its place in the order of copying, and makes on the destination what
+// a new pair needs.
+func (p *Pass) observe(ctx context.Context) ([]plan.Pairing, error) {
+	source, err := p.Source.Mailboxes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list source mailboxes: %w", err)
+	}
+	destination, err := p.Destination.Mailboxes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list destination mailboxes: %w", err)
+	}
+	p.made = make(map[string]bool)
+	p.unresolved = make(map[string]error)
+	p.destination = make(map[string]mail.Mailbox, len(destination.Mailboxes))
+	for _, m := range destination.Mailboxes {
+		if !m.NoSelect {
+			p.destination[m.Name] = m
+		}
+	}
+	stored := slices.SortedFunc(maps.Values(p.pairs), func(a, b mail.Pair) int { return cmp.Compare(a.ID, b.ID) })
+	pairings, conflicts := plan.Mailboxes(source, destination, stored, p.Select, p.Destination.Name)
+	if err := p.holdConflicts(conflicts); err != nil {
+		return nil, err
+	}
+	p.result.Mailboxes = len(pairings)
+	var made mail.Change
+	kept := pairings[:0]
+	for _, pairing := range pairings {
+		if pairing.New() {
+			p.lastPair++
+			pairing.Pair.ID = p.lastPair
+			if err := p.settle(ctx, &pairing); err != nil {
+				var refused *mail.Refused
+				if !errors.As(err, &refused) {
+					return nil, err
+				}
+				p.lastPair--
+				pairing.Pair.ID = 0
+				if err := p.holdMailbox(&job{Pairing: pairing, source: pairing.Source}, refused); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			made.Pairs = append(made.Pairs, pairing.Pair)
+			if key := (mail.HoldKey{Path: pairing.Source.DisplayName()}); p.holds[key].Path != "" {
+				made.Unhold = append(made.Unhold, key)
+			}
+		}
+		kept = append(kept, pairing)
+	}
+	return kept, p.commit(made)
+}
+
+// news returns the jobs of those mailboxes that have something to carry, in
+// the order of copying.
+func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error) {
+	var work []*job
+	var settled mail.Change
+	for _, pairing := range pairings {
+		pairing.Pair = p.pairs[pairing.Pair.ID] // as resolving left it
+		job := &job{Pairing: pairing, source: pairing.Source}
+		key := mail.HoldKey{Pair: job.Pair.ID}
+		held, isHeld := p.holds[key]
+		if held.Skipped {
+			continue
+		}
+		err := p.look(ctx, job)
+		var refused *mail.Refused
+		switch {
+		case errors.Is(err, mail.ErrUIDValidity):
+			p.result.Changed = true
+			continue
+		case errors.As(err, &refused):
+			if err := p.holdMailbox(job, refused); err != nil {
+				return nil, err
+			}
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("look at mailbox %q: %w", job.source.DisplayName(), err)
+		}
+		switch {
+		case len(job.uids) > 0 || job.rebind:
+			work = append(work, job)
+			continue
+		case job.end > job.Pair.SourceAnchor.UIDNext:
+			settled.Pairs = append(settled.Pairs, job.anchored(job.end))
+		}
+		if isHeld {
+			settled.Unhold = append(settled.Unhold, key)
+		}
+	}
+	return work, p.commit(settled)
+}
+
+// settle makes the destination mailbox of a new pair and carries its
+// subscription, once.
+func (p *Pass) settle(ctx context.Context, pairing *plan.Pairing) error {
+	if pairing.Destination.Name == "" {
+		if err := p.create(ctx, pairing.Pair, pairing.Source); err != nil {
+			return err
+		}
+	}
+	if pairing.Source.Subscribed && !pairing.Destination.Subscribed {
+		if err := p.Destination.Subscribe(ctx, pairing.Pair.Destination); err != nil {
+			return fmt.Errorf("subscribe %q: %w", pairing.Pair.DestinationPath, err)
+		}
+	}
+	pairing.Pair.Subscribed = pairing.Source.Subscribed
+	return nil
+}
+
+// create makes a destination mailbox. It is empty, so that there is nothing to
+// recognise in it.
+func (p *Pass) create(ctx context.Context, pair mail.Pair, source mail.Mailbox) error {
+	if err := p.Destination.Create(ctx, pair.Destination, source.Role); err != nil {
+		return fmt.Errorf("create %q: %w", pair.DestinationPath, err)
+	}
+	p.destination[pair.Destination] = mail.Mailbox{Name: pair.Destination, Path: source.Path}
+	p.made[pair.Destination] = true
+	return nil
+}
+
+// holdConflicts holds mailboxes that have no place of their own, and lifts
+// such holds when they have got one.
+func (p *Pass) holdConflicts(conflicts []plan.Conflict) error {
+	for _, c := range conflicts {
+		h := p.hold(&job{source: c.Source}, 0, 0, mail.ReasonName,
+			fmt.Sprintf("%q on the new server already takes the mail of %q", c.Name, c.With.DisplayName()))
+		h.Path = c.Source.DisplayName()
+		if err := p.keepHold(h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// look finds the source messages of a mailbox that are not carried yet. It
+// asks the server only when the status or a hold to be retried calls for it.
+func (p *Pass) look(ctx context.Context, job *job) error {
+	status, anchor := job.source.Status, job.Pair.SourceAnchor
+	held := make(map[mail.UID]bool)
+	var retry []mail.UID
+	for key, h := range p.holds {
+		if key.Pair == job.Pair.ID && key.UID != 0 && h.Reason != mail.ReasonLateTwin {
+			held[key.UID] = !h.Retry
+			if h.Retry {
+				retry = append(retry, key.UID)
+			}
+		}
+	}
+	job.rebind = anchor.UIDValidity != 0 && status.UIDValidity != 0 && status.UIDValidity != anchor.UIDValidity
+	from := max(anchor.UIDNext, 1)
+	if job.rebind {
+		from, retry, held = 1, nil, nil
+	}
+	if !job.rebind && len(retry) == 0 && status.UIDNext != 0 && status.UIDNext <= from && anchor.UIDNext != 0 {
+		return nil
+	}
+	job.end = max(status.UIDNext, from)
+	if status.MessagesKnown && status.Messages == 0 && status.UIDNext != 0 && !job.rebind {
+		return nil
+	}
+	uids, err := p.Source.UIDs(ctx, job.ref(), from)
+	if err != nil {
+		return err
+	}
+	if len(uids) > 0 {
+		job.end = max(job.end, uids[len(uids)-1]+1)
+	}
+	if job.rebind {
+		job.uids = uids
+		return nil
+	}
+	slices.Sort(retry)
+	uids = append(retry, uids...)
+	if job.uids, err = plan.Uncarried(uids, p.Journal.Receipts(job.Pair.ID), held); err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	return nil
+}
+
+// anchored is the job's pair with everything below next processed (I3). The
+// HIGHESTMODSEQ is taken once, when the first copy is complete: every change
+// up to it is in the flags that were copied.
+func (j *job) anchored(next mail.UID) mail.Pair {
+	a := &j.Pair.SourceAnchor
+	if a.UIDValidity == 0 {
+		a.UIDValidity = j.source.Status.UIDValidity
+	}
+	a.UIDNext = max(a.UIDNext, next)
+	if next == j.end && a.HighestModSeq == 0 {
+		a.HighestModSeq = j.source.Status.HighestModSeq
+	}
+	return j.Pair
+}

@@ -1,0 +1,200 @@
+package pass
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/plan"
+)
+
+// Options says what a [Pass] works with.
+type Options struct {
+	Source      Source
+	Destination Destination
+	Journal     Journal
+	// Select tells which source mailboxes are wanted; nil: all.
+	Select func(mail.Mailbox) bool
+	// Budget bounds the memory of mail in flight over all accounts.
+	Budget *Budget
+	// SpoolDir is where messages over 1 MiB wait between the two servers.
+	SpoolDir string
+	// Quiet is how long nothing of ours must have appeared on the destination
+	// before a lost answer is taken to mean "not stored"; 0: 5 s.
+	Quiet time.Duration
+	// Stopping, when closed, lets the pass end between two batches, with all
+	// answers collected.
+	Stopping <-chan struct{}
+	Observer Observer
+	Logger   *slog.Logger
+}
+
+// Observer is told what a pass does as it does it; it is called from more
+// than one goroutine.
+type Observer interface {
+	// Pending: so many messages of the mailbox are about to be carried.
+	Pending(mailbox string, messages int)
+	// Copied: one message has its receipt. arrived is its INTERNALDATE.
+	Copied(mailbox string, bytes int64, arrived time.Time)
+	// Appended: a batch was answered after so long.
+	Appended(messages int, took time.Duration)
+	Held(mail.Hold)
+	// Recognised: so many messages were there already.
+	Recognised(messages int)
+	// InDoubt: what became of so many lost answers: "found", "moved" or "resent".
+	InDoubt(outcome string, messages int)
+}
+
+// Result is what a pass did.
+type Result struct {
+	Mailboxes  int // wanted mailboxes
+	Copied     int
+	Bytes      int64
+	Recognised int // adopted or rebound, not sent
+	Resent     int
+	// Changed tells that a mailbox changed its UIDVALIDITY under the pass, so
+	// that another pass is needed.
+	Changed bool
+}
+
+// ErrStopped ends a pass that was asked to stop.
+var ErrStopped = errors.New("stopped")
+
+// ErrOverQuota ends a pass because the new mailbox is full.
+var ErrOverQuota = errors.New("the mailbox on the new server is full")
+
+// ErrSameMailbox: the source shows what was appended to the destination (I10).
+var ErrSameMailbox = errors.New("source and destination are the same mailbox: what was appended to the destination has appeared on the source; correct [source] host before anything else")
+
+// Pass carries the news of one account, again and again. After an error that
+// is not mail's own (a server that is away, a full mailbox) it can run again;
+// after [ErrJournal] the journal has to be opened afresh, with a new Pass.
+type Pass struct {
+	Options
+	recognised bool // I7 has been done since the start or the last error
+	latency    time.Duration
+	result     Result
+
+	pairs    map[mail.PairID]mail.Pair
+	intents  map[uint64]mail.Intent
+	holds    map[mail.HoldKey]mail.Hold
+	anchors  map[string]mail.Anchor // of destination mailboxes, by raw name
+	lastPair mail.PairID
+	lastID   uint64
+
+	destination map[string]mail.Mailbox // selectable, by raw name
+	made        map[string]bool         // of those, the ones made by this run
+	unresolved  map[string]error        // mailboxes whose lost answers could not be looked at
+}
+
+// New returns a Pass for one account.
+func New(o Options) *Pass {
+	if o.Select == nil {
+		o.Select = func(mail.Mailbox) bool { return true }
+	}
+	if o.Quiet == 0 {
+		o.Quiet = 5 * time.Second
+	}
+	if o.Budget == nil {
+		o.Budget = NewBudget(32 << 20)
+	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Pass{Options: o}
+}
+
+// errMailbox marks an error that ends the work on one mailbox, not the pass.
+type errMailbox struct{ err error }
+
+func (e errMailbox) Error() string { return e.err.Error() }
+func (e errMailbox) Unwrap() error { return e.err }
+
+// Run carries everything that is new. Its order is the way of a message:
+// observe both sides, resolve what an earlier run left open, look for news,
+// recognise what is there already, carry the rest mailbox by mailbox.
+func (p *Pass) Run(ctx context.Context) (result Result, err error) {
+	p.result = Result{}
+	defer func() {
+		if err != nil {
+			p.recognised = false
+		}
+	}()
+	if err := p.load(); err != nil {
+		return p.result, err
+	}
+	pairings, err := p.observe(ctx)
+	if err != nil {
+		return p.result, err
+	}
+	if err := p.rebindDestinations(ctx); err != nil {
+		return p.result, err
+	}
+	if err := p.resolve(ctx); err != nil {
+		return p.result, fmt.Errorf("resolve: %w", err)
+	}
+	work, err := p.news(ctx, pairings)
+	if err != nil {
+		return p.result, err
+	}
+	if err := p.recognise(ctx, work); err != nil {
+		return p.result, fmt.Errorf("recognise: %w", err)
+	}
+	for _, job := range work {
+		if err := p.mailbox(ctx, job); err != nil {
+			return p.result, err
+		}
+	}
+	return p.result, nil
+}
+
+// mailbox does what one mailbox needs. What concerns this mailbox alone is
+// held, and the others go on.
+func (p *Pass) mailbox(ctx context.Context, job *job) error {
+	err := p.carry(ctx, job)
+	var only errMailbox
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, mail.ErrUIDValidity):
+		// The next pass sees the new UIDVALIDITY and rebinds.
+		p.result.Changed = true
+		return nil
+	case errors.As(err, &only):
+		return p.holdMailbox(job, only.err)
+	}
+	return fmt.Errorf("mailbox %q: %w", job.source.DisplayName(), err)
+}
+
+// job is the work on one pair in one pass.
+type job struct {
+	plan.Pairing
+	source mail.Mailbox
+	// uids are the source messages to be carried, ascending.
+	uids []mail.UID
+	// end is the UIDNEXT up to which uids is complete.
+	end mail.UID
+	// absent are those of them that have gone meanwhile, as UID SEARCH confirmed.
+	absent map[mail.UID]bool
+	// rebind tells that the source has a new UIDVALIDITY.
+	rebind bool
+}
+
+func (j *job) ref() mail.Ref {
+	return mail.Ref{Name: j.source.Name, UIDValidity: j.source.Status.UIDValidity}
+}
+
+type nobody struct{}
+
+func (nobody) Pending(string, int)             {}
+func (nobody) Copied(string, int64, time.Time) {}
+func (nobody) Appended(int, time.Duration)     {}
+func (nobody) Held(mail.Hold)                  {}
+func (nobody) Recognised(int)                  {}
+func (nobody) InDoubt(string, int)             {}

@@ -1,0 +1,371 @@
+package pass
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/plan"
+)
+
+const (
+	quietCap  = 2 * time.Minute
+	quietPoll = 250 * time.Millisecond
+)
+
+// twinLooks are the ages of a resent intent at which a late twin is looked for.
+var twinLooks = [...]time.Duration{2 * time.Minute, 10 * time.Minute, 60 * time.Minute}
+
+// resolve settles every intent whose outcome is not known: after a crash, a
+// lost connection, a missing or an odd answer.
+func (p *Pass) resolve(ctx context.Context) error {
+	byMailbox := make(map[mail.Ref][]mail.Intent)
+	var order []mail.Ref
+	for _, i := range p.intentsWhere(mail.Intent.Open) {
+		ref := mail.Ref{Name: i.Mailbox, UIDValidity: i.UIDValidity}
+		if byMailbox[ref] == nil {
+			order = append(order, ref)
+		}
+		byMailbox[ref] = append(byMailbox[ref], i)
+	}
+	for _, ref := range order {
+		var appends, stores []mail.Intent
+		for _, i := range byMailbox[ref] {
+			if i.Kind == mail.IntentStore {
+				stores = append(stores, i)
+			} else {
+				appends = append(appends, i)
+			}
+		}
+		if err := p.resolveStores(ctx, ref, stores); err != nil {
+			return err
+		}
+		err := p.resolveAppends(ctx, ref, appends)
+		var refused *mail.Refused
+		switch {
+		case errors.As(err, &refused) || errors.Is(err, mail.ErrUIDValidity):
+			p.unresolved[ref.Name] = err
+		case err != nil:
+			return err
+		default:
+			delete(p.unresolved, ref.Name)
+		}
+	}
+	return p.lateTwins(ctx)
+}
+
+// resolveStores repeats what was to be added to copies that are still as they
+// were; what has changed since is its user's.
+func (p *Pass) resolveStores(ctx context.Context, ref mail.Ref, intents []mail.Intent) error {
+	if len(intents) == 0 {
+		return nil
+	}
+	byUID := make(map[mail.UID]mail.Intent, len(intents))
+	change := mail.Change{}
+	for _, i := range intents {
+		byUID[i.Destination] = i
+		change.Settle = append(change.Settle, i.ID)
+	}
+	if p.destination[ref.Name].Status.UIDValidity != ref.UIDValidity {
+		return p.commit(change) // the UIDs mean nothing any more
+	}
+	left := make(map[mail.UID]mail.Flags, len(intents))
+	for pair := range p.pairs {
+		for r, err := range p.Journal.Receipts(pair) {
+			if err != nil {
+				return fmt.Errorf("%w: %w", ErrJournal, err)
+			}
+			if i, ok := byUID[r.Destination]; ok && i.Pair == pair && i.Source == r.Source {
+				left[r.Destination] = r.Flags
+			}
+		}
+	}
+	byAdd := make(map[mail.System][]mail.Intent)
+	uids := slices.Sorted(maps.Keys(byUID))
+	for m, err := range p.Destination.Messages(ctx, ref, uids, false) {
+		if err != nil {
+			return fmt.Errorf("look at flags: %w", err)
+		}
+		i := byUID[m.UID]
+		before := left[m.UID]
+		before.System &^= i.Flags.System
+		if m.Flags.Equal(before) {
+			byAdd[i.Flags.System] = append(byAdd[i.Flags.System], i)
+		}
+	}
+	for add, again := range byAdd {
+		if err := p.store(ctx, ref, add, again); err != nil {
+			return err
+		}
+	}
+	return p.commit(change)
+}
+
+// resolveAppends finds out which messages of open intents were stored. It
+// waits until the destination is quiet, because a server goes on committing
+// what it has received after its client has gone.
+func (p *Pass) resolveAppends(ctx context.Context, ref mail.Ref, intents []mail.Intent) error {
+	if len(intents) == 0 {
+		return nil
+	}
+	box, there := p.destination[ref.Name]
+	floor := intents[0].Floor
+	for _, i := range intents {
+		floor = min(floor, i.Floor)
+	}
+	if v := box.Status.UIDValidity; v != 0 && v != ref.UIDValidity {
+		// UIDs are void: any message of the mailbox may be one of ours.
+		ref.UIDValidity, floor = v, 1
+	}
+	wanted := make([]plan.Item, len(intents))
+	for n, i := range intents {
+		wanted[n] = plan.Item{Fingerprint: i.Fingerprint, UID: i.Source, Tag: uint32(n)}
+	}
+	var seen *sighting
+	var matches []plan.Match
+	var missing []plan.Item
+	if there {
+		var err error
+		if seen, matches, missing, err = p.untilQuiet(ctx, ref, floor, wanted); err != nil {
+			return err
+		}
+	} else {
+		missing = wanted
+	}
+
+	change := mail.Change{}
+	receipts := make(map[mail.PairID][]mail.Receipt)
+	add := func(i mail.Intent, r mail.Receipt) {
+		r.Source, r.Fingerprint = i.Source, i.Fingerprint
+		r.Touched = r.Touched || !r.Flags.WithoutNoise().Equal(i.Flags.WithoutNoise())
+		receipts[i.Pair] = append(receipts[i.Pair], r)
+		change.Settle = append(change.Settle, i.ID)
+	}
+	for _, m := range matches {
+		add(intents[m.Wanted.Tag], mail.Receipt{Destination: m.Found.UID, Flags: seen.flags[m.Found.UID]})
+	}
+	p.Observer.InDoubt("found", len(matches))
+
+	if len(missing) > 0 && (!there || plan.Unexplained(floor, seen.next, seen.present, seen.named) > 0) {
+		// Something of this mailbox has gone: our copy may have been moved.
+		moved, rest, err := p.findMoved(ctx, ref.Name, missing)
+		if err != nil {
+			return err
+		}
+		for _, m := range moved {
+			add(intents[m.item.Tag], mail.Receipt{Destination: m.uid, Mailbox: m.ref.Name, UIDValidity: m.ref.UIDValidity, Flags: m.flags, Touched: true})
+		}
+		missing = rest
+		p.Observer.InDoubt("moved", len(moved))
+	}
+	for _, m := range missing {
+		i := intents[m.Tag]
+		i.Resent = time.Now().UTC()
+		change.Intents = append(change.Intents, i)
+	}
+	p.Observer.InDoubt("resent", len(missing))
+	p.result.Resent += len(missing)
+
+	for pair, list := range receipts {
+		slices.SortFunc(list, func(a, b mail.Receipt) int { return cmp.Compare(a.Source, b.Source) })
+		change.Receipts = append(change.Receipts, mail.PairReceipts{Pair: pair, Receipts: list})
+		stored := p.pairs[pair]
+		if stored.DestinationValidity == 0 {
+			stored.DestinationValidity = ref.UIDValidity
+			change.Pairs = append(change.Pairs, stored)
+		}
+	}
+	p.Logger.Info("resolved lost answers", "mailbox", box.DisplayName(), "messages", len(intents), "found", len(intents)-len(missing), "send_again", len(missing))
+	return p.commit(change)
+}
+
+// sighting is what a destination mailbox showed at and above a floor.
+type sighting struct {
+	next    mail.UID
+	present []mail.UID
+	named   map[mail.UID]bool
+	flags   map[mail.UID]mail.Flags // of those that no receipt names
+}
+
+// untilQuiet looks at a mailbox until every wanted message has appeared, or
+// until none has for the quiet time. Foreign arrivals do not restart the clock.
+func (p *Pass) untilQuiet(ctx context.Context, ref mail.Ref, floor mail.UID, wanted []plan.Item) (*sighting, []plan.Match, []plan.Item, error) {
+	named, err := p.named(map[string]mail.Anchor{ref.Name: {UIDValidity: ref.UIDValidity, UIDNext: floor}})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	quiet := max(p.Quiet, 4*p.latency)
+	started := time.Now()
+	last, changed := -1, started
+	items := make(map[mail.UID]plan.Item)
+	s := &sighting{named: named[ref.Name], flags: make(map[mail.UID]mail.Flags)}
+	for {
+		status, err := p.Destination.Status(ctx, ref)
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("look at %q: %w", ref.Name, err)
+		}
+		if s.present, err = p.Destination.UIDs(ctx, ref, floor); err != nil {
+			return nil, nil, nil, fmt.Errorf("look at %q: %w", ref.Name, err)
+		}
+		s.next = max(status.UIDNext, floor)
+		if n := len(s.present); n > 0 {
+			s.next = max(s.next, s.present[n-1]+1)
+		}
+		var fresh []mail.UID
+		for _, uid := range s.present {
+			if _, known := items[uid]; !known && !s.named[uid] {
+				fresh = append(fresh, uid)
+			}
+		}
+		for m, err := range p.Destination.Messages(ctx, ref, fresh, true) {
+			if err != nil {
+				return nil, nil, nil, fmt.Errorf("look at %q: %w", ref.Name, err)
+			}
+			items[m.UID] = plan.Item{Fingerprint: m.Fingerprint, UID: m.UID}
+			s.flags[m.UID] = m.Flags
+		}
+		found := make([]plan.Item, 0, len(items))
+		for _, uid := range s.present {
+			if item, ok := items[uid]; ok {
+				found = append(found, item)
+			}
+		}
+		matches, surplus, missing := plan.Recognise(wanted, found, false)
+		now := time.Now()
+		if len(matches) != last {
+			last, changed = len(matches), now
+		}
+		if len(missing) == 0 || now.Sub(changed) >= quiet || now.Sub(started) >= quietCap {
+			p.reportSurplus(ref, matches, surplus)
+			return s, matches, missing, nil
+		}
+		if err := sleep(ctx, min(quietPoll, quiet)); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+}
+
+// reportSurplus tells of copies beyond those that were sent; they are never
+// removed.
+func (p *Pass) reportSurplus(ref mail.Ref, matches []plan.Match, surplus []plan.Item) {
+	ours := make(map[mail.Fingerprint]bool, len(matches))
+	for _, m := range matches {
+		ours[m.Found.Fingerprint] = true
+	}
+	for _, item := range surplus {
+		if ours[item.Fingerprint] {
+			p.Logger.Warn("the new server holds a further copy of a message that was sent once", "mailbox", p.destination[ref.Name].DisplayName(), "uid", item.UID)
+		}
+	}
+}
+
+// movedCopy is a copy found in another mailbox than the one it was sent to.
+type movedCopy struct {
+	item  plan.Item
+	ref   mail.Ref
+	uid   mail.UID
+	flags mail.Flags
+}
+
+// findMoved looks for copies in the other mailboxes that have grown.
+func (p *Pass) findMoved(ctx context.Context, except string, wanted []plan.Item) ([]movedCopy, []plan.Item, error) {
+	listing, err := p.Destination.Mailboxes(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list destination mailboxes: %w", err)
+	}
+	for _, m := range listing.Mailboxes {
+		if !m.NoSelect {
+			p.destination[m.Name] = m
+		}
+	}
+	grown, err := p.grown(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	grown = slices.DeleteFunc(grown, func(g growth) bool { return g.ref.Name == except })
+	var flags flagTable
+	found, err := p.unnamed(ctx, grown, &flags)
+	if err != nil {
+		return nil, nil, err
+	}
+	matches, _, rest := plan.Recognise(wanted, found, true)
+	moved := make([]movedCopy, len(matches))
+	for i, m := range matches {
+		moved[i] = movedCopy{item: m.Wanted, ref: grown[m.Found.Mailbox].ref, uid: m.Found.UID, flags: flags.list[m.Found.Tag]}
+	}
+	return moved, rest, nil
+}
+
+// lateTwins looks whether the first of two attempts has appeared after all. A
+// twin is reported as a hold and never removed without the operator's word.
+func (p *Pass) lateTwins(ctx context.Context) error {
+	now := time.Now()
+	due := p.intentsWhere(func(i mail.Intent) bool {
+		return !i.Open() && now.Sub(i.Resent) >= twinLooks[min(int(i.Looks), len(twinLooks)-1)]
+	})
+	byMailbox := make(map[mail.Ref][]mail.Intent)
+	for _, i := range due {
+		ref := mail.Ref{Name: i.Mailbox, UIDValidity: i.UIDValidity}
+		byMailbox[ref] = append(byMailbox[ref], i)
+	}
+	for ref, intents := range byMailbox {
+		if err := p.lookForTwins(ctx, ref, intents); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Pass) lookForTwins(ctx context.Context, ref mail.Ref, intents []mail.Intent) error {
+	change := mail.Change{}
+	wanted := make([]plan.Item, len(intents))
+	floor := intents[0].Floor
+	for n, i := range intents {
+		wanted[n] = plan.Item{Fingerprint: i.Fingerprint, UID: i.Source, Tag: uint32(n)}
+		floor = min(floor, i.Floor)
+	}
+	twins := make(map[uint32]mail.UID)
+	if box, ok := p.destination[ref.Name]; ok && box.Status.UIDValidity == ref.UIDValidity {
+		var flags flagTable
+		found, err := p.unnamed(ctx, []growth{{ref: ref, from: floor}}, &flags)
+		if err != nil {
+			return err
+		}
+		matches, _, _ := plan.Recognise(wanted, found, true)
+		for _, m := range matches {
+			twins[m.Wanted.Tag] = m.Found.UID
+		}
+	}
+	for n, i := range intents {
+		if uid, twin := twins[uint32(n)]; twin {
+			h := p.hold(&job{Pairing: plan.Pairing{Pair: p.pairs[i.Pair]}}, i.Source, i.Size, mail.ReasonLateTwin,
+				fmt.Sprintf("a copy that was taken for lost appeared after it had been sent again: UID %d in %q on the new server is one too many", uid, p.pairs[i.Pair].DestinationPath))
+			h.Mailbox = p.pairs[i.Pair].SourcePath
+			change.Holds = append(change.Holds, h)
+			change.Settle = append(change.Settle, i.ID)
+			continue
+		}
+		if i.Looks++; int(i.Looks) >= len(twinLooks) {
+			change.Settle = append(change.Settle, i.ID)
+		} else {
+			change.Intents = append(change.Intents, i)
+		}
+	}
+	return p.commit(change)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

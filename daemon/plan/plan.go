@@ -1,0 +1,156 @@
+// Package plan decides what has to be done. It is pure: observations and
+// receipts go in, decisions come out; no I/O, no clock, no IMAP.
+//
+// The invariants of the whole program, which this package and pass keep and
+// which the simulation checks:
+//
+//	I1   Every command whose loss or repetition would show (APPEND, MOVE/COPY,
+//	     STORE) is sent only after its intent is durable.
+//	I2   A receipt is written only after tagged OK with an APPENDUID/COPYUID
+//	     that fits (UIDVALIDITY as planned, UID at or above the floor, in no
+//	     other receipt, right count), or after a resolve.
+//	I3   An anchor moves past UID u or MODSEQ m only with or after a receipt, a
+//	     hold, an exclusion, or an absence confirmed by UID SEARCH for
+//	     everything at or below u, m.
+//	I4   A destination message is re-flagged, moved or removed only if a
+//	     receipt names it. The destination never sees CLOSE or a plain EXPUNGE.
+//	I5   Every call names the UIDVALIDITY it was planned for and fails if
+//	     EXAMINE/SELECT shows another. A change voids UIDs, never
+//	     fingerprints: what has a receipt is rebound, not copied again.
+//	I6   After a failed commit the store is closed and read again before
+//	     anything is sent.
+//	I7   Before the first copy into a mailbox after each start, every
+//	     destination UID at or above the destination anchor that no receipt
+//	     names is matched by fingerprint, first in its own mailbox, then what
+//	     is left over the whole account, as a multiset. An adopted copy whose
+//	     flags differ is born touched; only \Seen, \Answered and \Flagged that
+//	     the source has are added, once.
+//	I8   From the handover on nothing on the destination is changed or removed.
+//	I9   In one mailbox the order of destination UIDs is the order of source
+//	     UIDs; a message refused at its first attempt comes after those
+//	     already sent.
+//	I10  Source and destination are never the same mailbox.
+//	I11  A pair's destination name is stored when first used and wins over
+//	     later rules.
+package plan
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// Uncarried returns those of uids (ascending) that have neither a receipt nor
+// a hold: what remains to be copied of one mailbox. The receipts are those of
+// its pair by ascending source UID.
+func Uncarried(uids []mail.UID, receipts iter.Seq2[mail.Receipt, error], held map[mail.UID]bool) ([]mail.UID, error) {
+	if len(uids) == 0 {
+		return nil, nil
+	}
+	var rest []mail.UID
+	i := 0
+	keep := func(uid mail.UID) {
+		if !held[uid] {
+			rest = append(rest, uid)
+		}
+	}
+	for r, err := range receipts {
+		if err != nil {
+			return nil, err
+		}
+		for i < len(uids) && uids[i] < r.Source {
+			keep(uids[i])
+			i++
+		}
+		if i == len(uids) {
+			break
+		}
+		if uids[i] == r.Source {
+			i++
+		}
+	}
+	for ; i < len(uids); i++ {
+		keep(uids[i])
+	}
+	return rest, nil
+}
+
+// Item is one message, or one receipt, as far as recognising it goes: 24
+// octets, because there may be one for every message of an account.
+type Item struct {
+	Fingerprint mail.Fingerprint
+	Mailbox     uint32 // the destination mailbox it is in, or belongs in; numbered by the caller
+	UID         mail.UID
+	Tag         uint32 // the caller's own, not looked at
+}
+
+func compareItems(a, b Item) int {
+	return cmp.Or(cmp.Compare(a.Fingerprint, b.Fingerprint), cmp.Compare(a.Mailbox, b.Mailbox), cmp.Compare(a.UID, b.UID))
+}
+
+// Match is one message that was recognised.
+type Match struct{ Wanted, Found Item }
+
+// Recognise matches what is wanted with what was found, as multisets by
+// fingerprint: first within one mailbox, lowest UID with lowest UID, then,
+// when anywhere is true, what is left over all mailboxes. Items without a
+// fingerprint match nothing. It sorts both slices in place and returns the
+// items that were not matched in that order (I7, and the core of resolving).
+func Recognise(wanted, found []Item, anywhere bool) (matches []Match, unwanted, missing []Item) {
+	slices.SortFunc(wanted, compareItems)
+	slices.SortFunc(found, compareItems)
+	matches, missing, unwanted = merge(wanted, found, compareMailbox)
+	if anywhere {
+		var more []Match
+		more, missing, unwanted = merge(missing, unwanted, compareFingerprint)
+		matches = append(matches, more...)
+	}
+	return matches, unwanted, missing
+}
+
+func compareFingerprint(a, b Item) int { return cmp.Compare(a.Fingerprint, b.Fingerprint) }
+
+func compareMailbox(a, b Item) int {
+	return cmp.Or(compareFingerprint(a, b), cmp.Compare(a.Mailbox, b.Mailbox))
+}
+
+// merge pairs off items that compare equal, in order.
+func merge(wanted, found []Item, compare func(a, b Item) int) (matches []Match, missing, unwanted []Item) {
+	for len(wanted) > 0 && len(found) > 0 {
+		switch c := compare(wanted[0], found[0]); {
+		case c < 0 || wanted[0].Fingerprint == 0:
+			missing, wanted = append(missing, wanted[0]), wanted[1:]
+		case c > 0:
+			unwanted, found = append(unwanted, found[0]), found[1:]
+		default:
+			matches = append(matches, Match{wanted[0], found[0]})
+			wanted, found = wanted[1:], found[1:]
+		}
+	}
+	return matches, append(missing, wanted...), append(unwanted, found...)
+}
+
+// Unexplained counts the UIDs in [floor, next) that neither a present message
+// nor a receipt accounts for: messages that were there and are gone. present
+// holds every UID that is there, named every UID that a receipt names.
+func Unexplained(floor, next mail.UID, present []mail.UID, named map[mail.UID]bool) int {
+	if next <= floor {
+		return 0
+	}
+	gap := int(next - floor)
+	seen := make(map[mail.UID]bool, len(present))
+	for _, uid := range present {
+		if uid >= floor && uid < next {
+			seen[uid] = true
+			gap--
+		}
+	}
+	for uid := range named {
+		if uid >= floor && uid < next && !seen[uid] {
+			gap--
+		}
+	}
+	return gap
+}
