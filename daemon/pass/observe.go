@@ -1,11 +1,9 @@
 package pass
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -32,8 +30,7 @@ func (p *Pass) observe(ctx context.Context) ([]plan.Pairing, error) {
 			p.destination[m.Name] = m
 		}
 	}
-	stored := slices.SortedFunc(maps.Values(p.pairs), func(a, b mail.Pair) int { return cmp.Compare(a.ID, b.ID) })
-	pairings, conflicts := plan.Mailboxes(source, destination, stored, p.Select, p.Destination.Name)
+	pairings, conflicts := plan.Mailboxes(source, destination, p.storedPairs(), p.Select, p.Destination.Name)
 	if err := p.holdConflicts(conflicts); err != nil {
 		return nil, err
 	}

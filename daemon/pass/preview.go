@@ -1,0 +1,76 @@
+package pass
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/plan"
+)
+
+// Preview is what a pass would do.
+type Preview struct {
+	Rows      []PreviewRow
+	Conflicts []plan.Conflict
+}
+
+// PreviewRow is what a pass would do for one source mailbox.
+type PreviewRow struct {
+	Source      string // display names
+	Destination string
+	Create      bool // the destination mailbox would be made
+	Messages    uint32
+	// New are the messages that have no receipt. Those that are on the
+	// destination already would be recognised, not sent.
+	New     int
+	InDoubt int // sent, the answer was lost: to be resolved first
+	Held    int
+	Rebind  bool // UIDVALIDITY has changed: to be recognised by content
+}
+
+// Preview looks at both sides as Run does and changes nothing, neither there
+// nor in the journal.
+func (p *Pass) Preview(ctx context.Context) (Preview, error) {
+	if err := p.load(); err != nil {
+		return Preview{}, err
+	}
+	source, err := p.Source.Mailboxes(ctx)
+	if err != nil {
+		return Preview{}, fmt.Errorf("list source mailboxes: %w", err)
+	}
+	destination, err := p.Destination.Mailboxes(ctx)
+	if err != nil {
+		return Preview{}, fmt.Errorf("list destination mailboxes: %w", err)
+	}
+	var out Preview
+	var pairings []plan.Pairing
+	pairings, out.Conflicts = plan.Mailboxes(source, destination, p.storedPairs(), p.Select, p.Destination.Name)
+	for _, pairing := range pairings {
+		job := &job{Pairing: pairing, source: pairing.Source}
+		if err := p.look(ctx, job); err != nil {
+			return Preview{}, fmt.Errorf("look at mailbox %q: %w", job.source.DisplayName(), err)
+		}
+		row := PreviewRow{
+			Source: job.source.DisplayName(), Destination: job.Pair.DestinationPath, Create: pairing.Destination.Name == "",
+			Messages: job.source.Status.Messages, New: len(job.uids), Rebind: job.rebind,
+		}
+		if !pairing.New() {
+			row.InDoubt = len(p.intentsWhere(func(i mail.Intent) bool { return i.Open() && i.Pair == job.Pair.ID }))
+			for key := range p.holds {
+				if key.Pair == job.Pair.ID {
+					row.Held++
+				}
+			}
+		}
+		out.Rows = append(out.Rows, row)
+	}
+	return out, nil
+}
+
+// storedPairs returns the stored pairs by ascending ID.
+func (p *Pass) storedPairs() []mail.Pair {
+	return slices.SortedFunc(maps.Values(p.pairs), func(a, b mail.Pair) int { return cmp.Compare(a.ID, b.ID) })
+}
