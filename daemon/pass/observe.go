@@ -113,7 +113,11 @@ func (p *Pass) settle(ctx context.Context, pairing *plan.Pairing) error {
 		}
 	}
 	if pairing.Source.Subscribed && !pairing.Destination.Subscribed {
-		if err := p.Destination.Subscribe(ctx, pairing.Pair.Destination); err != nil {
+		err := p.Destination.Subscribe(ctx, pairing.Pair.Destination)
+		var refused *mail.Refused
+		if errors.As(err, &refused) {
+			p.Logger.Warn("subscription could not be carried", "mailbox", pairing.Pair.DestinationPath, "error", err)
+		} else if err != nil {
 			return fmt.Errorf("subscribe %q: %w", pairing.Pair.DestinationPath, err)
 		}
 	}
@@ -149,7 +153,15 @@ func (p *Pass) holdConflicts(conflicts []plan.Conflict) error {
 // look finds the source messages of a mailbox that are not carried yet. It
 // asks the server only when the status or a hold to be retried calls for it.
 func (p *Pass) look(ctx context.Context, job *job) error {
-	status, anchor := job.source.Status, job.Pair.SourceAnchor
+	anchor := job.Pair.SourceAnchor
+	if s := job.source.Status; s.UIDValidity == 0 || s.UIDNext == 0 {
+		opened, err := p.Source.Status(ctx, mail.Ref{Name: job.source.Name})
+		if err != nil {
+			return err
+		}
+		job.source.Status = opened
+	}
+	status := job.source.Status
 	held := make(map[mail.UID]bool)
 	var retry []mail.UID
 	for key, h := range p.holds {
