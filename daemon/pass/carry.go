@@ -13,7 +13,6 @@ import (
 // carry copies the messages of one mailbox that have to be copied. Where an
 // answer is lost it resolves what is in doubt and goes on with what is left.
 func (p *Pass) carry(ctx context.Context, job *job) error {
-	p.Observer.Pending(job.source.DisplayName(), len(job.uids))
 	if err := p.unresolved[job.Pair.Destination]; err != nil {
 		return mailboxError(err) // sending now might send twice
 	}

@@ -35,8 +35,8 @@ type Options struct {
 // Observer is told what a pass does as it does it; it is called from more
 // than one goroutine.
 type Observer interface {
-	// Pending: so many messages of the mailbox are about to be carried.
-	Pending(mailbox string, messages int)
+	// Pending: so many messages are about to be carried by this run.
+	Pending(messages int)
 	// Copied: one message has its receipt. arrived is its INTERNALDATE.
 	Copied(mailbox string, bytes int64, arrived time.Time)
 	// Appended: a batch was answered after so long.
@@ -146,6 +146,11 @@ func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 	if err := p.recognise(ctx, work); err != nil {
 		return p.result, fmt.Errorf("recognise: %w", err)
 	}
+	pending := 0
+	for _, job := range work {
+		pending += len(job.uids)
+	}
+	p.Observer.Pending(pending)
 	for _, job := range work {
 		if err := p.mailbox(ctx, job); err != nil {
 			return p.result, err
@@ -192,7 +197,7 @@ func (j *job) ref() mail.Ref {
 
 type nobody struct{}
 
-func (nobody) Pending(string, int)             {}
+func (nobody) Pending(int)                     {}
 func (nobody) Copied(string, int64, time.Time) {}
 func (nobody) Appended(int, time.Duration)     {}
 func (nobody) Held(mail.Hold)                  {}
