@@ -1,0 +1,130 @@
+package remote
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// What stands before a literal decides whether the server reads the literal
+// or executes it: Dovecot that answers BAD to an APPEND with {n+} goes on
+// parsing the message as commands. So everything that goes into a command
+// line passes this file.
+
+// quote spells a raw mailbox name as a quoted string (RFC 3501 §4.3), which
+// cannot hold CR, LF or NUL.
+func quote(name string) (string, error) {
+	if strings.ContainsAny(name, "\r\n\x00") {
+		return "", fmt.Errorf("mailbox name %q cannot be sent", name)
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`, nil
+}
+
+// maxKeyword is how long a keyword may be, in octets, to be sent before a
+// literal that the server has to accept unseen.
+const maxKeyword = 64
+
+// plainKeyword tells whether any server can parse the keyword, even when it
+// refuses it.
+func plainKeyword(keyword string) bool {
+	return keyword != "" && len(keyword) <= maxKeyword && !strings.EqualFold(keyword, "NIL") && !strings.ContainsFunc(keyword, func(r rune) bool {
+		return !('A' <= r && r <= 'Z' || 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || strings.ContainsRune("$_.+-", r))
+	})
+}
+
+// sendableKeyword tells whether the keyword can be sent at all: it stays one
+// token of its line. Atoms may hold more (RFC 3501 §9), so such a keyword is
+// offered, but never together with a literal that does not wait.
+func sendableKeyword(keyword string) bool {
+	return keyword != "" && len(keyword) <= 1024 && !strings.ContainsFunc(keyword, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`()"\{%*`, r)
+	})
+}
+
+// unsendable returns why a message may not be announced to a server, or nil.
+// It is decided here, before anything is sent.
+func unsendable(m mail.Upload) *mail.Refused {
+	for _, keyword := range m.Flags.KeywordList() {
+		if !sendableKeyword(keyword) {
+			return &mail.Refused{Command: "APPEND", Type: "BAD", Code: "FLAGS", Text: fmt.Sprintf("keyword %q cannot be sent", keyword)}
+		}
+	}
+	if !mail.DateStorable(m.Date) {
+		return &mail.Refused{Command: "APPEND", Type: "BAD", Text: "date " + m.Date.UTC().Format(time.RFC3339) + " cannot be sent"}
+	}
+	if m.Size < 0 || m.Content == nil {
+		return &mail.Refused{Command: "APPEND", Type: "BAD", Text: "message without content"}
+	}
+	return nil
+}
+
+// appendArguments spells the flags and the date of a message that is not
+// unsendable.
+func appendArguments(m mail.Upload) string {
+	return "(" + strings.Join(m.Flags.Names(), " ") + `) "` + m.Date.UTC().Format("02-Jan-2006 15:04:05 -0700") + `"`
+}
+
+// storable is what one mailbox can store (RFC 3501 §7.1).
+type storable struct {
+	permanent     map[string]bool // lower case; PERMANENTFLAGS
+	permanentSent bool            // false: the client should assume that all can be stored
+	anyKeyword    bool            // \* among them
+	flags         map[string]bool // lower case; FLAGS, defined in the mailbox
+	accepted      map[string]bool // lower case; keywords of an APPEND that was answered OK
+}
+
+// reduce drops what the mailbox cannot store.
+func (s *storable) reduce(f mail.Flags) mail.Flags {
+	if !s.permanentSent {
+		return f
+	}
+	permanent := mail.ParseFlags(slices.DeleteFunc(f.Names(), func(name string) bool {
+		return !s.permanent[strings.ToLower(name)]
+	}))
+	f.System = permanent.System
+	if s.anyKeyword {
+		return f
+	}
+	return f.Keep(func(keyword string) bool { return s.permanent[strings.ToLower(keyword)] })
+}
+
+// known tells whether the server cannot but parse these flags: only then may a
+// literal follow them unasked for.
+func (s *storable) known(f mail.Flags) bool {
+	for _, keyword := range f.KeywordList() {
+		key := strings.ToLower(keyword)
+		if !plainKeyword(keyword) || !(s.permanent[key] || s.flags[key] || s.accepted[key]) {
+			return false
+		}
+	}
+	return true
+}
+
+// accept remembers the keywords of a message that was stored.
+func (s *storable) accept(f mail.Flags) {
+	for _, keyword := range f.KeywordList() {
+		if s.accepted == nil {
+			s.accepted = make(map[string]bool)
+		}
+		s.accepted[strings.ToLower(keyword)] = true
+	}
+}
+
+// newStorable reads FLAGS and PERMANENTFLAGS as SELECT showed them; permanent
+// is nil when the server did not say.
+func newStorable(flags, permanent []string) *storable {
+	s := &storable{permanentSent: permanent != nil, permanent: lowerSet(permanent), flags: lowerSet(flags)}
+	s.anyKeyword = s.permanent[`\*`]
+	return s
+}
+
+func lowerSet(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[strings.ToLower(name)] = true
+	}
+	return set
+}

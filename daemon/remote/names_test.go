@@ -1,0 +1,109 @@
+package remote
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+var (
+	dovecot  = namespaces{personal: []namespace{{"", '/'}}, foreign: []namespace{{"shared/", '/'}}}
+	courier  = namespaces{personal: []namespace{{"INBOX.", '.'}}, foreign: []namespace{{"#shared.", '.'}, {"shared.", '.'}}}
+	cyrus    = namespaces{personal: []namespace{{"INBOX.", '.'}}, foreign: []namespace{{"user.", '.'}, {"", '.'}}}
+	without  = namespaces{personal: []namespace{{"", '.'}}}
+	oldStyle = namespaces{personal: []namespace{{"Mail/", '/'}}}
+	twofold  = namespaces{personal: []namespace{{"", '/'}, {"Archive/", '/'}}, foreign: []namespace{{"Archive/of/others/", '/'}}}
+)
+
+func TestPaths(t *testing.T) {
+	for _, c := range []struct {
+		of       namespaces
+		raw      string
+		personal bool
+		path     string // levels joined by |
+		decoded  bool
+	}{
+		{dovecot, "INBOX", true, "INBOX", true},
+		{dovecot, "Inbox", true, "INBOX", true},
+		{dovecot, "inbox/x", true, "INBOX|x", true},
+		{dovecot, "a/b", true, "a|b", true},
+		{dovecot, "a/", true, "a", true},
+		{dovecot, "a//b", true, "a||b", true},
+		{dovecot, "a.b", true, "a.b", true},
+		{dovecot, "Entw&APw-rfe/R&-D", true, "Entwürfe|R&D", true},
+		{dovecot, "R&D/x", true, "R&D|x", false},
+		{dovecot, "shared/joe/x", false, "", true},
+		{dovecot, "shared", false, "", true},
+		{dovecot, "sharedness", true, "sharedness", true},
+		{courier, "INBOX.Sent", true, "Sent", true},
+		{courier, "Inbox.Sent.2019", true, "Sent|2019", true},
+		{courier, "INBOX.INBOX", true, "INBOX|INBOX", true},
+		{courier, "shared.x", false, "", true},
+		{courier, "elsewhere", false, "", true},
+		{cyrus, "INBOX.Sent", true, "Sent", true},
+		{cyrus, "user.joe", false, "", true},
+		{cyrus, "public", false, "", true},
+		{without, "a.b", true, "a|b", true},
+		{oldStyle, "Mail/a", true, "a", true},
+		{oldStyle, "Mail", true, "Mail", true},
+		{oldStyle, "etc/passwd", false, "", true},
+		{twofold, "Archive/2019", true, "Archive|2019", true},
+		{twofold, "Archive/of/others/x", false, "", true},
+		{namespaces{}, "anything", true, "anything", true},
+	} {
+		if got := c.of.isPersonal(c.raw); got != c.personal {
+			t.Errorf("%v %q: personal %v", c.of, c.raw, got)
+		}
+		if !c.personal {
+			continue
+		}
+		path, decoded := c.of.path(c.raw, c.of.home().separator, false)
+		if got := strings.Join(path, "|"); got != c.path || decoded != c.decoded {
+			t.Errorf("%v %q: %q %v, want %q %v", c.of, c.raw, got, decoded, c.path, c.decoded)
+		}
+	}
+}
+
+func TestSpell(t *testing.T) {
+	for _, c := range []struct {
+		of   namespaces
+		path []string
+		utf8 bool
+		want string
+	}{
+		{dovecot, []string{"INBOX"}, false, "INBOX"},
+		{courier, []string{"INBOX"}, false, "INBOX"},
+		{courier, []string{"Sent", "2019"}, false, "INBOX.Sent.2019"},
+		{courier, []string{"v1.0"}, false, "INBOX.v1_0"},
+		{dovecot, []string{"v1.0", "a/b"}, false, "v1.0/a_b"},
+		{dovecot, []string{"Entwürfe", "R&D"}, false, "Entw&APw-rfe/R&-D"},
+		{dovecot, []string{"Entwürfe", "R&D"}, true, "Entwürfe/R&D"},
+		{namespaces{}, []string{"a", "b"}, false, "a_b"},
+	} {
+		if got := c.of.spell(c.path, c.utf8); got != c.want {
+			t.Errorf("%v %q: %q, want %q", c.of, c.path, got, c.want)
+		}
+	}
+}
+
+// TestSpellIsRead: what this program names it finds again under that path.
+func TestSpellIsRead(t *testing.T) {
+	for _, of := range []namespaces{dovecot, courier, cyrus, without, oldStyle, twofold} {
+		for _, path := range [][]string{{"INBOX"}, {"Sent"}, {"a", "b", "c"}, {"INBOX", "x"}, {"Entwürfe & mehr"}} {
+			raw := of.spell(path, false)
+			back, decoded := of.path(raw, of.home().separator, false)
+			if !slices.Equal(back, path) || !decoded || !of.isPersonal(raw) {
+				t.Errorf("%v: %q is spelled %q and read as %q", of, path, raw, back)
+			}
+		}
+	}
+}
+
+func TestPathInUTF8(t *testing.T) {
+	if path, ok := dovecot.path("R&-D/Entwürfe", '/', true); strings.Join(path, "|") != "R&-D|Entwürfe" || !ok {
+		t.Errorf("%q %v", path, ok)
+	}
+	if path, ok := dovecot.path("caf\xe9", '/', true); path[0] != "caf\uFFFD" || ok {
+		t.Errorf("%q %v", path, ok)
+	}
+}
