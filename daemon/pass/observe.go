@@ -35,6 +35,9 @@ func (p *Pass) observe(ctx context.Context) ([]plan.Pairing, error) {
 		return nil, err
 	}
 	p.result.Mailboxes = len(pairings)
+	for _, pairing := range pairings {
+		p.result.SourceMessages += int(pairing.Source.Status.Messages)
+	}
 	var made mail.Change
 	kept := pairings[:0]
 	for _, pairing := range pairings {
@@ -174,13 +177,16 @@ func (p *Pass) look(ctx context.Context, job *job) error {
 	}
 	job.rebind = anchor.UIDValidity != 0 && status.UIDValidity != 0 && status.UIDValidity != anchor.UIDValidity
 	from := max(anchor.UIDNext, 1)
-	if job.rebind {
+	switch {
+	case job.rebind:
 		from, retry, held = 1, nil, nil
+	case p.full:
+		from, retry = 1, nil
 	}
-	if !job.rebind && len(retry) == 0 && status.UIDNext != 0 && status.UIDNext <= from && anchor.UIDNext != 0 {
+	if !job.rebind && !p.full && len(retry) == 0 && status.UIDNext != 0 && status.UIDNext <= from && anchor.UIDNext != 0 {
 		return nil
 	}
-	job.end = max(status.UIDNext, from)
+	job.end = max(status.UIDNext, anchor.UIDNext, 1)
 	if status.MessagesKnown && status.Messages == 0 && status.UIDNext != 0 && !job.rebind {
 		return nil
 	}

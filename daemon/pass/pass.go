@@ -50,11 +50,14 @@ type Observer interface {
 
 // Result is what a pass did.
 type Result struct {
-	Mailboxes  int // wanted mailboxes
-	Copied     int
-	Bytes      int64
-	Recognised int // adopted or rebound, not sent
-	Resent     int
+	Mailboxes int // wanted mailboxes
+	// SourceMessages is how many messages they hold on the source, as far as
+	// it tells.
+	SourceMessages int
+	Copied         int
+	Bytes          int64
+	Recognised     int // adopted or rebound, not sent
+	Resent         int
 	// Changed tells that a mailbox changed its UIDVALIDITY under the pass, so
 	// that another pass is needed.
 	Changed bool
@@ -75,6 +78,7 @@ var ErrSameMailbox = errors.New("source and destination are the same mailbox: wh
 type Pass struct {
 	Options
 	recognised bool // I7 has been done since the start or the last error
+	full       bool // look at every mailbox whole, whatever its status says
 	latency    time.Duration
 	result     Result
 
@@ -115,6 +119,14 @@ type errMailbox struct{ err error }
 
 func (e errMailbox) Error() string { return e.err.Error() }
 func (e errMailbox) Unwrap() error { return e.err }
+
+// RunFull is Run without trust in UIDNEXT: every UID of the source is compared
+// with the receipts.
+func (p *Pass) RunFull(ctx context.Context) (Result, error) {
+	p.full = true
+	defer func() { p.full = false }()
+	return p.Run(ctx)
+}
 
 // Run carries everything that is new. Its order is the way of a message:
 // observe both sides, resolve what an earlier run left open, look for news,

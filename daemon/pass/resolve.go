@@ -140,11 +140,13 @@ func (p *Pass) resolveAppends(ctx context.Context, ref mail.Ref, intents []mail.
 
 	change := mail.Change{}
 	receipts := make(map[mail.PairID][]mail.Receipt)
+	var found []mail.Intent
 	add := func(i mail.Intent, r mail.Receipt) {
 		r.Source, r.Fingerprint = i.Source, i.Fingerprint
 		r.Touched = r.Touched || !r.Flags.WithoutNoise().Equal(i.Flags.WithoutNoise())
 		receipts[i.Pair] = append(receipts[i.Pair], r)
 		change.Settle = append(change.Settle, i.ID)
+		found = append(found, i)
 	}
 	for _, m := range matches {
 		add(intents[m.Wanted.Tag], mail.Receipt{Destination: m.Found.UID, Flags: seen.flags[m.Found.UID]})
@@ -180,8 +182,14 @@ func (p *Pass) resolveAppends(ctx context.Context, ref mail.Ref, intents []mail.
 			change.Pairs = append(change.Pairs, stored)
 		}
 	}
-	p.Logger.Info("resolved lost answers", "mailbox", box.DisplayName(), "messages", len(intents), "found", len(intents)-len(missing), "send_again", len(missing))
-	return p.commit(change)
+	p.Logger.Info("resolved lost answers", "mailbox", box.DisplayName(), "messages", len(intents), "found", len(found), "send_again", len(missing))
+	if err := p.commit(change); err != nil {
+		return err
+	}
+	for _, i := range found {
+		p.copied(p.pairs[i.Pair].SourcePath, i.Size, i.InternalDate)
+	}
+	return nil
 }
 
 // sighting is what a destination mailbox showed at and above a floor.

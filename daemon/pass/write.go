@@ -193,9 +193,14 @@ func (w *writer) flush(cause error) error {
 		return err
 	}
 	for _, d := range finished {
-		w.result.Copied++
-		w.result.Bytes += d.bytes
-		w.Observer.Copied(w.job.source.DisplayName(), d.bytes, d.arrived)
+		w.copied(w.job.source.DisplayName(), d.bytes, d.arrived)
 	}
 	return nil
+}
+
+// copied counts a message that has its receipt.
+func (p *Pass) copied(mailbox string, bytes int64, arrived time.Time) {
+	p.result.Copied++
+	p.result.Bytes += bytes
+	p.Observer.Copied(mailbox, bytes, arrived)
 }
