@@ -50,8 +50,7 @@ type World struct {
 	options  Options
 	accounts []account
 	old, new *server
-	// stop ends the watch over the context given to Start.
-	stop func() bool
+	end      func()
 
 	mutex sync.Mutex
 	live  *mathrand.Rand // for DeliverNext
@@ -94,15 +93,15 @@ func Start(ctx context.Context, o Options) (*World, error) {
 		w.old.close()
 		return nil, fmt.Errorf("start the new server: %w", err)
 	}
-	closeBoth := sync.OnceFunc(func() { w.old.close(); w.new.close() })
-	cancel := context.AfterFunc(ctx, closeBoth)
-	w.stop = func() bool { closeBoth(); return cancel() }
+	end := sync.OnceFunc(func() { w.old.close(); w.new.close() })
+	forget := context.AfterFunc(ctx, end)
+	w.end = func() { forget(); end() }
 	return w, nil
 }
 
 // Close ends both servers and waits for their connections. It may be called
 // more than once.
-func (w *World) Close() { w.stop() }
+func (w *World) Close() { w.end() }
 
 // newAccount makes the i-th account and its mail.
 func newAccount(i int, o Options) (account, error) {

@@ -150,7 +150,7 @@ func TestCompareSeesEveryKindOfDifference(t *testing.T) {
 				&imap.AppendOptions{Time: time.Unix(1e9, 0), Flags: []imap.Flag{imap.FlagSeen}})
 		}, []Difference{{a.name, "INBOX", KindDate, "<live@example>"}, {a.name, "INBOX", KindFlags, "<live@example>"}}},
 		{"copied twice", func(t *testing.T, c *imapclient.Client) {
-			appendTo(t, c, "INBOX", "Message-ID: <live@example>\r\n\r\nx\r\n", nil)
+			appendTo(t, c, "INBOX", "Message-ID: <live@example>\r\n\r\nx\r\n", &imap.AppendOptions{Time: time.Unix(1e9, 0)})
 		}, []Difference{{a.name, "INBOX", KindDate, "<live@example>"}, {a.name, "INBOX", KindFlags, "<live@example>"}, {a.name, "INBOX", KindSurplus, "<live@example>"}}},
 		{"in a mailbox of its own", func(t *testing.T, c *imapclient.Client) {
 			if err := c.Create("Über & über", nil).Wait(); err != nil {
@@ -339,31 +339,36 @@ func TestWrongPassword(t *testing.T) {
 	}
 }
 
-// A client that appends to a mailbox while it has not read its FETCH of that
-// mailbox must not wait for itself.
-func TestUnreadFetchBlocksNobody(t *testing.T) {
-	w := start(t, Options{Accounts: 1, Messages: 1})
-	u := w.accounts[0].new
-	large := message{text: strings.Repeat("x", 16<<20)} // more than the kernel keeps
-	if err := u.store("INBOX", large); err != nil {
-		t.Fatal(err)
-	}
-	r, err := dial(t.Context(), w.new, u)
+func TestWriteDoesNotWaitForTheClient(t *testing.T) {
+	near, far := net.Pipe() // without any buffer of its own
+	near.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	l := &listener{Listener: &oneConn{near}, open: map[*conn]bool{}}
+	c, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.close()
-	if err := r.command("SELECT INBOX", nil); err != nil {
-		t.Fatal(err)
+	for _, text := range []string{"* 1 FETCH ", "(UID 1)\r\n"} {
+		if _, err := io.WriteString(c, text); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, err := io.WriteString(r.conn, "f UID FETCH 1:* BODY.PEEK[]\r\n"); err != nil {
-		t.Fatal(err)
+	c.Close() // what was written before is still sent
+	got, err := io.ReadAll(far)
+	if err != nil || string(got) != "* 1 FETCH (UID 1)\r\n" {
+		t.Errorf("got %q, %v", got, err)
 	}
-	if _, err := r.in.Peek(1); err != nil { // the answer has begun
-		t.Fatal(err)
+	if _, err := c.Write([]byte("x")); err == nil {
+		t.Error("a closed connection takes more")
 	}
-	appendTo(t, logIn(t, w.new, u), "INBOX", "Subject: y\r\n\r\n", nil)
+	l.closeAll()
 }
+
+// oneConn is a listener that accepts the one connection it holds.
+type oneConn struct{ conn net.Conn }
+
+func (l *oneConn) Accept() (net.Conn, error) { return l.conn, nil }
+func (l *oneConn) Close() error              { return nil }
+func (l *oneConn) Addr() net.Addr            { return l.conn.LocalAddr() }
 
 func TestAppendDelay(t *testing.T) {
 	const delay = 30 * time.Millisecond
