@@ -1,0 +1,132 @@
+// Package web shows the daemon to people and programs: over HTTP the page,
+// /api/status, /metrics and the health checks; over a unix socket the control
+// that the commands use.
+//
+// Invariants:
+//   - Nothing that is asked over TCP changes anything: GET and HEAD only.
+//   - What comes from servers and mail is text, never markup and never a
+//     terminal's control sequence.
+//   - The keys of [Status] as JSON are an interface: they may be added to, not
+//     renamed.
+package web
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// Status is what /api/status and `imapsyncd status --json` show.
+type Status struct {
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	// Now is when this was true.
+	Now time.Time `json:"now"`
+	// Totals are counted by this package from Accounts.
+	Totals   Totals          `json:"totals"`
+	Accounts []AccountStatus `json:"accounts"`
+}
+
+// Messages are numbers of messages and octets.
+type Messages struct {
+	// Source is how many messages of the old server are to be on the new one.
+	Source int `json:"source"`
+	// Copied is how many were copied since the daemon started, CopiedBytes
+	// their octets.
+	Copied      int64 `json:"copied"`
+	CopiedBytes int64 `json:"copied_bytes"`
+	// Pending is how many are known and not on the new server yet.
+	Pending      int   `json:"pending"`
+	PendingBytes int64 `json:"pending_bytes"`
+	// Held is how many cannot be copied now.
+	Held int `json:"held"`
+}
+
+// There is how many messages are on the new server.
+func (m Messages) There() int { return max(0, m.Source-m.Pending-m.Held) }
+
+// done is how much of the messages is on the new server, such as "42%". It is
+// "-" while nothing is known, and "100%" only when all are and no account is
+// still in its first pass, which goes on finding more.
+func (m Messages) done(seeding bool) string {
+	percent := 100
+	if m.There() < m.Source {
+		percent = int(int64(m.There()) * 100 / int64(m.Source))
+	}
+	if seeding {
+		if m.Source == 0 {
+			return "-"
+		}
+		percent = min(percent, 99)
+	}
+	return strconv.Itoa(percent) + "%"
+}
+
+// Connections are open connections.
+type Connections struct {
+	Source      int `json:"source"`
+	Destination int `json:"destination"`
+}
+
+// AccountStatus is one account.
+type AccountStatus struct {
+	Name     string      `json:"name"`
+	Phase    mail.Phase  `json:"phase"`
+	Health   mail.Health `json:"health"`
+	Messages Messages    `json:"messages"`
+	// LagSeconds is how long the oldest pending message has been waiting; 0
+	// when none is.
+	LagSeconds  float64     `json:"lag_seconds"`
+	Connections Connections `json:"connections"`
+	// LastSuccess is when a pass last ended without an error; left out: never.
+	LastSuccess time.Time `json:"last_success,omitzero"`
+	// Error is why the account is not well, in one line.
+	Error string `json:"error,omitempty"`
+}
+
+// Done is how much of the account is on the new server, for people.
+func (a AccountStatus) Done() string { return a.Messages.done(a.Phase == mail.PhaseSeeding) }
+
+// Totals are sums over all accounts.
+type Totals struct {
+	Accounts int                 `json:"accounts"`
+	Phases   map[mail.Phase]int  `json:"phases"`  // every phase is there
+	Healths  map[mail.Health]int `json:"healths"` // every health is there
+	Messages Messages            `json:"messages"`
+	// LagSeconds is that of the account that is furthest behind.
+	LagSeconds  float64     `json:"lag_seconds"`
+	Connections Connections `json:"connections"`
+}
+
+// Done is how much of everything is on the new server, for people.
+func (t Totals) Done() string { return t.Messages.done(t.Phases[mail.PhaseSeeding] > 0) }
+
+// counted returns s with its Totals, and with an empty list rather than none.
+func (s Status) counted() Status {
+	t := Totals{Accounts: len(s.Accounts), Phases: map[mail.Phase]int{}, Healths: map[mail.Health]int{}}
+	for _, p := range mail.Phases() {
+		t.Phases[p] = 0
+	}
+	for _, h := range mail.Healths() {
+		t.Healths[h] = 0
+	}
+	for _, a := range s.Accounts {
+		t.Phases[a.Phase]++
+		t.Healths[a.Health]++
+		t.Messages.Source += a.Messages.Source
+		t.Messages.Copied += a.Messages.Copied
+		t.Messages.CopiedBytes += a.Messages.CopiedBytes
+		t.Messages.Pending += a.Messages.Pending
+		t.Messages.PendingBytes += a.Messages.PendingBytes
+		t.Messages.Held += a.Messages.Held
+		t.LagSeconds = max(t.LagSeconds, a.LagSeconds)
+		t.Connections.Source += a.Connections.Source
+		t.Connections.Destination += a.Connections.Destination
+	}
+	s.Totals = t
+	if s.Accounts == nil {
+		s.Accounts = []AccountStatus{}
+	}
+	return s
+}

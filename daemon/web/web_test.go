@@ -1,0 +1,298 @@
+package web_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/web"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// sample is a status with something of everything.
+func sample() web.Status {
+	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	return web.Status{
+		Version: "v1.2.3", Started: now.Add(-26 * time.Hour), Now: now,
+		Accounts: []web.AccountStatus{
+			{
+				Name: "foo", Phase: mail.PhaseFollowing, Health: mail.HealthOK,
+				Messages:    web.Messages{Source: 1234567, Copied: 1200000, CopiedBytes: 34 << 30},
+				Connections: web.Connections{Source: 2, Destination: 1}, LastSuccess: now.Add(-4 * time.Second),
+			},
+			{
+				Name: "bar@example.org", Phase: mail.PhaseSeeding, Health: mail.HealthAuth,
+				Messages:   web.Messages{Source: 1000, Copied: 900, CopiedBytes: 5000, Pending: 99, PendingBytes: 1 << 20, Held: 1},
+				LagSeconds: 3725, Error: "log in to the new server: NO [AUTHENTICATIONFAILED] wrong password",
+			},
+		},
+	}
+}
+
+// hostile is a status whose texts try to be more than text.
+func hostile() web.Status {
+	s := sample()
+	s.Accounts[0].Name = `<script>alert(1)</script>`
+	s.Accounts[1].Error = "\"><img src=x onerror=alert(1)>\x1b[2J\r\n\u202eevil\x00"
+	return s
+}
+
+func handler(status func() web.Status, ready bool) http.Handler {
+	reg := prometheus.NewRegistry()
+	promauto.With(reg).NewGauge(prometheus.GaugeOpts{Name: "imapsyncd_test", Help: "A number."}).Set(42)
+	return web.New(web.Options{
+		Status: status, Ready: func() bool { return ready }, Gatherer: reg, Logger: slog.New(slog.DiscardHandler),
+	})
+}
+
+func ask(h http.Handler, method, target string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(method, target, nil))
+	return w
+}
+
+func TestAnswers(t *testing.T) {
+	for _, test := range []struct {
+		target, contentType string
+		ready               bool
+		code                int
+		contains            []string
+	}{
+		{"/", "text/html; charset=utf-8", true, 200, []string{"1,234,567", "following 1", `href="/?health=auth"`, "AUTHENTICATIONFAILED", `rel="stylesheet"`}},
+		{"/style.css", "text/css; charset=utf-8", true, 200, []string{"light-dark("}},
+		{"/api/status", "application/json", true, 200, []string{`"totals"`}},
+		{"/metrics", "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", true, 200, []string{"imapsyncd_test 42"}},
+		{"/-/healthy", "text/plain; charset=utf-8", false, 200, []string{"healthy"}},
+		{"/-/ready", "text/plain; charset=utf-8", true, 200, []string{"ready"}},
+		{"/-/ready", "text/plain; charset=utf-8", false, 503, []string{"not ready"}},
+		{"/pause", "text/plain; charset=utf-8", true, 404, nil},
+	} {
+		t.Run(test.target, func(t *testing.T) {
+			h := handler(sample, test.ready)
+			got := ask(h, "GET", test.target)
+			if got.Code != test.code || got.Header().Get("Content-Type") != test.contentType {
+				t.Errorf("%d %q, want %d %q", got.Code, got.Header().Get("Content-Type"), test.code, test.contentType)
+			}
+			for _, want := range test.contains {
+				if !strings.Contains(got.Body.String(), want) {
+					t.Errorf("no %q in\n%s", want, got.Body)
+				}
+			}
+			for name, want := range map[string]string{
+				"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
+			} {
+				if v := got.Header().Get(name); v != want {
+					t.Errorf("%s: %q, want %q", name, v, want)
+				}
+			}
+			if csp := got.Header().Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'self';") || strings.Contains(csp, "unsafe") {
+				t.Errorf("Content-Security-Policy: %q", csp)
+			}
+			if head := ask(h, "HEAD", test.target); head.Code != test.code {
+				t.Errorf("HEAD: %d, want %d", head.Code, test.code)
+			}
+		})
+	}
+}
+
+func TestNothingCanBeChangedOverTCP(t *testing.T) {
+	h := handler(sample, true)
+	for _, target := range []string{"/", "/api/status", "/metrics", "/-/ready", "/pause", "/resume", "/reload", "/find", "/sync", "/-/reload", "/-/quit"} {
+		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "PROPFIND"} {
+			got := ask(h, method, target)
+			if got.Code != http.StatusMethodNotAllowed || got.Header().Get("Allow") != "GET, HEAD" {
+				t.Errorf("%s %s: %d, Allow %q", method, target, got.Code, got.Header().Get("Allow"))
+			}
+		}
+	}
+}
+
+func TestPageShowsHostileTextAsText(t *testing.T) {
+	h := handler(hostile, true)
+	for _, target := range []string{"/", `/?health="><script>`, "/?phase=following"} {
+		body := ask(h, "GET", "/"+strings.TrimPrefix(strings.ReplaceAll(target, `"><script>`, "%22%3E%3Cscript%3E"), "/")).Body.String()
+		for _, bad := range []string{"<script", "<img", "style="} {
+			if strings.Contains(body, bad) {
+				t.Errorf("%s: the page contains %q", target, bad)
+			}
+		}
+	}
+	if body := ask(h, "GET", "/").Body.String(); !strings.Contains(body, "&lt;script&gt;alert(1)") || !strings.Contains(body, "&lt;img src=x") {
+		t.Error("the texts are not shown")
+	}
+}
+
+func TestPageChoosesAndOrders(t *testing.T) {
+	many := func() web.Status {
+		s := sample()
+		for range 300 {
+			s.Accounts = append(s.Accounts, s.Accounts[0])
+		}
+		return s
+	}
+	h := handler(many, true)
+	all := ask(h, "GET", "/").Body.String()
+	if strings.Index(all, "bar@example.org") > strings.Index(all, `scope="row">foo`) {
+		t.Error("who needs the operator does not come first")
+	}
+	if n := strings.Count(all, `scope="row"`); n != 200 || !strings.Contains(all, "and 102 more") {
+		t.Errorf("%d rows", n)
+	}
+	if n := strings.Count(ask(h, "GET", "/?health=auth").Body.String(), `scope="row"`); n != 1 {
+		t.Errorf("%d rows for ?health=auth, want 1", n)
+	}
+	if n := strings.Count(ask(h, "GET", "/?phase=seeding").Body.String(), `scope="row"`); n != 1 {
+		t.Errorf("%d rows for ?phase=seeding, want 1", n)
+	}
+	if n := strings.Count(ask(h, "GET", "/?phase=nonsense").Body.String(), `scope="row"`); n != 0 {
+		t.Errorf("%d rows for ?phase=nonsense, want 0", n)
+	}
+}
+
+// golden compares with a file under testdata.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := "testdata/" + name
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", path, got, want)
+	}
+}
+
+func TestStatusJSON(t *testing.T) {
+	body := ask(handler(sample, true), "GET", "/api/status").Body.Bytes()
+	golden(t, "status.json", body)
+	var back web.Status
+	if err := json.Unmarshal(body, &back); err != nil {
+		t.Fatal(err)
+	}
+	if back.Totals.Messages.Source != 1235567 || back.Totals.Healths[mail.HealthAuth] != 1 || back.Totals.LagSeconds != 3725 {
+		t.Errorf("totals %+v", back.Totals)
+	}
+	golden(t, "empty.json", ask(handler(func() web.Status { return web.Status{} }, true), "GET", "/api/status").Body.Bytes())
+}
+
+func TestDone(t *testing.T) {
+	for _, test := range []struct {
+		phase                 mail.Phase
+		source, pending, held int
+		want                  string
+	}{
+		{mail.PhaseSeeding, 0, 0, 0, "-"},
+		{mail.PhaseSeeding, 200, 200, 0, "0%"},
+		{mail.PhaseSeeding, 200, 0, 0, "99%"}, // more may be found
+		{mail.PhaseFollowing, 0, 0, 0, "100%"},
+		{mail.PhaseFollowing, 1000000, 1, 0, "99%"},
+		{mail.PhaseFollowing, 1000000, 0, 1, "99%"},
+		{mail.PhaseFollowing, 1000000, 0, 0, "100%"},
+		{mail.PhaseFollowing, 5, 9, 0, "0%"}, // counted at two moments
+	} {
+		a := web.AccountStatus{Phase: test.phase, Messages: web.Messages{Source: test.source, Pending: test.pending, Held: test.held}}
+		if got := a.Done(); got != test.want {
+			t.Errorf("%+v: %s, want %s", test, got, test.want)
+		}
+	}
+}
+
+func TestWriteStatus(t *testing.T) {
+	for _, test := range []struct {
+		file   string
+		status web.Status
+		width  int
+	}{
+		{"status.80.txt", sample(), 80}, {"status.120.txt", sample(), 120}, {"status.70.txt", sample(), 20},
+		{"hostile.80.txt", hostile(), 80}, {"empty.80.txt", web.Status{}, 80},
+	} {
+		var b bytes.Buffer
+		if err := web.WriteStatus(&b, test.status, test.width); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, test.file, b.Bytes())
+		for line := range strings.Lines(b.String()) {
+			if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > max(70, test.width) {
+				t.Errorf("%s: a line of %d columns: %q", test.file, n, line)
+			}
+		}
+		if strings.ContainsAny(b.String(), "\x1b\r\x00\u202e") {
+			t.Errorf("%s: control characters reach the terminal", test.file)
+		}
+	}
+	if err := web.WriteStatus(brokenPipe{}, sample(), 80); err == nil {
+		t.Error("a failed write is no error")
+	}
+}
+
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+func TestServeEndsWhenAnswersAreDone(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	asked, answer, served := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(asked)
+		<-answer
+		io.WriteString(w, "done")
+	})
+	go func() { served <- web.Serve(ctx, l, h, slog.New(slog.DiscardHandler)) }()
+	go func() {
+		<-asked
+		cancel() // in the middle of an answer
+		for {
+			c, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				break // nobody new is let in
+			}
+			c.Close()
+		}
+		close(answer)
+	}()
+	got, err := http.Get("http://" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Body.Close()
+	if body, err := io.ReadAll(got.Body); err != nil || string(body) != "done" {
+		t.Errorf("got %q, %v", body, err)
+	}
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+func TestServeSaysWhyItFailed(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if err := web.Serve(t.Context(), l, http.NotFoundHandler(), slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("no error from a closed listener")
+	}
+}
