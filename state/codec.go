@@ -1,0 +1,276 @@
+package state
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// ErrDamaged marks what a checksum, or the lack of what must be there, shows.
+// The file is then of no use: Quarantine it and let the new server tell what
+// is there.
+var ErrDamaged = errors.New("state file is damaged")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// seal puts a CRC32C before a value. It covers the bucket and the key as well,
+// so that a value in the wrong place is noticed too.
+func seal(bucket, key, payload []byte) []byte {
+	out := make([]byte, 4, 4+len(payload))
+	binary.BigEndian.PutUint32(out, checksum(bucket, key, payload))
+	return append(out, payload...)
+}
+
+// unseal is the reverse of seal. The payload is valid as long as the value.
+func unseal(bucket, key, value []byte) ([]byte, error) {
+	if len(value) < 4 || binary.BigEndian.Uint32(value) != checksum(bucket, key, value[4:]) {
+		return nil, fmt.Errorf("%w: %s/%x has a wrong checksum", ErrDamaged, bucket, key)
+	}
+	return value[4:], nil
+}
+
+func checksum(bucket, key, payload []byte) uint32 {
+	sum := crc32.Update(0, castagnoli, bucket)
+	sum = crc32.Update(sum, castagnoli, key)
+	return crc32.Update(sum, castagnoli, payload)
+}
+
+// octets is a string of any octets: JSON would mend what is not UTF-8.
+type octets string
+
+func (o octets) MarshalJSON() ([]byte, error) { return json.Marshal([]byte(o)) }
+
+func (o *octets) UnmarshalJSON(data []byte) error {
+	var b []byte
+	err := json.Unmarshal(data, &b)
+	*o = octets(b)
+	return err
+}
+
+type storedAnchor struct {
+	UIDValidity   uint32 `json:"v,omitempty"`
+	UIDNext       uint32 `json:"n,omitempty"`
+	HighestModSeq uint64 `json:"m,omitempty"`
+}
+
+func anchorOf(a mail.Anchor) storedAnchor {
+	return storedAnchor{uint32(a.UIDValidity), uint32(a.UIDNext), uint64(a.HighestModSeq)}
+}
+
+func (a storedAnchor) mail() mail.Anchor {
+	return mail.Anchor{UIDValidity: mail.UIDValidity(a.UIDValidity), UIDNext: mail.UID(a.UIDNext), HighestModSeq: mail.ModSeq(a.HighestModSeq)}
+}
+
+type storedPair struct {
+	Source              octets       `json:"s"`
+	Destination         octets       `json:"d"`
+	SourcePath          octets       `json:"sp"`
+	DestinationPath     octets       `json:"dp"`
+	SourceAnchor        storedAnchor `json:"a"`
+	DestinationValidity uint32       `json:"dv,omitempty"`
+	Subscribed          bool         `json:"sub,omitempty"`
+}
+
+func pairOf(p mail.Pair) storedPair {
+	return storedPair{
+		octets(p.Source), octets(p.Destination), octets(p.SourcePath), octets(p.DestinationPath),
+		anchorOf(p.SourceAnchor), uint32(p.DestinationValidity), p.Subscribed,
+	}
+}
+
+func (p storedPair) mail(id mail.PairID) mail.Pair {
+	return mail.Pair{
+		ID: id, Source: string(p.Source), Destination: string(p.Destination),
+		SourcePath: string(p.SourcePath), DestinationPath: string(p.DestinationPath),
+		SourceAnchor: p.SourceAnchor.mail(), DestinationValidity: mail.UIDValidity(p.DestinationValidity), Subscribed: p.Subscribed,
+	}
+}
+
+type storedIntent struct {
+	Kind         uint8     `json:"k"`
+	Pair         uint32    `json:"p"`
+	Source       uint32    `json:"s,omitempty"`
+	Size         int64     `json:"z,omitempty"`
+	InternalDate time.Time `json:"t,omitzero"`
+	Fingerprint  uint64    `json:"f"`
+	System       uint8     `json:"sf,omitempty"`
+	Keywords     octets    `json:"kw"`
+	Mailbox      octets    `json:"b"`
+	UIDValidity  uint32    `json:"v,omitempty"`
+	Floor        uint32    `json:"fl,omitempty"`
+	Destination  uint32    `json:"d,omitempty"`
+	Resent       time.Time `json:"r,omitzero"`
+	Looks        uint8     `json:"l,omitempty"`
+}
+
+func intentOf(i mail.Intent) storedIntent {
+	return storedIntent{
+		uint8(i.Kind), uint32(i.Pair), uint32(i.Source), i.Size, i.InternalDate, uint64(i.Fingerprint),
+		uint8(i.Flags.System), octets(i.Flags.Keywords), octets(i.Mailbox), uint32(i.UIDValidity), uint32(i.Floor),
+		uint32(i.Destination), i.Resent, i.Looks,
+	}
+}
+
+func (i storedIntent) mail(id uint64) mail.Intent {
+	return mail.Intent{
+		ID: id, Kind: mail.IntentKind(i.Kind), Pair: mail.PairID(i.Pair), Source: mail.UID(i.Source), Size: i.Size,
+		InternalDate: i.InternalDate, Fingerprint: mail.Fingerprint(i.Fingerprint),
+		Flags:   mail.Flags{System: mail.System(i.System), Keywords: string(i.Keywords)},
+		Mailbox: string(i.Mailbox), UIDValidity: mail.UIDValidity(i.UIDValidity), Floor: mail.UID(i.Floor),
+		Destination: mail.UID(i.Destination), Resent: i.Resent, Looks: i.Looks,
+	}
+}
+
+type storedHold struct {
+	Pair      uint32    `json:"p,omitempty"`
+	UID       uint32    `json:"u,omitempty"`
+	Path      octets    `json:"path"`
+	Reason    string    `json:"r"`
+	Text      octets    `json:"t"`
+	Mailbox   octets    `json:"m"`
+	Size      int64     `json:"z,omitempty"`
+	Since     time.Time `json:"since,omitzero"`
+	Skipped   bool      `json:"skip,omitempty"`
+	Because   octets    `json:"because"`
+	SkippedAt time.Time `json:"at,omitzero"`
+	Retry     bool      `json:"retry,omitempty"`
+}
+
+func holdOf(h mail.Hold) storedHold {
+	return storedHold{
+		uint32(h.Pair), uint32(h.UID), octets(h.Path), string(h.Reason), octets(h.Text), octets(h.Mailbox), h.Size,
+		h.Since, h.Skipped, octets(h.Because), h.SkippedAt, h.Retry,
+	}
+}
+
+func (h storedHold) mail() mail.Hold {
+	return mail.Hold{
+		HoldKey: mail.HoldKey{Pair: mail.PairID(h.Pair), UID: mail.UID(h.UID), Path: string(h.Path)},
+		Reason:  mail.Reason(h.Reason), Text: string(h.Text), Mailbox: string(h.Mailbox), Size: h.Size,
+		Since: h.Since, Skipped: h.Skipped, Because: string(h.Because), SkippedAt: h.SkippedAt, Retry: h.Retry,
+	}
+}
+
+// The bits beside the five system flags in the first octet of a receipt.
+const (
+	systemMask  = 0x1f
+	hasKeywords = 0x20
+	isElsewhere = 0x40
+	isTouched   = 0x80
+)
+
+// encodeBlock writes receipts, ascending by source UID, as
+//
+//	uvarint count
+//	count × { uvarint source UID − previous, varint destination UID − previous,
+//	          8 octets fingerprint, octet of flags and bits,
+//	          [uvarint keywords], [uvarint mailbox, uvarint UIDVALIDITY] }
+//
+// where keywords and mailbox are numbers of the table of strings.
+func encodeBlock(receipts []mail.Receipt, number func(string) uint32) []byte {
+	out := binary.AppendUvarint(nil, uint64(len(receipts)))
+	var source, destination mail.UID
+	for _, r := range receipts {
+		out = binary.AppendUvarint(out, uint64(r.Source-source))
+		out = binary.AppendVarint(out, int64(r.Destination)-int64(destination))
+		out = binary.BigEndian.AppendUint64(out, uint64(r.Fingerprint))
+		source, destination = r.Source, r.Destination
+		bits := byte(r.Flags.System) & systemMask
+		if r.Flags.Keywords != "" {
+			bits |= hasKeywords
+		}
+		if r.Mailbox != "" {
+			bits |= isElsewhere
+		}
+		if r.Touched {
+			bits |= isTouched
+		}
+		out = append(out, bits)
+		if r.Flags.Keywords != "" {
+			out = binary.AppendUvarint(out, uint64(number(r.Flags.Keywords)))
+		}
+		if r.Mailbox != "" {
+			out = binary.AppendUvarint(out, uint64(number(r.Mailbox)))
+			out = binary.AppendUvarint(out, uint64(r.UIDValidity))
+		}
+	}
+	return out
+}
+
+var errShort = fmt.Errorf("%w: a block of receipts ends early", ErrDamaged)
+
+// decodeBlock is the reverse of encodeBlock.
+func decodeBlock(data []byte, text func(uint32) (string, error)) ([]mail.Receipt, error) {
+	d := decoder{data: data}
+	count := d.uvarint()
+	if d.failed || count > blockMost*2 {
+		return nil, errShort
+	}
+	receipts := make([]mail.Receipt, 0, count)
+	var source, destination uint64
+	for range count {
+		source += d.uvarint()
+		destination += uint64(d.varint())
+		r := mail.Receipt{Fingerprint: mail.Fingerprint(d.uint64())}
+		bits := d.octet()
+		r.Flags.System = mail.System(bits & systemMask)
+		r.Touched = bits&isTouched != 0
+		var err error
+		if bits&hasKeywords != 0 {
+			if r.Flags.Keywords, err = text(uint32(d.uvarint())); err != nil {
+				return nil, err
+			}
+		}
+		if bits&isElsewhere != 0 {
+			if r.Mailbox, err = text(uint32(d.uvarint())); err != nil {
+				return nil, err
+			}
+			r.UIDValidity = mail.UIDValidity(d.uvarint())
+		}
+		if d.failed || source > 1<<32-1 || destination > 1<<32-1 {
+			return nil, errShort
+		}
+		r.Source, r.Destination = mail.UID(source), mail.UID(destination)
+		receipts = append(receipts, r)
+	}
+	if len(d.data) != 0 {
+		return nil, fmt.Errorf("%w: a block of receipts is too long", ErrDamaged)
+	}
+	return receipts, nil
+}
+
+// decoder reads a block; failed is set, and zero returned, when it is short.
+type decoder struct {
+	data   []byte
+	failed bool
+}
+
+func (d *decoder) take(n int) []byte {
+	if n <= 0 || n > len(d.data) {
+		d.failed, d.data = true, nil
+		return make([]byte, 8)
+	}
+	out := d.data[:n]
+	d.data = d.data[n:]
+	return out
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.data)
+	d.take(n)
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.data)
+	d.take(n)
+	return v
+}
+
+func (d *decoder) uint64() uint64 { return binary.BigEndian.Uint64(d.take(8)) }
+func (d *decoder) octet() byte    { return d.take(1)[0] }
