@@ -27,7 +27,10 @@ type server struct {
 
 	appendDelay time.Duration
 	closing     chan struct{} // closed when the server ends
-	done        sync.WaitGroup
+
+	mutex  sync.Mutex
+	closed bool           // no session begins any more
+	done   sync.WaitGroup // of sessions and the listener
 }
 
 // startServer serves the users until close. Each APPEND takes appendDelay
@@ -51,6 +54,11 @@ func startServer(users []*user, appendDelay time.Duration) (*server, error) {
 	}
 	s.imap = imapserver.New(&imapserver.Options{
 		NewSession: func(*imapserver.Conn) (imapserver.Session, *imapserver.GreetingData, error) {
+			s.mutex.Lock()
+			defer s.mutex.Unlock()
+			if s.closed {
+				return nil, nil, net.ErrClosed
+			}
 			s.done.Add(1)
 			return &session{server: s}, nil, nil
 		},
@@ -70,6 +78,9 @@ func startServer(users []*user, appendDelay time.Duration) (*server, error) {
 // close ends the server with all its connections and waits for them.
 func (s *server) close() {
 	close(s.closing)
+	s.mutex.Lock()
+	s.closed = true
+	s.mutex.Unlock()
 	s.imap.Close()
 	s.listener.closeAll()
 	s.done.Wait()
