@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"context"
 	"errors"
 	"io"
 	"time"
@@ -34,6 +35,22 @@ type Appended struct {
 	// message and stored nothing, ErrNotSent when nothing of it was sent, and
 	// ErrInDoubt when the answer was lost.
 	Err error
+}
+
+// Appender appends to one mailbox.
+type Appender interface {
+	// Status is what SELECT showed; UIDNext is the floor of what is appended.
+	Status() Status
+	// Storable reduces flags to those that the mailbox can store
+	// (PERMANENTFLAGS, RFC 3501 §7.1).
+	Storable(flags Flags) Flags
+	// Append sends messages in order and returns one outcome for each. Err is
+	// only what ended the connection; the outcomes say what became of each
+	// message. After an error, or an outcome of ErrInDoubt, the appender
+	// is of no further use.
+	Append(ctx context.Context, messages []Upload) ([]Appended, error)
+	// Close ends the use of the mailbox without CLOSE.
+	Close() error
 }
 
 // Refused is a tagged NO or BAD.

@@ -52,21 +52,9 @@ type Destination interface {
 	Appender(ctx context.Context, box mail.Ref) (Appender, error)
 }
 
-// Appender appends to one mailbox.
-type Appender interface {
-	// Status is what SELECT showed; UIDNext is the floor of what is appended.
-	Status() mail.Status
-	// Storable reduces flags to those that the mailbox can store
-	// (PERMANENTFLAGS, RFC 3501 §7.1).
-	Storable(flags mail.Flags) mail.Flags
-	// Append sends messages in order and returns one outcome for each. Err is
-	// only what ended the connection; the outcomes say what became of each
-	// message. After an error, or an outcome of mail.ErrInDoubt, the appender
-	// is of no further use.
-	Append(ctx context.Context, messages []mail.Upload) ([]mail.Appended, error)
-	// Close ends the use of the mailbox without CLOSE.
-	Close() error
-}
+// Appender appends to one mailbox. It is a noun of package mail, since a
+// method that returns it must name the type that is asked for here.
+type Appender = mail.Appender
 
 // Journal is the durable memory of one account.
 type Journal interface {
