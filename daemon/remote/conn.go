@@ -1,0 +1,289 @@
+package remote
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/emersion/go-imap/v2/imapclient"
+)
+
+// Options are the same for all connections of a process.
+type Options struct {
+	Logger *slog.Logger
+	// Timeout is how long a server may make no progress while an answer is due;
+	// 0: a minute.
+	Timeout time.Duration
+	// Trace is given each line, without literals and credentials; '>' for ours,
+	// '<' for the server's.
+	Trace func(direction byte, line string)
+	// Dial opens the transport; nil: net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// libraryTag begins the tags of the library, ourTag ours.
+const (
+	libraryTag = "T"
+	ourTag     = "R"
+)
+
+// Conn is a logged-in connection.
+type Conn struct {
+	server    Server
+	options   Options
+	transport net.Conn
+	in        *bufio.Reader
+	out       *verbs
+	buffered  *bufio.Writer
+
+	caps        map[string]bool
+	id          string
+	certificate string
+	tags        int
+	library     *imapclient.Client
+	pending     atomic.Int32 // answers that are due
+	ours        atomic.Int32 // of them, those to the library's commands
+
+	read, written atomic.Int64
+
+	mu  sync.Mutex
+	err error  // why it ended
+	bye string // the server's last words
+	raw *collector
+}
+
+// newConn takes a transport into use. Nothing is read yet.
+func newConn(server Server, options Options, transport net.Conn) *Conn {
+	if options.Timeout == 0 {
+		options.Timeout = time.Minute
+	}
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Conn{server: server, options: options}
+	c.use(transport)
+	return c
+}
+
+// use begins to talk over a transport, afresh.
+func (c *Conn) use(transport net.Conn) {
+	c.transport = transport
+	c.in = bufio.NewReaderSize(progress{c}, 16<<10)
+	c.buffered = bufio.NewWriterSize(progress{c}, 16<<10)
+	c.out = &verbs{side: c.server.Side, out: c.buffered}
+	c.caps = nil
+}
+
+// progress is the transport with a deadline on each step. It runs only while
+// an answer is due: what waits for nothing may wait for ever.
+type progress struct{ *Conn }
+
+func (p progress) Read(b []byte) (int, error) {
+	for {
+		if p.pending.Load() > 0 {
+			p.transport.SetReadDeadline(time.Now().Add(p.options.Timeout))
+		} else {
+			p.transport.SetReadDeadline(time.Time{})
+		}
+		n, err := p.transport.Read(b)
+		p.Conn.read.Add(int64(n))
+		if n == 0 && isTimeout(err) && p.pending.Load() == 0 {
+			continue // the deadline of a command that has been answered
+		}
+		return n, err
+	}
+}
+
+func (p progress) Write(b []byte) (int, error) {
+	p.transport.SetWriteDeadline(time.Now().Add(p.options.Timeout))
+	n, err := p.transport.Write(b)
+	p.written.Add(int64(n))
+	return n, err
+}
+
+// due counts an answer that has to come, and starts the clock for a read that
+// is under way.
+func (c *Conn) due(n int32) {
+	if c.pending.Add(n) == n && n > 0 {
+		c.transport.SetReadDeadline(time.Now().Add(c.options.Timeout))
+	}
+}
+
+// begin counts the commands in what the library writes. Its commands are
+// written in one piece, each with its tag first.
+func (c *Conn) begin(p []byte) {
+	if strings.HasPrefix(string(p[:min(len(p), len(libraryTag))]), libraryTag) {
+		c.ours.Add(1)
+		c.due(1)
+	}
+}
+
+// answered counts a tagged answer to the library.
+func (c *Conn) answered() {
+	c.ours.Add(-1)
+	c.due(-1)
+}
+
+func (c *Conn) libraryPending() bool { return c.ours.Load() > 0 }
+
+// Has tells whether the server offered a capability after the log-in.
+func (c *Conn) Has(capability string) bool { return c.caps[strings.ToUpper(capability)] }
+
+// ServerID is the server's answer to ID (RFC 2971).
+func (c *Conn) ServerID() string { return c.id }
+
+// PeerCertificate is the SHA-256 of the server's certificate in hexadecimal;
+// empty without TLS.
+func (c *Conn) PeerCertificate() string { return c.certificate }
+
+// Bytes are the octets read and written, TLS not counted.
+func (c *Conn) Bytes() (read, written int64) { return c.read.Load(), c.written.Load() }
+
+// Library hands the connection to the library; from then on everything is read
+// by its goroutine.
+func (c *Conn) Library() *imapclient.Client {
+	if c.library == nil {
+		f := &facade{Conn: c, ready: []byte("* PREAUTH [CAPABILITY IMAP4rev1] ready\r\n")}
+		c.library = imapclient.New(f, nil)
+		if err := c.library.WaitGreeting(); err != nil {
+			c.ended(err)
+		}
+	}
+	return c.library
+}
+
+func (c *Conn) nextTag() string {
+	c.tags++
+	return ourTag + strconv.Itoa(c.tags)
+}
+
+// Send writes octets of commands, through the allow-list, to a connection that
+// has not been handed over. They may stay in a buffer until Flush.
+func (c *Conn) Send(ctx context.Context, p []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, err := c.out.Write(p); err != nil {
+		c.Close()
+		return c.ended(err)
+	}
+	return nil
+}
+
+// Flush sends what Send has left in the buffer.
+func (c *Conn) Flush(ctx context.Context) error {
+	if err := c.buffered.Flush(); err != nil {
+		return c.ended(err)
+	}
+	return ctx.Err()
+}
+
+// Next reads the next response of a connection that has not been handed over.
+// It is due: a server that makes no progress ends the connection.
+func (c *Conn) Next(ctx context.Context) (Response, error) {
+	c.due(1)
+	defer c.due(-1)
+	return c.next(ctx)
+}
+
+// Wait is Next without the progress timeout: nothing is due (IDLE).
+func (c *Conn) Wait(ctx context.Context) (Response, error) { return c.next(ctx) }
+
+func (c *Conn) next(ctx context.Context) (Response, error) {
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	r, err := readResponse(c.in)
+	if err != nil {
+		return Response{}, c.ended(errors.Join(ctx.Err(), err))
+	}
+	c.note(r)
+	return r, nil
+}
+
+// note keeps the server's last words and traces.
+func (c *Conn) note(r Response) {
+	if r.Tag == "*" && r.Type == "BYE" {
+		c.mu.Lock()
+		c.bye = printable(strings.TrimSpace(r.Text))
+		if c.bye == "" {
+			c.bye = "BYE"
+		}
+		c.mu.Unlock()
+	}
+	if r.Code == "ALERT" {
+		c.options.Logger.Warn("the server says", "side", string(c.server.Side), "alert", printable(r.Text))
+	}
+	if c.options.Trace != nil {
+		c.options.Trace('<', printable(strings.TrimSpace(r.Tag+" "+r.Type+" "+r.Code+" "+r.Text)))
+	}
+}
+
+// ended notes why the connection ended, once, and returns that. What waits for
+// an answer gets it too.
+func (c *Conn) ended(err error) error {
+	c.mu.Lock()
+	if c.err == nil {
+		var known *Error
+		switch {
+		case errors.As(err, &known), errors.Is(err, errForbidden), errors.Is(err, context.Canceled):
+			c.err = err
+		default:
+			c.err = c.server.lost(err, c.bye)
+		}
+	}
+	err = c.err
+	waiting := c.raw
+	c.raw = nil
+	c.mu.Unlock()
+	c.transport.Close()
+	if waiting != nil {
+		waiting.done <- err
+	}
+	return err
+}
+
+// Close closes the transport at once.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	if c.err == nil {
+		c.err = net.ErrClosed
+	}
+	c.mu.Unlock()
+	err := c.transport.Close()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Err tells why the connection has ended, nil while it has not.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// logoutTime is how long a polite end may take.
+const logoutTime = 2 * time.Second
+
+// Logout takes leave and closes the transport.
+func (c *Conn) Logout(ctx context.Context) error {
+	if c.Err() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, logoutTime)
+	defer cancel()
+	_, err := c.Raw(ctx, "LOGOUT")
+	c.Close()
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return err
+}

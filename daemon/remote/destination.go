@@ -1,0 +1,240 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// DestinationOptions are what a [Destination] needs.
+type DestinationOptions struct {
+	// Open dials the new server and logs in.
+	Open   func(ctx context.Context) (*Conn, error)
+	Logger *slog.Logger
+	// MaxConnections is how many connections may be open at once: with 1 the
+	// one for reading and the one for appending take turns. 0 means 2.
+	MaxConnections int
+	// Cautious is shared by all accounts of the server: set once it has
+	// answered BAD, so that literals wait for its word from then on. Nil for
+	// one of its own.
+	Cautious *atomic.Bool
+}
+
+// Destination is one account of the new server. Nothing in it removes a
+// message, and a mailbox is left by UNSELECT, by opening another or by LOGOUT.
+type Destination struct {
+	session
+	options   DestinationOptions
+	appending *Conn     // the connection of the appender, nil when there is none
+	appender  *Appender // the one in use, nil when there is none
+}
+
+// NewDestination makes a Destination. Nothing is dialed before the first call.
+func NewDestination(o DestinationOptions) *Destination {
+	if o.MaxConnections == 0 {
+		o.MaxConnections = 2
+	}
+	if o.Cautious == nil {
+		o.Cautious = new(atomic.Bool)
+	}
+	d := &Destination{options: o}
+	d.session = session{logger: o.Logger, open: func(ctx context.Context) (*Conn, error) {
+		if o.MaxConnections < 2 {
+			d.leaveAppender(ctx)
+		}
+		return o.Open(ctx)
+	}}
+	return d
+}
+
+// Close logs out.
+func (d *Destination) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	d.leaveAppender(ctx)
+	return d.leave(ctx)
+}
+
+// leaveAppender ends the appender's connection in good order.
+func (d *Destination) leaveAppender(ctx context.Context) {
+	if d.appender != nil {
+		d.appender.useless = true
+	}
+	if d.appending != nil {
+		if err := d.appending.Logout(ctx); err != nil {
+			d.logger.Debug("log out", "error", err)
+		}
+		d.appending.Close()
+	}
+	d.appender, d.appending = nil, nil
+}
+
+// Name spells a path as this server does. It is known once Mailboxes has been
+// called.
+func (d *Destination) Name(path []string) string {
+	if d.spaces == nil {
+		return namespaces{}.spell(path, false)
+	}
+	return d.spaces.spell(path, false)
+}
+
+// command sends one line and returns its answer, a NO or BAD as
+// *mail.Refused.
+func (d *Destination) command(ctx context.Context, verb, arguments string) (Reply, error) {
+	replies, err := d.raw(ctx, verb+" "+arguments)
+	if err != nil {
+		return Reply{}, fmt.Errorf("%s: %w", strings.ToLower(verb), err)
+	}
+	return replies[0], verdict(verb, replies[0].Tagged)
+}
+
+// Create makes a mailbox; one that exists already is no error. The role is
+// given along where the server takes it (RFC 6154 §3).
+func (d *Destination) Create(ctx context.Context, name, role string) error {
+	quoted, err := quote(name)
+	if err != nil {
+		return &mail.Refused{Command: "CREATE", Type: "BAD", Text: err.Error()}
+	}
+	conn, err := d.connection(ctx)
+	if err != nil {
+		return err
+	}
+	var refused *mail.Refused
+	if role != "" && conn.Has("CREATE-SPECIAL-USE") {
+		_, err = d.command(ctx, "CREATE", quoted+" (USE ("+role+"))")
+		if !errors.As(err, &refused) || refused.Code == "ALREADYEXISTS" {
+			return d.created(ctx, name, err)
+		}
+	}
+	_, err = d.command(ctx, "CREATE", quoted)
+	return d.created(ctx, name, err)
+}
+
+// created lets a refused CREATE pass when the mailbox can be opened: not every
+// server says ALREADYEXISTS (RFC 5530).
+func (d *Destination) created(ctx context.Context, name string, err error) error {
+	var refused *mail.Refused
+	if !errors.As(err, &refused) {
+		return err
+	}
+	if openErr := d.reopen(ctx, mail.Ref{Name: name}); openErr == nil {
+		return nil
+	} else if !errors.As(openErr, new(*mail.Refused)) {
+		return openErr
+	}
+	return err
+}
+
+// Subscribe subscribes to a mailbox.
+func (d *Destination) Subscribe(ctx context.Context, name string) error {
+	quoted, err := quote(name)
+	if err != nil {
+		return &mail.Refused{Command: "SUBSCRIBE", Type: "BAD", Text: err.Error()}
+	}
+	_, err = d.command(ctx, "SUBSCRIBE", quoted)
+	return err
+}
+
+// AddFlags adds system flags to messages. The mailbox is SELECTed for it, and
+// left afterwards so that reading goes on with EXAMINE.
+func (d *Destination) AddFlags(ctx context.Context, box mail.Ref, uids []mail.UID, flags mail.System) error {
+	names := mail.Flags{System: flags}.Names()
+	if len(uids) == 0 || len(names) == 0 {
+		return nil
+	}
+	quoted, err := quote(box.Name)
+	if err != nil {
+		return &mail.Refused{Command: "SELECT", Type: "BAD", Text: err.Error()}
+	}
+	d.isOpen = false
+	reply, err := d.command(ctx, "SELECT", quoted)
+	if err != nil {
+		return err
+	}
+	shown := parseSelected(reply)
+	if err := shown.check(box); err != nil {
+		return err
+	}
+	if shown.readOnly {
+		return mail.ErrReadOnly
+	}
+	for len(uids) > 0 {
+		var set string
+		set, uids = uidSet(uids)
+		if _, err := d.command(ctx, "UID STORE", set+" +FLAGS.SILENT ("+strings.Join(names, " ")+")"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Appender opens a mailbox for writing, on a connection of its own that is
+// kept for the next call. An appender in use before is of no further use.
+func (d *Destination) Appender(ctx context.Context, box mail.Ref) (mail.Appender, error) {
+	quoted, err := quote(box.Name)
+	if err != nil {
+		return nil, &mail.Refused{Command: "SELECT", Type: "BAD", Text: err.Error()}
+	}
+	if d.appender != nil {
+		d.appender.useless = true
+		d.appender = nil
+	}
+	if d.appending != nil {
+		// Idle since the last use, it may have been closed by the server.
+		err := d.selectOn(ctx, box, quoted)
+		if err == nil {
+			return d.appender, nil
+		}
+		if errors.As(err, new(*mail.Refused)) || errors.Is(err, mail.ErrReadOnly) || errors.Is(err, mail.ErrUIDValidity) || ctx.Err() != nil {
+			return nil, err
+		}
+		d.appending.Close()
+		d.appending = nil
+	}
+	if d.options.MaxConnections < 2 {
+		if err := d.leave(ctx); err != nil {
+			d.logger.Debug("log out", "error", err)
+		}
+	}
+	if d.appending, err = d.options.Open(ctx); err != nil {
+		d.appending = nil
+		return nil, err
+	}
+	if err := d.selectOn(ctx, box, quoted); err != nil {
+		return nil, err
+	}
+	return d.appender, nil
+}
+
+// selectOn SELECTs the mailbox on the appender's connection.
+func (d *Destination) selectOn(ctx context.Context, box mail.Ref, quoted string) error {
+	replies, err := d.appending.Raw(ctx, "SELECT "+quoted)
+	if err == nil && len(replies) != 1 {
+		err = errors.New("answer is missing")
+	}
+	if err != nil {
+		d.appending.Close()
+		d.appending = nil
+		return fmt.Errorf("select mailbox: %w", err)
+	}
+	if err := verdict("SELECT", replies[0].Tagged); err != nil {
+		return err
+	}
+	shown := parseSelected(replies[0])
+	if err := shown.check(box); err != nil {
+		return err
+	}
+	if shown.readOnly {
+		return mail.ErrReadOnly
+	}
+	d.appender = &Appender{
+		conn: d.appending, mailbox: quoted, status: shown.status,
+		storable: newStorable(shown.flags, shown.permanent), cautious: d.options.Cautious,
+	}
+	return nil
+}

@@ -1,0 +1,237 @@
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// TLSMode is how a connection is protected.
+type TLSMode string
+
+// The ways to protect a connection.
+const (
+	TLSImplicit TLSMode = "implicit" // from the first octet (RFC 8314)
+	TLSStartTLS TLSMode = "starttls" // after STARTTLS
+	TLSNone     TLSMode = "none"     // not at all: loopback, or allowed
+)
+
+// Server is how to reach one IMAP server as one user.
+type Server struct {
+	Side           Side
+	Account        string
+	Host           string
+	Port           int
+	TLS            TLSMode
+	AllowCleartext bool
+	TLSServerName  string // the certificate's name; empty: Host
+	TLSCAFile      string // PEM; empty: the system's roots
+	TLSFingerprint string // SHA-256 of the certificate, hexadecimal; instead of a CA
+	TLSMinVersion  string // "1.2" or "1.3"; empty: 1.2
+	Auth           string // auto, or a mechanism; empty: auto
+	User           string
+	Password       func(context.Context) (string, error)
+}
+
+func (s Server) address() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
+
+// Dial returns a logged-in connection: TLS, greeting, log-in, ID, ENABLE. Its
+// errors are of type *Error.
+func Dial(ctx context.Context, server Server, options Options) (*Conn, error) {
+	if server.TLS == TLSNone && !server.AllowCleartext && !isLoopback(server.Host) {
+		return nil, server.fail(ClassTLS, nil, "would be talked to in clear text", `set tls = "implicit" or "starttls", or allow_cleartext = true`)
+	}
+	dial := options.Dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	c := newConn(server, options, nil)
+	dialing, cancel := context.WithTimeout(ctx, c.options.Timeout)
+	defer cancel()
+	transport, err := dial(dialing, "tcp", server.address())
+	if err != nil {
+		return nil, server.dialError(err)
+	}
+	// The whole log-in is bounded too: no server may draw it out for ever.
+	defer context.AfterFunc(dialing, func() { transport.Close() })()
+	c.use(transport)
+	if err := c.logIn(dialing); err != nil {
+		c.Close()
+		var known *Error
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case errors.As(err, &known):
+			return nil, known
+		}
+		return nil, server.fail(ClassProtocol, err, err.Error(), "")
+	}
+	return c, nil
+}
+
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func (c *Conn) logIn(ctx context.Context) error {
+	if c.server.TLS == TLSImplicit {
+		if err := c.startTLS(ctx); err != nil {
+			return err
+		}
+	}
+	if err := c.greeting(ctx); err != nil {
+		return err
+	}
+	if c.server.TLS == TLSStartTLS {
+		if err := c.upgrade(ctx); err != nil {
+			return err
+		}
+	}
+	if err := c.capabilities(ctx); err != nil {
+		return err
+	}
+	if err := c.authenticate(ctx); err != nil {
+		return err
+	}
+	if err := c.capabilities(ctx); err != nil {
+		return err
+	}
+	return c.introduce(ctx)
+}
+
+// greeting reads the server's first words. A PREAUTH is refused, because it
+// would be somebody else's log-in, and before TLS an attack (RFC 8314 §6).
+func (c *Conn) greeting(ctx context.Context) error {
+	r, err := c.Next(ctx)
+	if err != nil {
+		var e *Error
+		if errors.As(err, &e) && e.Class == ClassCut {
+			return c.server.fail(ClassLimit, err, "closed the connection without a word", "it may allow fewer connections from one address: lower max_connections in ["+string(c.server.Side)+"]")
+		}
+		return err
+	}
+	switch {
+	case r.Tag != "*":
+	case r.Type == "OK":
+		return nil
+	case r.Type == "BYE":
+		return c.server.lost(errProtocol, printable(strings.TrimSpace(r.Text)))
+	case r.Type == "PREAUTH":
+		return c.server.fail(ClassProtocol, nil, "greets with PREAUTH, as if somebody had logged in already", "this is refused")
+	}
+	return c.server.fail(ClassProtocol, nil, "does not speak IMAP", "check port and tls in ["+string(c.server.Side)+"]")
+}
+
+// upgrade is STARTTLS. Octets that came together with its OK were not
+// protected, and are somebody's who wants them taken for protected.
+func (c *Conn) upgrade(ctx context.Context) error {
+	replies, err := c.Raw(ctx, "STARTTLS")
+	if err != nil {
+		return err
+	}
+	if answer := replies[0].Tagged; answer.Type != "OK" {
+		return c.server.fail(ClassTLS, refusal("STARTTLS", answer), "offers no STARTTLS", `set tls = "implicit" (port 993) in [`+string(c.server.Side)+"]; the password is not sent in clear text")
+	}
+	if c.in.Buffered() > 0 {
+		return c.server.fail(ClassProtocol, nil, "sent more than the answer to STARTTLS: somebody may be injecting commands", "")
+	}
+	return c.startTLS(ctx)
+}
+
+func (c *Conn) startTLS(ctx context.Context) error {
+	config, seen, err := c.server.tlsConfig()
+	if err != nil {
+		return err
+	}
+	secured := tls.Client(c.transport, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return c.server.tlsError(err, *seen)
+	}
+	c.certificate = fingerprint(secured.ConnectionState().PeerCertificates[0])
+	c.use(secured)
+	return nil
+}
+
+// capabilities asks afresh: what was offered before TLS or before the log-in
+// does not count after it.
+func (c *Conn) capabilities(ctx context.Context) error {
+	replies, err := c.Raw(ctx, "CAPABILITY")
+	if err != nil {
+		return err
+	}
+	c.caps = make(map[string]bool)
+	for _, r := range replies[0].Untagged {
+		if r.Type == "CAPABILITY" {
+			for _, name := range texts(r.Data) {
+				c.caps[strings.ToUpper(name)] = true
+			}
+		}
+	}
+	if !c.caps["IMAP4REV1"] && !c.caps["IMAP4REV2"] {
+		return c.server.fail(ClassProtocol, nil, "does not speak IMAP4rev1", "")
+	}
+	return nil
+}
+
+// introduce tells who we are (RFC 2971), hears who it is, and asks for
+// HIGHESTMODSEQ (RFC 7162). A server that refuses either is taken as it is.
+func (c *Conn) introduce(ctx context.Context) error {
+	var lines []string
+	if c.Has("ID") {
+		lines = append(lines, `ID ("name" "imapsyncd")`)
+	}
+	if c.Has("CONDSTORE") && c.Has("ENABLE") {
+		lines = append(lines, "ENABLE CONDSTORE")
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	replies, err := c.Raw(ctx, lines...)
+	if err != nil {
+		return err
+	}
+	for _, r := range slices.Concat(replies[0].Untagged, replies[len(replies)-1].Untagged) {
+		if r.Type == "ID" && len(r.Data) > 0 {
+			c.id = printable(strings.Join(texts(r.Data[0].List), " "))
+		}
+	}
+	return nil
+}
+
+// authenticate logs in with the mechanism that is configured, or the best that
+// is offered.
+func (c *Conn) authenticate(ctx context.Context) error {
+	log, err := c.mechanism()
+	if err != nil {
+		return err
+	}
+	password, err := c.server.Password(ctx)
+	if err != nil {
+		return c.server.fail(ClassAuth, err, "the password cannot be read: "+err.Error(), "")
+	}
+	answer, err := log(ctx, c, password)
+	if err != nil {
+		return err
+	}
+	if answer.Type == "OK" {
+		return nil
+	}
+	refused := refusal("log-in", answer)
+	text := fmt.Sprintf("log-in as %s refused: %s", c.server.User, strings.TrimSpace(refused.Code+" "+refused.Text))
+	switch {
+	case refused.Code == "LIMIT" || refused.Code == "INUSE" || refused.Code != "AUTHENTICATIONFAILED" && isLimit(refused.Text):
+		return c.server.fail(ClassLimit, refused, text, "lower max_connections_per_account in ["+string(c.server.Side)+"]")
+	case refused.Code == "UNAVAILABLE" || refused.Code == "SERVERBUG":
+		return c.server.fail(ClassUnavailable, refused, text, "")
+	}
+	return c.server.fail(ClassAuth, refused, text, "check user and password of the account")
+}

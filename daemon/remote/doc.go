@@ -1,0 +1,19 @@
+// Package remote speaks IMAP. It implements the source and the destination of
+// a pass over connections of its own.
+//
+// Invariants:
+//   - Every octet to a server goes through an allow-list of verbs (verbs.go):
+//     the source is only read, and the destination never sees CLOSE, a plain
+//     EXPUNGE, DELETE or RENAME.
+//   - There is no fall-back from TLS to clear text. What a server says before
+//     TLS is forgotten, and octets that come together with STARTTLS's OK, or a
+//     PREAUTH before TLS, end the connection (RFC 8314, RFC 3501 §6.2.1).
+//   - We log in ourselves. The library, go-imap's client, gets a connection
+//     that is logged in already and of whose responses it sees only those to
+//     its own FETCH, rewritten so that it can read them (facade.go). All else
+//     we say and read ourselves (Raw, Send, Next).
+//   - A server that stalls while an answer is due ends the connection after the
+//     progress timeout; a connection on which nothing is due may wait for ever.
+//   - One goroutine uses a connection at a time. A context that ends closes the
+//     transport.
+package remote

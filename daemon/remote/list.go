@@ -1,0 +1,278 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// statusesAtOnce is how many STATUS commands are pipelined.
+const statusesAtOnce = 300
+
+// roles are the SPECIAL-USE attributes (RFC 6154, RFC 8457) as they are
+// spelled in [mail.Mailbox].
+var roles = []string{`\All`, `\Archive`, `\Drafts`, `\Flagged`, `\Important`, `\Junk`, `\Sent`, `\Trash`}
+
+// Mailboxes lists the mailboxes of the personal namespace: one round trip with
+// LIST-STATUS (RFC 5819), else one more for all STATUS commands together.
+func (s *session) Mailboxes(ctx context.Context) (mail.Listing, error) {
+	conn, err := s.connection(ctx)
+	if err != nil {
+		return mail.Listing{}, err
+	}
+	items := "MESSAGES UIDNEXT UIDVALIDITY"
+	if conn.Has("CONDSTORE") || conn.Has("QRESYNC") {
+		items += " HIGHESTMODSEQ"
+	}
+	var lines []string
+	if s.isOpen {
+		// No STATUS of an open mailbox (RFC 2683 §3.4.4).
+		if conn.Has("UNSELECT") {
+			lines, s.isOpen = append(lines, "UNSELECT"), false
+		} else {
+			lines = append(lines, "NOOP")
+		}
+	}
+	if !s.asked && conn.Has("NAMESPACE") {
+		lines = append(lines, "NAMESPACE")
+	}
+	extended := !s.plainList && conn.Has("LIST-EXTENDED")
+	withStatus := extended && conn.Has("LIST-STATUS")
+	if extended {
+		returns := []string{"SUBSCRIBED"}
+		if conn.Has("SPECIAL-USE") {
+			returns = append(returns, "SPECIAL-USE")
+		}
+		if withStatus {
+			returns = append(returns, "STATUS ("+items+")")
+		}
+		lines = append(lines, `LIST "" "*" RETURN (`+strings.Join(returns, " ")+")")
+	} else {
+		lines = append(lines, `LIST "" "*"`, `LSUB "" "*"`)
+	}
+	replies, err := s.raw(ctx, lines...)
+	if err != nil {
+		return mail.Listing{}, fmt.Errorf("list mailboxes: %w", err)
+	}
+
+	l := newLister()
+	for i, reply := range replies {
+		isList := strings.HasPrefix(lines[i], "LIST")
+		if isList && reply.Tagged.Type != "OK" {
+			if extended {
+				s.plainList = true
+				return s.Mailboxes(ctx)
+			}
+			return mail.Listing{}, refusal("LIST", reply.Tagged)
+		}
+		for _, r := range reply.Untagged {
+			l.take(r)
+		}
+	}
+	if !s.asked || s.spaces == nil {
+		s.spaces, s.asked = l.namespaces(), true
+	}
+	boxes := l.boxes(*s.spaces)
+	if !withStatus || len(l.statuses) == 0 {
+		if err := s.statuses(ctx, l, boxes, items); err != nil {
+			return mail.Listing{}, err
+		}
+	}
+	return s.listing(boxes, l.statuses), nil
+}
+
+// listing turns what was listed into mailboxes, ordered by raw name.
+func (s *session) listing(boxes []*listed, statuses map[string]mail.Status) mail.Listing {
+	home := s.spaces.home()
+	utf8Names := false
+	out := mail.Listing{Separator: home.separator, Prefix: home.prefix, UTF8: utf8Names}
+	for _, box := range boxes {
+		path, decoded := s.spaces.path(box.name, box.separator, utf8Names)
+		if !decoded {
+			s.logger.Debug("mailbox name cannot be decoded", "name", fmt.Sprintf("%q", box.name))
+		}
+		m := mail.Mailbox{Name: box.name, Path: path, Role: box.role, NoSelect: box.noSelect, Subscribed: box.subscribed}
+		if _, err := quote(box.name); err != nil {
+			s.logger.Warn("mailbox cannot be opened", "error", err)
+			m.NoSelect = true
+		}
+		if !m.NoSelect {
+			m.Status = statuses[statusKey(box.name)]
+		}
+		out.Mailboxes = append(out.Mailboxes, m)
+	}
+	return out
+}
+
+// statuses asks for the status of every mailbox that can be opened. One that
+// is refused stays zero.
+func (s *session) statuses(ctx context.Context, l *lister, boxes []*listed, items string) error {
+	var lines []string
+	for _, box := range boxes {
+		if name, err := quote(box.name); err == nil && !box.noSelect {
+			lines = append(lines, "STATUS "+name+" ("+items+")")
+		}
+	}
+	for part := range slices.Chunk(lines, statusesAtOnce) {
+		replies, err := s.raw(ctx, part...)
+		if err != nil {
+			return fmt.Errorf("ask for the status of mailboxes: %w", err)
+		}
+		for _, reply := range replies {
+			for _, r := range reply.Untagged {
+				l.take(r)
+			}
+		}
+	}
+	return nil
+}
+
+// listed is one mailbox of LIST. Repeated rows are merged.
+type listed struct {
+	name       string
+	separator  byte
+	role       string
+	noSelect   bool
+	subscribed bool
+}
+
+// lister gathers LIST, LSUB, STATUS and NAMESPACE responses.
+type lister struct {
+	byName     map[string]*listed
+	subscribed map[string]bool
+	statuses   map[string]mail.Status
+	spaces     *namespaces
+	separator  byte
+}
+
+func newLister() *lister {
+	return &lister{byName: make(map[string]*listed), subscribed: make(map[string]bool), statuses: make(map[string]mail.Status)}
+}
+
+// statusKey is the name under which a status is kept: servers answer for INBOX
+// in any case.
+func statusKey(name string) string {
+	if isInbox(name) {
+		return "INBOX"
+	}
+	return name
+}
+
+func (l *lister) take(r Response) {
+	switch r.Type {
+	case "LIST", "LSUB":
+		if len(r.Data) < 3 || r.Data[2].Nil || r.Data[2].IsList || r.Data[2].Text == "" {
+			return
+		}
+		l.row(r.Type == "LSUB", texts(r.Data[0].List), r.Data[1], r.Data[2].Text)
+	case "STATUS":
+		if len(r.Data) >= 2 {
+			l.statuses[statusKey(r.Data[0].Text)] = parseStatus(r.Data[1].List)
+		}
+	case "NAMESPACE":
+		if len(r.Data) >= 1 {
+			spaces := &namespaces{personal: parseNamespaces(r.Data[0])}
+			for _, part := range r.Data[1:] {
+				spaces.foreign = append(spaces.foreign, parseNamespaces(part)...)
+			}
+			l.spaces = spaces
+		}
+	}
+}
+
+func (l *lister) row(lsub bool, attributes []string, separator Value, name string) {
+	has := func(attribute string) bool {
+		return slices.ContainsFunc(attributes, func(a string) bool { return strings.EqualFold(a, attribute) })
+	}
+	if lsub {
+		// \Noselect marks a name that is not subscribed itself (RFC 3501
+		// §6.3.9).
+		if !has(`\Noselect`) {
+			l.subscribed[statusKey(name)] = true
+		}
+		return
+	}
+	box := l.byName[statusKey(name)]
+	if box == nil {
+		box = &listed{name: name}
+		l.byName[statusKey(name)] = box
+	}
+	if len(separator.Text) == 1 && !separator.Nil {
+		box.separator = separator.Text[0]
+		if l.separator == 0 {
+			l.separator = box.separator
+		}
+	}
+	box.noSelect = box.noSelect || has(`\Noselect`) || has(`\NonExistent`)
+	box.subscribed = box.subscribed || has(`\Subscribed`)
+	for _, role := range roles {
+		if box.role == "" && has(role) {
+			box.role = role
+		}
+	}
+}
+
+// namespaces are those of NAMESPACE, else one without prefix.
+func (l *lister) namespaces() *namespaces {
+	if l.spaces == nil || len(l.spaces.personal) == 0 {
+		return &namespaces{personal: []namespace{{separator: l.separator}}}
+	}
+	return l.spaces
+}
+
+// boxes returns the mailboxes of the personal namespace by raw name. The bare
+// root of the namespace is no mailbox.
+func (l *lister) boxes(spaces namespaces) []*listed {
+	var boxes []*listed
+	for _, box := range l.byName {
+		root := strings.TrimSuffix(spaces.home().prefix, string(spaces.home().separator))
+		if !spaces.isPersonal(box.name) || box.noSelect && (box.name == root || box.name == spaces.home().prefix) && !isInbox(box.name) {
+			continue
+		}
+		box.subscribed = box.subscribed || l.subscribed[statusKey(box.name)]
+		boxes = append(boxes, box)
+	}
+	slices.SortFunc(boxes, func(a, b *listed) int { return strings.Compare(a.name, b.name) })
+	return boxes
+}
+
+// parseStatus reads the pairs of a STATUS response (RFC 3501 §7.2.4).
+func parseStatus(pairs []Value) mail.Status {
+	var status mail.Status
+	for i := 0; i+1 < len(pairs); i += 2 {
+		value := pairs[i+1]
+		switch strings.ToUpper(pairs[i].Text) {
+		case "MESSAGES":
+			n, err := strconv.ParseUint(value.Text, 10, 32)
+			status.Messages, status.MessagesKnown = uint32(n), err == nil
+		case "UIDNEXT":
+			status.UIDNext = mail.UID(number(value, 32))
+		case "UIDVALIDITY":
+			status.UIDValidity = mail.UIDValidity(number(value, 32))
+		case "HIGHESTMODSEQ":
+			status.HighestModSeq = mail.ModSeq(number(value, 63))
+		}
+	}
+	return status
+}
+
+// parseNamespaces reads one part of NAMESPACE (RFC 2342 §5): NIL or a list of
+// prefix and separator.
+func parseNamespaces(part Value) []namespace {
+	var list []namespace
+	for _, element := range part.List {
+		if len(element.List) < 2 {
+			continue
+		}
+		space := namespace{prefix: element.List[0].Text}
+		if separator := element.List[1]; len(separator.Text) == 1 && !separator.Nil {
+			space.separator = separator.Text[0]
+		}
+		list = append(list, space)
+	}
+	return list
+}

@@ -1,0 +1,122 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// session reads one account over one connection at a time, dialed when it is
+// needed and again after it failed: the call that fails returns its error, the
+// next one starts afresh. Mailboxes are opened by EXAMINE only, which cannot
+// change them.
+type session struct {
+	open   func(ctx context.Context) (*Conn, error)
+	logger *slog.Logger
+
+	conn   *Conn
+	box    string // raw name of the mailbox that is open, when isOpen
+	isOpen bool
+	opened selected
+
+	spaces    *namespaces // nil: not asked yet
+	asked     bool        // NAMESPACE was asked on this connection
+	plainList bool        // LIST-EXTENDED is offered but not done
+	noSearch  bool        // the same of ESEARCH
+	bodyFirst bool        // FETCH gives the body before the flags
+}
+
+// connection returns a connection that has not failed yet.
+func (s *session) connection(ctx context.Context) (*Conn, error) {
+	if s.conn != nil && s.conn.Err() == nil {
+		return s.conn, nil
+	}
+	s.drop()
+	conn, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.conn = conn
+	return conn, nil
+}
+
+// Has tells whether the server offers a capability. It is known while a
+// connection is open.
+func (s *session) Has(capability string) bool {
+	return s.conn != nil && s.conn.Has(capability)
+}
+
+// drop closes the connection, if there is one, and forgets what it told.
+func (s *session) drop() {
+	if s.conn != nil {
+		s.conn.Close()
+	}
+	*s = session{open: s.open, logger: s.logger, spaces: s.spaces}
+}
+
+// leave ends the connection in good order, if there is one.
+func (s *session) leave(ctx context.Context) error {
+	if s.conn == nil {
+		return nil
+	}
+	err := s.conn.Logout(ctx)
+	s.drop()
+	return err
+}
+
+// raw sends command lines at once and returns their answers. A connection that
+// fails is dropped.
+func (s *session) raw(ctx context.Context, lines ...string) ([]Reply, error) {
+	conn, err := s.connection(ctx)
+	if err != nil {
+		return nil, err
+	}
+	replies, err := conn.Raw(ctx, lines...)
+	if err == nil && len(replies) != len(lines) {
+		err = errors.New("answers are missing")
+	}
+	if err != nil {
+		s.drop()
+		return nil, err
+	}
+	return replies, nil
+}
+
+// examine opens the mailbox unless it is open, and checks its UIDVALIDITY
+// (I5).
+func (s *session) examine(ctx context.Context, box mail.Ref) error {
+	if s.isOpen && s.box == box.Name && s.conn.Err() == nil {
+		return s.opened.check(box)
+	}
+	return s.reopen(ctx, box)
+}
+
+// reopen opens the mailbox whether it is open or not.
+func (s *session) reopen(ctx context.Context, box mail.Ref) error {
+	name, err := quote(box.Name)
+	if err != nil {
+		return &mail.Refused{Command: "EXAMINE", Type: "BAD", Text: err.Error()}
+	}
+	replies, err := s.raw(ctx, "EXAMINE "+name)
+	if err != nil {
+		return fmt.Errorf("open mailbox: %w", err)
+	}
+	// A refused EXAMINE leaves no mailbox open (RFC 3501 §6.3.1).
+	s.isOpen = false
+	if err := verdict("EXAMINE", replies[0].Tagged); err != nil {
+		return err
+	}
+	s.box, s.isOpen, s.opened = box.Name, true, parseSelected(replies[0])
+	return s.opened.check(box)
+}
+
+// Status opens the mailbox afresh and says what it shows.
+func (s *session) Status(ctx context.Context, box mail.Ref) (mail.Status, error) {
+	if err := s.reopen(ctx, box); err != nil {
+		return mail.Status{}, err
+	}
+	return s.opened.status, nil
+}

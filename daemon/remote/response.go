@@ -1,0 +1,273 @@
+package remote
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+const (
+	lineMost     = 1 << 20  // octets of one line
+	responseMost = 16 << 20 // octets of one response that is kept in memory
+	depthMost    = 32       // of lists in lists
+)
+
+// Value is one datum of a response: an atom, a string, NIL or a list.
+type Value struct {
+	Text   string
+	Nil    bool
+	IsList bool
+	List   []Value
+}
+
+// Response is one response of a server, parsed.
+type Response struct {
+	Tag  string // "*", "+", or the tag of a command
+	Type string // upper case: OK, NO, BAD, BYE, PREAUTH, FETCH, LIST, …; empty after "+"
+	Num  uint32 // the number before EXISTS, FETCH, …
+	// Code, in upper case, and Args are those of a response code (RFC 3501
+	// §7.1), Text is what follows it, as the server wrote it.
+	Code string
+	Args []Value
+	Text string
+	// Data is what follows the type of a data response; as far as it could be
+	// read.
+	Data []Value
+}
+
+// readLine reads a line without its CRLF. A literal announced at its end is
+// returned as its length, else -1.
+func readLine(r *bufio.Reader) (line []byte, literal int64, err error) {
+	for {
+		part, err := r.ReadSlice('\n')
+		line = append(line, part...)
+		if len(line) > lineMost {
+			return nil, -1, fmt.Errorf("%w: a line of more than %d octets", errProtocol, lineMost)
+		}
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			if err == io.EOF && len(line) > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, -1, err
+		}
+	}
+	line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+	return line, announced(line), nil
+}
+
+// announced returns the length of the literal that a line ends with, or -1.
+func announced(line []byte) int64 {
+	if len(line) == 0 || line[len(line)-1] != '}' {
+		return -1
+	}
+	open := bytes.LastIndexByte(line, '{')
+	if open < 0 {
+		return -1
+	}
+	digits := strings.TrimSuffix(string(line[open+1:len(line)-1]), "+")
+	if digits == "" || strings.Trim(digits, "0123456789") != "" {
+		return -1
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// readResponse reads one response whole, with its literals.
+func readResponse(r *bufio.Reader) (Response, error) {
+	line, literal, err := readLine(r)
+	if err != nil {
+		return Response{}, err
+	}
+	return readRest(r, line, literal)
+}
+
+// readRest reads the rest of a response of which the first line is there.
+func readRest(r *bufio.Reader, line []byte, literal int64) (Response, error) {
+	parts := [][]byte{line}
+	total := int64(len(line))
+	for literal >= 0 {
+		if total += literal; literal > responseMost || total > responseMost {
+			return Response{}, fmt.Errorf("%w: a response of more than %d octets", errProtocol, responseMost)
+		}
+		data := make([]byte, literal)
+		if _, err := io.ReadFull(r, data); err != nil {
+			return Response{}, err
+		}
+		next, n, err := readLine(r)
+		if err != nil {
+			return Response{}, err
+		}
+		parts = append(parts, data, next)
+		total += int64(len(next))
+		literal = n
+	}
+	return parseResponse(parts), nil
+}
+
+// parseResponse reads lines and literals in turn. It takes what it can: a
+// response that makes no sense yields one with little in it.
+func parseResponse(parts [][]byte) Response {
+	s := scanner{parts: parts}
+	var r Response
+	r.Tag = s.word()
+	if r.Tag == "+" {
+		r.Text = s.remainder()
+		return r
+	}
+	r.Type = strings.ToUpper(s.word())
+	if n, err := strconv.ParseUint(r.Type, 10, 32); err == nil && r.Tag == "*" {
+		r.Num = uint32(n)
+		r.Type = strings.ToUpper(s.word())
+	}
+	switch r.Type {
+	case "OK", "NO", "BAD", "BYE", "PREAUTH":
+		s.spaces()
+		if s.peek() == '[' {
+			s.at++
+			code := s.list(']', 0)
+			if len(code) > 0 {
+				r.Code, r.Args = strings.ToUpper(code[0].Text), code[1:]
+			}
+			s.spaces()
+		}
+		r.Text = s.remainder()
+	default:
+		r.Data = s.list(0, 0)
+	}
+	return r
+}
+
+// scanner reads the values of a response. Where a line ends with an announced
+// literal, the part after it is that literal.
+type scanner struct {
+	parts [][]byte // line, literal, line, …
+	part  int      // always that of a line
+	at    int
+}
+
+func (s *scanner) line() []byte { return s.parts[s.part] }
+
+// peek returns the next octet, 0 at the end of the line.
+func (s *scanner) peek() byte {
+	if s.at >= len(s.line()) {
+		return 0
+	}
+	return s.line()[s.at]
+}
+
+func (s *scanner) spaces() {
+	for s.peek() == ' ' || s.peek() == '\t' {
+		s.at++
+	}
+}
+
+// word reads up to the next blank.
+func (s *scanner) word() string {
+	s.spaces()
+	start := s.at
+	for c := s.peek(); c != 0 && c != ' '; c = s.peek() {
+		s.at++
+	}
+	return string(s.line()[start:s.at])
+}
+
+func (s *scanner) remainder() string {
+	text := string(s.line()[s.at:])
+	s.at = len(s.line())
+	return text
+}
+
+// list reads values up to the closing octet, or to the end.
+func (s *scanner) list(closing byte, depth int) []Value {
+	var values []Value
+	for {
+		s.spaces()
+		c := s.peek()
+		switch {
+		case c == 0 && s.at >= len(s.line()):
+			return values
+		case c == closing && closing != 0:
+			s.at++
+			return values
+		case c == '(':
+			s.at++
+			if depth == depthMost {
+				return values
+			}
+			values = append(values, Value{IsList: true, List: s.list(')', depth+1)})
+		case c == ')':
+			s.at++ // one too many
+		default:
+			values = append(values, s.value(closing))
+		}
+	}
+}
+
+// value reads an atom, a string or a literal.
+func (s *scanner) value(closing byte) Value {
+	switch s.peek() {
+	case '"':
+		return Value{Text: s.quoted()}
+	case '{', '~':
+		if text, ok := s.literal(); ok {
+			return Value{Text: text}
+		}
+	}
+	start := s.at
+	brackets := 0
+	for ; s.at < len(s.line()); s.at++ {
+		c := s.line()[s.at]
+		if brackets == 0 && (c == ' ' || c == '(' || c == ')' || c == closing && closing != 0) && s.at > start {
+			break
+		}
+		switch c {
+		case '[':
+			brackets++ // BODY[HEADER.FIELDS (A B)] is one atom
+		case ']':
+			brackets = max(0, brackets-1)
+		}
+	}
+	text := string(s.line()[start:s.at])
+	return Value{Text: text, Nil: strings.EqualFold(text, "NIL")}
+}
+
+// literal reads {n} at the end of the line and what follows it.
+func (s *scanner) literal() (string, bool) {
+	rest := s.line()[s.at:]
+	if announced(rest) < 0 || bytes.IndexByte(rest, '}') != len(rest)-1 || s.part+2 >= len(s.parts) {
+		return "", false
+	}
+	text := string(s.parts[s.part+1])
+	s.part += 2
+	s.at = 0
+	return text, true
+}
+
+// quoted reads a quoted string (RFC 3501 §4.3); one that does not end, ends
+// with the line.
+func (s *scanner) quoted() string {
+	var out []byte
+	for s.at++; s.at < len(s.line()); s.at++ {
+		c := s.line()[s.at]
+		if c == '"' {
+			s.at++
+			break
+		}
+		if c == '\\' && s.at+1 < len(s.line()) {
+			s.at++
+			c = s.line()[s.at]
+		}
+		out = append(out, c)
+	}
+	return string(out)
+}

@@ -1,0 +1,33 @@
+package remote
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// leaveTimeout is how long LOGOUT may take.
+const leaveTimeout = 5 * time.Second
+
+// SourceOptions are what a [Source] needs.
+type SourceOptions struct {
+	// Open dials the old server and logs in.
+	Open   func(ctx context.Context) (*Conn, error)
+	Logger *slog.Logger
+}
+
+// Source is one account of the old server. It has no method that could change
+// anything there, and opens mailboxes by EXAMINE only.
+type Source struct{ session }
+
+// NewSource makes a Source. Nothing is dialed before the first call.
+func NewSource(o SourceOptions) *Source {
+	return &Source{session{open: o.Open, logger: o.Logger}}
+}
+
+// Close logs out.
+func (s *Source) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	return s.leave(ctx)
+}

@@ -1,0 +1,119 @@
+package remote
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+func fingerprint(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// errFingerprint: the certificate is not the one that is configured.
+var errFingerprint = errors.New("the certificate is another one than tls_fingerprint says")
+
+// tlsConfig returns how to check the server's certificate, and where the one
+// that it shows is kept for a message about it.
+func (s Server) tlsConfig() (*tls.Config, **x509.Certificate, error) {
+	seen := new(*x509.Certificate)
+	config := &tls.Config{ServerName: s.TLSServerName, MinVersion: tls.VersionTLS12}
+	if config.ServerName == "" {
+		config.ServerName = s.Host
+	}
+	if s.TLSMinVersion == "1.3" {
+		config.MinVersion = tls.VersionTLS13
+	}
+	if s.TLSCAFile != "" {
+		pem, err := os.ReadFile(s.TLSCAFile)
+		if err != nil {
+			return nil, nil, s.fail(ClassCertificate, err, "tls_ca_file cannot be read: "+err.Error(), "")
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, nil, s.fail(ClassCertificate, nil, "tls_ca_file "+s.TLSCAFile+" holds no certificate", "")
+		}
+	}
+	roots, name := config.RootCAs, config.ServerName
+	// The check is ours, so that the certificate can be described when it fails.
+	config.InsecureSkipVerify = true
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		certs := state.PeerCertificates
+		*seen = certs[0]
+		if s.TLSFingerprint != "" {
+			if fingerprint(certs[0]) != strings.ToLower(strings.ReplaceAll(s.TLSFingerprint, ":", "")) {
+				return errFingerprint
+			}
+			return nil
+		}
+		options := x509.VerifyOptions{Roots: roots, DNSName: name, Intermediates: x509.NewCertPool()}
+		for _, c := range certs[1:] {
+			options.Intermediates.AddCert(c)
+		}
+		_, err := certs[0].Verify(options)
+		return err
+	}
+	return config, seen, nil
+}
+
+// tlsError says what is wrong with a handshake and which line mends it.
+func (s Server) tlsError(err error, cert *x509.Certificate) *Error {
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	section := "[" + string(s.Side) + "]"
+	if cert == nil {
+		if isTimeout(err) {
+			return s.fail(ClassTimeout, err, "no TLS handshake in time", "check port and tls in "+section)
+		}
+		return s.fail(ClassTLS, err, "TLS fails: "+err.Error(), "check port and tls in "+section)
+	}
+	pin := fmt.Sprintf("tls_fingerprint = %q", fingerprint(cert))
+	switch {
+	case errors.Is(err, errFingerprint):
+		return s.fail(ClassCertificate, err, "shows another certificate than tls_fingerprint says, one for "+names(cert),
+			"if it was renewed, write into "+section+": "+pin)
+	case errors.As(err, &name):
+		advice := "write into " + section + ": " + pin
+		if first := firstName(cert); first != "" {
+			advice = fmt.Sprintf("if that is the server, write into %s: tls_server_name = %q", section, first)
+		}
+		return s.fail(ClassCertificate, err, fmt.Sprintf("the certificate is for %s, not for %s (fingerprint %s)", names(cert), name.Host, fingerprint(cert)), advice)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return s.fail(ClassCertificate, err, fmt.Sprintf("the certificate for %s is valid from %s to %s only", names(cert), cert.NotBefore.Format(time.DateOnly), cert.NotAfter.Format(time.DateOnly)),
+			"renew it, or write into "+section+": "+pin)
+	}
+	return s.fail(ClassCertificate, err, fmt.Sprintf("the certificate for %s cannot be trusted: %v", names(cert), err),
+		"set tls_ca_file to its authority, or write into "+section+": "+pin)
+}
+
+// names lists what a certificate is for.
+func names(cert *x509.Certificate) string {
+	list := append([]string{}, cert.DNSNames...)
+	for _, ip := range cert.IPAddresses {
+		list = append(list, ip.String())
+	}
+	if len(list) == 0 {
+		list = append(list, cert.Subject.CommonName)
+	}
+	if len(list) > 10 {
+		list = append(list[:10], "…")
+	}
+	return printable(strings.Join(list, ", "))
+}
+
+func firstName(cert *x509.Certificate) string {
+	switch {
+	case len(cert.DNSNames) > 0:
+		return printable(cert.DNSNames[0])
+	case len(cert.IPAddresses) > 0:
+		return cert.IPAddresses[0].String()
+	}
+	return ""
+}
