@@ -552,14 +552,15 @@ func TestAppendMemory(t *testing.T) {
 	}
 }
 
+// unclosed keeps the server's side open when a script has come to its end.
+type unclosed struct{ net.Conn }
+
 // TestAppendCancelled: the end of the context ends the connection and leaves
 // what was sent in doubt.
 func TestAppendCancelled(t *testing.T) {
 	got := make(chan struct{})
-	s := newFakeServer(t, SideDestination, appendCaps, scriptedAppends(1, func([]string) string { close(got); return "* 1 EXISTS\r\n" }))
-	s.serve = func(serve func(net.Conn, *bufio.Reader)) func(net.Conn, *bufio.Reader) {
-		return func(conn net.Conn, in *bufio.Reader) { serve(unclosed{conn}, in) }
-	}(s.serve)
+	serve := scriptedAppends(1, func([]string) string { close(got); return "* 1 EXISTS\r\n" })
+	s := newFakeServer(t, SideDestination, appendCaps, func(conn net.Conn, in *bufio.Reader) { serve(unclosed{conn}, in) })
 	_, a := newAppender(t, s)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
@@ -639,6 +640,3 @@ func TestAppendedAsGiven(t *testing.T) {
 		}
 	}
 }
-
-// unclosed keeps the server's side open when a script has come to its end.
-type unclosed struct{ net.Conn }

@@ -193,8 +193,6 @@ func (d *Destination) Appender(ctx context.Context, box mail.Ref) (mail.Appender
 		if errors.As(err, new(*mail.Refused)) || errors.Is(err, mail.ErrReadOnly) || errors.Is(err, mail.ErrUIDValidity) || ctx.Err() != nil {
 			return nil, err
 		}
-		d.appending.Close()
-		d.appending = nil
 	}
 	if d.options.MaxConnections < 2 {
 		if err := d.leave(ctx); err != nil {
