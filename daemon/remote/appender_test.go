@@ -508,6 +508,7 @@ func TestShortContent(t *testing.T) {
 // on is listened to.
 func TestNoDeadlock(t *testing.T) {
 	s := newFakeServer(t, SideDestination, appendCaps, func(conn net.Conn, in *bufio.Reader) {
+		conn.(*net.TCPConn).SetWriteBuffer(8 << 10)
 		for {
 			line, err := in.ReadString('\n')
 			if err != nil {
@@ -518,7 +519,7 @@ func TestNoDeadlock(t *testing.T) {
 				io.WriteString(conn, strings.ReplaceAll(selectShown, "TAG", tag))
 				continue
 			}
-			io.WriteString(conn, strings.Repeat("* 1 EXISTS\r\n", 200_000))
+			io.WriteString(conn, strings.Repeat("* 1 EXISTS\r\n", 40_000))
 			size, _ := strconv.Atoi(strings.TrimSuffix(line[strings.LastIndexByte(line, '{')+1:], "+}\r\n"))
 			io.CopyN(io.Discard, in, int64(size)+2)
 			fmt.Fprintf(conn, "%s OK done\r\n", tag)
