@@ -3,69 +3,97 @@ package state
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
-// Check looks at every invariant of a state and returns what does not hold,
-// joined.
+// Problem is something in a state that must not be.
+type Problem string
+
+func (p Problem) Error() string { return string(p) }
+
+// mostProblems is how many problems a check lists: enough to see the pattern.
+const mostProblems = 100
+
+// Check looks at every invariant of the state in a file, which it does not
+// change, and lists what does not hold. The error says why it could not look.
+func Check(path string) ([]Problem, error) {
+	s, err := Open(path, Options{ReadOnly: true})
+	if errors.Is(err, ErrDamaged) {
+		return []Problem{Problem(err.Error())}, nil
+	} else if err != nil {
+		return nil, err
+	}
+	problems, err := s.problems()
+	return problems, errors.Join(err, s.Close())
+}
+
+// Check is [Check] for a state that is open; everything is one error.
 func (s *Store) Check() error {
-	var errs []error
-	complain := func(format string, args ...any) {
-		if len(errs) < 100 {
-			errs = append(errs, fmt.Errorf(format, args...))
+	problems, err := s.problems()
+	for _, p := range problems {
+		err = errors.Join(err, p)
+	}
+	return err
+}
+
+type checker struct {
+	*Store
+	problems []Problem
+	pairs    map[mail.PairID]mail.Pair
+}
+
+func (c *checker) complain(format string, args ...any) {
+	if len(c.problems) < mostProblems {
+		c.problems = append(c.problems, Problem(fmt.Sprintf(format, args...)))
+	}
+}
+
+func (s *Store) problems() ([]Problem, error) {
+	c := &checker{Store: s, pairs: make(map[mail.PairID]mail.Pair)}
+	for _, look := range []func() error{c.file, c.checkPairs, c.checkReceipts, c.checkIntents, c.checkHolds} {
+		if err := look(); errors.Is(err, ErrDamaged) {
+			c.complain("%v", err)
+			return c.problems, nil
+		} else if err != nil {
+			return c.problems, err
 		}
 	}
-	pairs, err := s.Pairs()
-	if err != nil {
-		return err
-	}
-	known := make(map[mail.PairID]mail.Pair, len(pairs))
+	return c.problems, nil
+}
+
+// file audits the file. No commit may change it meanwhile.
+func (c *checker) file() error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	_, err := audit(c.Store.file)
+	return err
+}
+
+func (c *checker) checkPairs() error {
+	pairs, err := c.Pairs()
 	places := make(map[string]mail.PairID)
 	for _, p := range pairs {
-		known[p.ID] = p
+		c.pairs[p.ID] = p
 		if p.ID == 0 {
-			complain("a pair has no ID")
+			c.complain("a pair has no ID")
 		}
 		if other, taken := places[p.Destination]; taken {
-			complain("pairs %d and %d share the destination %q", other, p.ID, p.Destination)
+			c.complain("pairs %d and %d share the destination %q", other, p.ID, p.Destination)
 		}
 		places[p.Destination] = p.ID
 	}
-	if err := s.checkReceipts(known, complain); err != nil {
-		return err
-	}
-	intents, err := s.Intents()
-	if err != nil {
-		return err
-	}
-	for _, i := range intents {
-		if _, ok := known[i.Pair]; !ok || i.ID == 0 || i.Kind != mail.IntentAppend && i.Kind != mail.IntentStore {
-			complain("intent %d: pair %d, kind %d", i.ID, i.Pair, i.Kind)
-		}
-	}
-	holds, err := s.Holds()
-	if err != nil {
-		return err
-	}
-	for _, h := range holds {
-		if _, ok := known[h.Pair]; !ok && h.Pair != 0 {
-			complain("hold %s: there is no such pair", h.ID())
-		}
-	}
-	if _, err := s.DestinationAnchors(); err != nil {
-		return err
-	}
-	return errors.Join(errs...)
+	return err
 }
 
 // checkReceipts looks at the receipts of every pair: ascending, none without a
-// pair, and no destination message in two.
-func (s *Store) checkReceipts(known map[mail.PairID]mail.Pair, complain func(string, ...any)) error {
+// pair, and no destination message in two. It keeps 4 octets a message.
+func (c *checker) checkReceipts() error {
 	var ids []mail.PairID
-	if err := s.view(func(tx *bolt.Tx) error {
+	if err := c.view(func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketReceipts).ForEachBucket(func(key []byte) error {
 			ids = append(ids, mail.PairID(number(key, 4)))
 			return nil
@@ -73,37 +101,60 @@ func (s *Store) checkReceipts(known map[mail.PairID]mail.Pair, complain func(str
 	}); err != nil {
 		return err
 	}
-	type place struct {
-		mail.Ref
-		uid mail.UID
-	}
-	copies := make(map[place]mail.PairID)
+	copies := make(map[mail.Ref][]mail.UID)
 	for _, id := range ids {
-		pair, ok := known[id]
+		pair, ok := c.pairs[id]
 		if !ok {
-			complain("receipts of pair %d, which does not exist", id)
+			c.complain("there are receipts of pair %d, which does not exist", id)
 		}
 		var last mail.UID
-		for r, err := range s.Receipts(id) {
+		for r, err := range c.Receipts(id) {
 			if err != nil {
 				return err
 			}
-			if r.Source != 0 && r.Source <= last {
-				complain("pair %d: source UID %d after %d", id, r.Source, last)
+			if r.Source <= last && (r.Source != 0 || last != 0) {
+				c.complain("pair %d: source UID %d after %d", id, r.Source, last)
 			}
 			last = r.Source
-			if r.Destination == 0 {
-				continue
-			}
-			at := place{mail.Ref{Name: pair.Destination, UIDValidity: pair.DestinationValidity}, r.Destination}
+			at := mail.Ref{Name: pair.Destination, UIDValidity: pair.DestinationValidity}
 			if r.Mailbox != "" {
-				at.Ref = mail.Ref{Name: r.Mailbox, UIDValidity: r.UIDValidity}
+				at = mail.Ref{Name: r.Mailbox, UIDValidity: r.UIDValidity}
 			}
-			if other, taken := copies[at]; taken {
-				complain("pairs %d and %d: both have a receipt for UID %d of %q", other, id, at.uid, at.Name)
+			if r.Destination != 0 {
+				copies[at] = append(copies[at], r.Destination)
 			}
-			copies[at] = id
+		}
+	}
+	for at, uids := range copies {
+		slices.Sort(uids)
+		for i := 1; i < len(uids); i++ {
+			if uids[i] == uids[i-1] {
+				c.complain("UID %d of %q (UIDVALIDITY %d) has more than one receipt", uids[i], at.Name, at.UIDValidity)
+			}
 		}
 	}
 	return nil
+}
+
+func (c *checker) checkIntents() error {
+	intents, err := c.Intents()
+	for _, i := range intents {
+		if _, ok := c.pairs[i.Pair]; !ok {
+			c.complain("intent %d: there is no pair %d", i.ID, i.Pair)
+		}
+		if i.ID == 0 || i.Kind != mail.IntentAppend && i.Kind != mail.IntentStore {
+			c.complain("intent %d is of no known kind (%d)", i.ID, i.Kind)
+		}
+	}
+	return err
+}
+
+func (c *checker) checkHolds() error {
+	holds, err := c.Holds()
+	for _, h := range holds {
+		if _, ok := c.pairs[h.Pair]; !ok && h.Pair != 0 {
+			c.complain("hold %s: there is no such pair", h.ID())
+		}
+	}
+	return err
 }

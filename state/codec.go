@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -52,6 +53,23 @@ func (o *octets) UnmarshalJSON(data []byte) error {
 	return err
 }
 
+// instant is a time as seconds and nanoseconds since 1970, in UTC. JSON's own
+// form fails for the years and zones that an INTERNALDATE may have.
+type instant time.Time
+
+func (i instant) IsZero() bool { return time.Time(i).IsZero() }
+
+func (i instant) MarshalJSON() ([]byte, error) {
+	return json.Marshal([2]int64{time.Time(i).Unix(), int64(time.Time(i).Nanosecond())})
+}
+
+func (i *instant) UnmarshalJSON(data []byte) error {
+	var n [2]int64
+	err := json.Unmarshal(data, &n)
+	*i = instant(time.Unix(n[0], n[1]).UTC())
+	return err
+}
+
 type storedAnchor struct {
 	UIDValidity   uint32 `json:"v,omitempty"`
 	UIDNext       uint32 `json:"n,omitempty"`
@@ -92,59 +110,59 @@ func (p storedPair) mail(id mail.PairID) mail.Pair {
 }
 
 type storedIntent struct {
-	Kind         uint8     `json:"k"`
-	Pair         uint32    `json:"p"`
-	Source       uint32    `json:"s,omitempty"`
-	Size         int64     `json:"z,omitempty"`
-	InternalDate time.Time `json:"t,omitzero"`
-	Fingerprint  uint64    `json:"f"`
-	System       uint8     `json:"sf,omitempty"`
-	Keywords     octets    `json:"kw"`
-	Mailbox      octets    `json:"b"`
-	UIDValidity  uint32    `json:"v,omitempty"`
-	Floor        uint32    `json:"fl,omitempty"`
-	Destination  uint32    `json:"d,omitempty"`
-	Resent       time.Time `json:"r,omitzero"`
-	Looks        uint8     `json:"l,omitempty"`
+	Kind         uint8   `json:"k"`
+	Pair         uint32  `json:"p"`
+	Source       uint32  `json:"s,omitempty"`
+	Size         int64   `json:"z,omitempty"`
+	InternalDate instant `json:"t,omitzero"`
+	Fingerprint  uint64  `json:"f"`
+	System       uint8   `json:"sf,omitempty"`
+	Keywords     octets  `json:"kw"`
+	Mailbox      octets  `json:"b"`
+	UIDValidity  uint32  `json:"v,omitempty"`
+	Floor        uint32  `json:"fl,omitempty"`
+	Destination  uint32  `json:"d,omitempty"`
+	Resent       instant `json:"r,omitzero"`
+	Looks        uint8   `json:"l,omitempty"`
 }
 
 func intentOf(i mail.Intent) storedIntent {
 	return storedIntent{
-		uint8(i.Kind), uint32(i.Pair), uint32(i.Source), i.Size, i.InternalDate, uint64(i.Fingerprint),
+		uint8(i.Kind), uint32(i.Pair), uint32(i.Source), i.Size, instant(i.InternalDate), uint64(i.Fingerprint),
 		uint8(i.Flags.System), octets(i.Flags.Keywords), octets(i.Mailbox), uint32(i.UIDValidity), uint32(i.Floor),
-		uint32(i.Destination), i.Resent, i.Looks,
+		uint32(i.Destination), instant(i.Resent), i.Looks,
 	}
 }
 
 func (i storedIntent) mail(id uint64) mail.Intent {
 	return mail.Intent{
 		ID: id, Kind: mail.IntentKind(i.Kind), Pair: mail.PairID(i.Pair), Source: mail.UID(i.Source), Size: i.Size,
-		InternalDate: i.InternalDate, Fingerprint: mail.Fingerprint(i.Fingerprint),
+		InternalDate: time.Time(i.InternalDate), Fingerprint: mail.Fingerprint(i.Fingerprint),
 		Flags:   mail.Flags{System: mail.System(i.System), Keywords: string(i.Keywords)},
 		Mailbox: string(i.Mailbox), UIDValidity: mail.UIDValidity(i.UIDValidity), Floor: mail.UID(i.Floor),
-		Destination: mail.UID(i.Destination), Resent: i.Resent, Looks: i.Looks,
+		Destination: mail.UID(i.Destination), Resent: time.Time(i.Resent), Looks: i.Looks,
 	}
 }
 
 type storedHold struct {
-	Pair      uint32    `json:"p,omitempty"`
-	UID       uint32    `json:"u,omitempty"`
-	Path      octets    `json:"path"`
-	Reason    string    `json:"r"`
-	Text      octets    `json:"t"`
-	Mailbox   octets    `json:"m"`
-	Size      int64     `json:"z,omitempty"`
-	Since     time.Time `json:"since,omitzero"`
-	Skipped   bool      `json:"skip,omitempty"`
-	Because   octets    `json:"because"`
-	SkippedAt time.Time `json:"at,omitzero"`
-	Retry     bool      `json:"retry,omitempty"`
+	Pair      uint32  `json:"p,omitempty"`
+	UID       uint32  `json:"u,omitempty"`
+	Path      octets  `json:"path"`
+	Reason    string  `json:"r"`
+	Text      octets  `json:"t"`
+	Mailbox   octets  `json:"m"`
+	Size      int64   `json:"z,omitempty"`
+	Since     instant `json:"since,omitzero"`
+	Skipped   bool    `json:"skip,omitempty"`
+	Because   octets  `json:"because"`
+	SkippedAt instant `json:"at,omitzero"`
+	Retry     bool    `json:"retry,omitempty"`
 }
 
 func holdOf(h mail.Hold) storedHold {
 	return storedHold{
 		uint32(h.Pair), uint32(h.UID), octets(h.Path), string(h.Reason), octets(h.Text), octets(h.Mailbox), h.Size,
-		h.Since, h.Skipped, octets(h.Because), h.SkippedAt, h.Retry,
+		instant(h.Since), h.Skipped, octets(h.Because), instant(h.SkippedAt), h.Retry,
 	}
 }
 
@@ -152,7 +170,7 @@ func (h storedHold) mail() mail.Hold {
 	return mail.Hold{
 		HoldKey: mail.HoldKey{Pair: mail.PairID(h.Pair), UID: mail.UID(h.UID), Path: string(h.Path)},
 		Reason:  mail.Reason(h.Reason), Text: string(h.Text), Mailbox: string(h.Mailbox), Size: h.Size,
-		Since: h.Since, Skipped: h.Skipped, Because: string(h.Because), SkippedAt: h.SkippedAt, Retry: h.Retry,
+		Since: time.Time(h.Since), Skipped: h.Skipped, Because: string(h.Because), SkippedAt: time.Time(h.SkippedAt), Retry: h.Retry,
 	}
 }
 
@@ -202,14 +220,14 @@ func encodeBlock(receipts []mail.Receipt, number func(string) uint32) []byte {
 	return out
 }
 
-var errShort = fmt.Errorf("%w: a block of receipts ends early", ErrDamaged)
+var errBlock = fmt.Errorf("%w: a block of receipts makes no sense", ErrDamaged)
 
 // decodeBlock is the reverse of encodeBlock.
-func decodeBlock(data []byte, text func(uint32) (string, error)) ([]mail.Receipt, error) {
+func decodeBlock(data []byte, text func(uint64) (string, error)) ([]mail.Receipt, error) {
 	d := decoder{data: data}
 	count := d.uvarint()
-	if d.failed || count > blockMost*2 {
-		return nil, errShort
+	if d.failed || count == 0 || count > blockMost {
+		return nil, errBlock
 	}
 	receipts := make([]mail.Receipt, 0, count)
 	var source, destination uint64
@@ -220,26 +238,27 @@ func decodeBlock(data []byte, text func(uint32) (string, error)) ([]mail.Receipt
 		bits := d.octet()
 		r.Flags.System = mail.System(bits & systemMask)
 		r.Touched = bits&isTouched != 0
+		var validity uint64
 		var err error
 		if bits&hasKeywords != 0 {
-			if r.Flags.Keywords, err = text(uint32(d.uvarint())); err != nil {
+			if r.Flags.Keywords, err = text(d.uvarint()); err != nil {
 				return nil, err
 			}
 		}
 		if bits&isElsewhere != 0 {
-			if r.Mailbox, err = text(uint32(d.uvarint())); err != nil {
+			if r.Mailbox, err = text(d.uvarint()); err != nil {
 				return nil, err
 			}
-			r.UIDValidity = mail.UIDValidity(d.uvarint())
+			validity = d.uvarint()
 		}
-		if d.failed || source > 1<<32-1 || destination > 1<<32-1 {
-			return nil, errShort
+		if d.failed || max(source, destination, validity) > math.MaxUint32 {
+			return nil, errBlock
 		}
-		r.Source, r.Destination = mail.UID(source), mail.UID(destination)
+		r.Source, r.Destination, r.UIDValidity = mail.UID(source), mail.UID(destination), mail.UIDValidity(validity)
 		receipts = append(receipts, r)
 	}
 	if len(d.data) != 0 {
-		return nil, fmt.Errorf("%w: a block of receipts is too long", ErrDamaged)
+		return nil, errBlock
 	}
 	return receipts, nil
 }

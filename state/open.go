@@ -1,7 +1,6 @@
 package state
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,158 +8,143 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 )
 
 // Open opens the state of an account, making it when there is none. A file
 // that is damaged, empty or another account's is set aside under another name
 // and begun afresh; what is on the new server is then recognised by content. A
-// file that a newer imapsyncd wrote is refused.
+// file that a newer imapsyncd wrote is refused, as is one that another process
+// has open, with a [*LockedError].
 func Open(path string, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	s, err := load(path, o)
+	if err == nil || o.ReadOnly {
+		return s, err
+	}
 	var fresh Fresh
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		fresh.New = true
-	} else if err != nil {
-		return nil, err
-	} else {
-		s, err := load(path)
-		if err == nil && !s.identity.sameAccount(o.Identity) {
-			err = fmt.Errorf("%w: it belongs to %s on %s and %s on %s", ErrDamaged,
-				s.identity.SourceUser, s.identity.SourceHost, s.identity.DestinationUser, s.identity.DestinationHost)
-			s.Close()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if fresh, err = setAsideBefore(path); err != nil {
+			return nil, err
 		}
-		if !errors.Is(err, ErrDamaged) {
-			return s, err
-		}
-		aside, qerr := Quarantine(path)
+	case errors.Is(err, ErrDamaged), errors.Is(err, errOtherAccount):
+		aside, qerr := Quarantine(path, err.Error())
 		if qerr != nil {
 			return nil, errors.Join(err, qerr)
 		}
 		o.Logger.Warn("state file set aside; what is on the new server will be recognised by content", "reason", err, "kept_as", aside)
 		fresh = Fresh{Quarantined: aside, Reason: err.Error()}
+	default:
+		return nil, err
 	}
 	if err := create(path, o.Identity); err != nil {
 		return nil, fmt.Errorf("create state: %w", err)
 	}
-	s, err := load(path)
-	if err != nil {
+	if s, err = load(path, o); err != nil {
 		return nil, err
 	}
 	s.fresh = fresh
 	return s, nil
 }
 
-// load opens a file that exists and reads what must be there.
-func load(path string) (*Store, error) {
-	s := &Store{}
-	err := guarded(func() (err error) {
-		info, err := os.Stat(path)
-		if err != nil {
-			return err
-		}
-		if err := checkLength(path, info.Size()); err != nil {
-			return err
-		}
-		// The freelist is synced: without it bbolt walks every page at each
-		// open, in a goroutine whose panics over a damaged one nobody can catch.
-		s.db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: openTimeout, FreelistType: bolt.FreelistMapType})
-		switch {
-		case errors.Is(err, berrors.ErrTimeout):
-			return fmt.Errorf("%s is in use by another process", path)
-		case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum):
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
-		case err != nil:
-			return err
-		}
-		s.db.AllocSize = 256 << 10 // the default, 16 MiB, is many accounts' whole state
-		return s.readMeta()
+// errOtherAccount marks a file that is sound, but not the account's.
+var errOtherAccount = errors.New("state file is another account's")
+
+// openTimeout is how long another process may hold the file: as long as a
+// command takes to look at it. Nothing ever hangs on a lock.
+const openTimeout = time.Second
+
+// load opens a file that exists and is sound.
+func load(path string, o Options) (*Store, error) {
+	s := &Store{numbers: make(map[string]uint32)}
+	err := s.guard(func() (err error) {
+		s.db, err = bolt.Open(path, 0o600, &bolt.Options{
+			ReadOnly: o.ReadOnly,
+			OpenFile: s.openFile,
+			// The list of free pages stays in the file: without it bbolt
+			// walks every page at each open.
+			FreelistType: bolt.FreelistMapType,
+		})
+		return err
 	})
+	if err == nil && o.Identity != (Identity{}) && !s.identity.sameAccount(o.Identity) {
+		i := s.identity
+		err = fmt.Errorf("%w: it belongs to %s on %s and %s on %s", errOtherAccount,
+			i.SourceUser, i.SourceHost, i.DestinationUser, i.DestinationHost)
+		err = errors.Join(err, s.db.Close())
+	}
 	if err != nil {
-		if s.db != nil {
-			// A damaged file may not close either; its lock goes with its descriptor.
-			if cerr := guarded(s.db.Close); cerr != nil {
-				err = errors.Join(err, cerr)
-			}
+		if s.file != nil {
+			s.file.Close() // it may be closed already; if not, its lock has to go
 		}
 		return nil, err
 	}
+	s.db.AllocSize = 256 << 10 // the default, 16 MiB, is many accounts' whole state
 	return s, nil
 }
 
-// checkLength refuses a file that is shorter than its meta pages say, before
-// bbolt maps it: touching what is not there ends the process.
-func checkLength(path string, length int64) error {
-	const (
-		magic     = 0xED0CDAED
-		headerLen = 16 // of a page; then magic, version, page size, flags, root, freelist, pages
-		pagesAt   = headerLen + 40
-	)
-	f, err := os.Open(path)
+// openFile opens, locks and audits the file, so that bbolt sees it only when
+// it is sound. What must be there at hand is read on the way.
+func (s *Store) openFile(path string, flag int, mode fs.FileMode) (file *os.File, err error) {
+	if s.file, err = os.OpenFile(path, flag&^os.O_CREATE, mode); err != nil {
+		return nil, err
+	}
+	if err := lockFile(s.file, flag&os.O_RDWR == 0); err != nil {
+		return s.file, err
+	}
+	c, err := audit(s.file)
 	if err != nil {
-		return err
+		return s.file, err
 	}
-	defer f.Close()
-	page := int64(os.Getpagesize())
-	for _, at := range []int64{0, page} {
-		var meta [pagesAt + 8]byte
-		if _, err := f.ReadAt(meta[:], at); err != nil {
-			return fmt.Errorf("%w: it is too short", ErrDamaged)
-		}
-		pages := binary.NativeEndian.Uint64(meta[pagesAt:])
-		if binary.NativeEndian.Uint32(meta[headerLen:]) == magic && pages > uint64(length/page) {
-			return fmt.Errorf("%w: it is cut short", ErrDamaged)
-		}
+	s.identity, s.strings, s.totals, s.all = c.identity, c.strings, c.totals, c.all
+	for n, text := range s.strings {
+		s.numbers[text] = uint32(n)
 	}
-	return nil
+	return s.file, nil
 }
 
-// readMeta checks that the file is one of ours and whole enough to work with.
-func (s *Store) readMeta() error {
-	err := s.view(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		if meta == nil {
-			return fmt.Errorf("%w: it holds no state", ErrDamaged)
-		}
-		version, err := unseal(bucketMeta, keyVersion, meta.Get(keyVersion))
-		if err != nil {
-			return err
-		}
-		if string(version) != formatVersion {
-			return fmt.Errorf("%s was written by a newer imapsyncd (format %s, this one knows %s): run that one, or move the file away to begin again from what is on the new server", s.db.Path(), version, formatVersion)
-		}
-		identity, err := unseal(bucketMeta, keyIdentity, meta.Get(keyIdentity))
-		if err != nil {
-			return err
-		}
-		if err := json.Unmarshal(identity, &s.identity); err != nil {
-			return fmt.Errorf("%w: identity: %w", ErrDamaged, err)
-		}
-		for _, name := range buckets {
-			if tx.Bucket(name) == nil {
-				return fmt.Errorf("%w: it lacks %s", ErrDamaged, name)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
+// lockFile takes the lock that bbolt takes (again, which does no harm).
+func lockFile(f *os.File, shared bool) error {
+	how := syscall.LOCK_EX
+	if shared {
+		how = syscall.LOCK_SH
 	}
-	return s.readStrings()
+	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, syscall.EWOULDBLOCK):
+			return fmt.Errorf("lock %s: %w", f.Name(), err)
+		case time.Since(begun) > openTimeout:
+			return &LockedError{Path: f.Name()}
+		}
+	}
 }
 
 // create makes an empty state under another name and renames it into place.
-func create(path string, identity Identity) error {
+func create(path string, identity Identity) (err error) {
+	id, err := json.Marshal(identity)
+	if err != nil {
+		return err
+	}
 	temp := path + ".new"
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	db, err := bolt.Open(temp, 0o600, &bolt.Options{Timeout: openTimeout})
+	defer func() {
+		if err != nil {
+			os.Remove(temp)
+		}
+	}()
+	db, err := bolt.Open(temp, 0o600, nil)
 	if err != nil {
 		return err
 	}
@@ -170,10 +154,12 @@ func create(path string, identity Identity) error {
 				return err
 			}
 		}
-		if err := tx.Bucket(bucketMeta).Put(keyVersion, seal(bucketMeta, keyVersion, []byte(formatVersion))); err != nil {
-			return err
-		}
-		return put(tx, bucketMeta, keyIdentity, identity)
+		meta := tx.Bucket(bucketMeta)
+		return errors.Join(
+			meta.Put(keyVersion, seal(bucketMeta, keyVersion, []byte(formatVersion))),
+			meta.Put(keyIdentity, seal(bucketMeta, keyIdentity, id)),
+			meta.Put(keyTotals, seal(bucketMeta, keyTotals, total{}.encode())),
+		)
 	})
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err
@@ -192,21 +178,70 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// What is set aside is named PATH.damaged-TIME or PATH.damaged-TIME-N, and
+// beside it stands why, in a file of that name and .txt.
+const (
+	asideInfix = ".damaged-"
+	asideNote  = ".txt"
+)
+
 // Quarantine renames a file that is of no use, so that it can be looked at,
-// and returns its new name. It never overwrites another.
-func Quarantine(path string) (string, error) {
-	base := path + ".damaged-" + time.Now().UTC().Format("20060102T150405")
-	aside := base
-	for n := 2; ; n++ {
-		if _, err := os.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
-			break
+// notes the reason beside it and returns its new name. It never overwrites
+// another. The file must not be open.
+func Quarantine(path, reason string) (string, error) {
+	aside, err := noteReason(path+asideInfix+time.Now().UTC().Format("20060102T150405"), reason)
+	if err == nil {
+		err = os.Rename(path, aside)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return "", fmt.Errorf("set state aside: %w", err)
+	}
+	return aside, nil
+}
+
+// noteReason finds a free name that begins with base and writes the note that
+// goes with it.
+func noteReason(base, reason string) (aside string, err error) {
+	for n := 1; ; n++ {
+		aside = base
+		if n > 1 {
+			aside = fmt.Sprintf("%s-%d", base, n)
+		}
+		if _, err := os.Lstat(aside); err == nil {
+			continue
+		}
+		note, err := os.OpenFile(aside+asideNote, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			continue
 		} else if err != nil {
 			return "", err
 		}
-		aside = fmt.Sprintf("%s-%d", base, n)
+		_, err = note.WriteString(reason + "\n")
+		return aside, errors.Join(err, note.Close())
 	}
-	if err := os.Rename(path, aside); err != nil {
-		return "", fmt.Errorf("set state aside: %w", err)
+}
+
+// setAsideBefore tells whether a file that is not there was set aside, be it
+// that the process ended before another was made: lost is not new.
+func setAsideBefore(path string) (Fresh, error) {
+	dir, name := filepath.Split(path)
+	if dir == "" {
+		dir = "."
 	}
-	return aside, syncDir(filepath.Dir(path))
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return Fresh{}, err
+	}
+	fresh := Fresh{New: true}
+	for _, e := range entries { // by name, and so by time
+		if strings.HasPrefix(e.Name(), name+asideInfix) && !strings.HasSuffix(e.Name(), asideNote) {
+			aside := filepath.Join(dir, e.Name())
+			reason, _ := os.ReadFile(aside + asideNote)
+			fresh = Fresh{Quarantined: aside, Reason: strings.TrimSpace(string(reason))}
+		}
+	}
+	return fresh, nil
 }

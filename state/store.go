@@ -4,7 +4,9 @@
 //
 // Layout, format version 1:
 //
-//	meta      version → decimal digits; identity → JSON
+//	meta      version → decimal digits; identity → JSON; totals → total of totals
+//	totals    name of a bucket → how many values it holds, and the sum of
+//	          their checksums, 8 octets each
 //	strings   number → keywords of a message, or a raw mailbox name
 //	pairs     pair ID → JSON
 //	receipts  pair ID → bucket: kind, first source UID → block of ≤ 128 receipts
@@ -13,11 +15,16 @@
 //	holds     pair ID, UID, path → JSON
 //	anchors   raw destination mailbox name → JSON
 //
-// Numbers in keys are big-endian, so that bbolt's order is theirs.
+// Numbers in keys are big-endian, so that bbolt's order is theirs. The name of
+// a pair's bucket of receipts is "receipts" and the pair ID.
 //
 // Invariants:
 //   - Every value begins with a CRC32C of its bucket, its key and itself, since
-//     bbolt does not check its data pages.
+//     bbolt does not check its data pages; totals tell when one is missing.
+//   - Open reads the whole file, without bbolt, and checks every page, checksum
+//     and total: what it lets through is what was committed. (When the newest
+//     meta page is lost that is the commit before, as after a power cut in the
+//     middle of a commit; an old state is what recognition heals.)
 //   - A file is made whole under another name and renamed into place: a file
 //     that is empty or has no identity is damaged, never new.
 //   - A change is one transaction. After a failed one nothing is read or
@@ -29,12 +36,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
+	"os"
 	"runtime/debug"
-	"slices"
 	"sync"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -43,21 +48,20 @@ import (
 
 const formatVersion = "1"
 
-// blockMost is how many receipts a block holds at most.
-const blockMost = 128
-
 var (
 	bucketMeta     = []byte("meta")
+	bucketTotals   = []byte("totals")
 	bucketStrings  = []byte("strings")
 	bucketPairs    = []byte("pairs")
 	bucketReceipts = []byte("receipts")
 	bucketIntents  = []byte("intents")
 	bucketHolds    = []byte("holds")
 	bucketAnchors  = []byte("anchors")
-	buckets        = [][]byte{bucketMeta, bucketStrings, bucketPairs, bucketReceipts, bucketIntents, bucketHolds, bucketAnchors}
+	buckets        = [][]byte{bucketMeta, bucketTotals, bucketStrings, bucketPairs, bucketReceipts, bucketIntents, bucketHolds, bucketAnchors}
 
 	keyVersion  = []byte("version")
 	keyIdentity = []byte("identity")
+	keyTotals   = []byte("totals")
 )
 
 // Identity says whose state a file holds. SourceCertificate and SourceID are
@@ -76,26 +80,35 @@ func (i Identity) sameAccount(other Identity) bool {
 
 // Options says how [Open] opens a file.
 type Options struct {
+	// Identity is whose state it must be. With ReadOnly, zero takes any.
 	Identity Identity
 	Logger   *slog.Logger
+	// ReadOnly makes no file, sets none aside, and has Commit fail.
+	ReadOnly bool
 }
 
 // Store is the open state of one account. It may be used by several
 // goroutines.
 type Store struct {
-	db       *bolt.DB
-	identity Identity
-	fresh    Fresh
+	db    *bolt.DB
+	file  *os.File // that of db, locked
+	fresh Fresh
 
-	mu      sync.Mutex
-	failed  error // set by a failed commit
-	strings []string
-	numbers map[string]uint32
+	writing sync.Mutex // held by the one that writes, and by Check
+	totals  map[string]total
+	all     total // what the totals add up to
+
+	mu       sync.Mutex
+	identity Identity
+	failed   error // set by a failed commit
+	wrecked  bool  // bbolt panicked: its locks may be held for ever
+	strings  []string
+	numbers  map[string]uint32
 }
 
-// Fresh tells why a store holds nothing.
+// Fresh tells why a store holds nothing; it is zero when there was a state.
 type Fresh struct {
-	New bool // there was no file
+	New bool // there was no file, and none had been set aside before
 	// Quarantined is where a file of no use was moved to, and Reason why.
 	Quarantined string
 	Reason      string
@@ -105,53 +118,60 @@ type Fresh struct {
 func (s *Store) Fresh() Fresh { return s.fresh }
 
 // Identity says whose state this is.
-func (s *Store) Identity() Identity { return s.identity }
+func (s *Store) Identity() Identity {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.identity
+}
 
 // Close closes the file.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error {
+	s.mu.Lock()
+	wrecked := s.wrecked
+	s.mu.Unlock()
+	if wrecked {
+		// The mapping stays until the process ends; the lock does not.
+		return s.file.Close()
+	}
+	return s.db.Close()
+}
 
 // Size is the length of the file in octets.
-func (s *Store) Size() (n int64, err error) {
-	err = s.view(func(tx *bolt.Tx) error {
-		n = tx.Size()
-		return nil
-	})
-	return n, err
+func (s *Store) Size() (int64, error) {
+	info, err := s.file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
 }
 
-// guarded runs f and turns what a damaged file makes bbolt do, a panic or a
-// fault of its mapping, into an error.
-func guarded(f func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("%w: %v", ErrDamaged, v)
-		}
-	}()
-	return f()
-}
-
-func (s *Store) view(f func(*bolt.Tx) error) error {
+// guard runs f and turns what a file that was damaged while it was open makes
+// bbolt do, a panic or a fault of its mapping, into an error.
+func (s *Store) guard(f func() error) (err error) {
 	s.mu.Lock()
 	failed := s.failed
 	s.mu.Unlock()
 	if failed != nil {
 		return failed
 	}
-	return guarded(func() error { return s.db.View(f) })
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w: %v", ErrDamaged, v)
+			s.mu.Lock()
+			s.failed, s.wrecked = err, true
+			s.mu.Unlock()
+		}
+	}()
+	return f()
+}
+
+func (s *Store) view(f func(*bolt.Tx) error) error {
+	return s.guard(func() error { return s.db.View(f) })
 }
 
 func u32(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
 func u64(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
-
-// put seals and stores a value as JSON.
-func put(tx *bolt.Tx, bucket, key []byte, value any) error {
-	data, err := json.Marshal(value)
-	if err != nil {
-		return err
-	}
-	return tx.Bucket(bucket).Put(key, seal(bucket, key, data))
-}
 
 // each unseals and decodes every value of a bucket.
 func each[T any](s *Store, bucket []byte, use func(key []byte, value T)) error {
@@ -207,116 +227,46 @@ func (s *Store) DestinationAnchors() (map[string]mail.Anchor, error) {
 	return anchors, err
 }
 
-// readAtOnce is how many blocks one read transaction of Receipts takes, so
-// that a commit may come between.
-const readAtOnce = 64
-
-// Receipts yields the receipts of a pair: first those whose source has
-// vanished, then by ascending source UID. Commits may happen meanwhile; each
-// receipt is yielded as it was when its part was read.
-func (s *Store) Receipts(pair mail.PairID) iter.Seq2[mail.Receipt, error] {
-	return func(yield func(mail.Receipt, error) bool) {
-		var after []byte
-		for {
-			var blocks [][]mail.Receipt
-			err := s.view(func(tx *bolt.Tx) error {
-				b := tx.Bucket(bucketReceipts).Bucket(u32(uint32(pair)))
-				if b == nil {
-					after = nil
-					return nil
-				}
-				c := b.Cursor()
-				key, value := c.First()
-				if after != nil {
-					if key, value = c.Seek(after); slices.Equal(key, after) {
-						key, value = c.Next()
-					}
-				}
-				after = nil
-				for ; key != nil; key, value = c.Next() {
-					block, err := s.readBlock(pair, key, value)
-					if err != nil {
-						return err
-					}
-					blocks = append(blocks, block)
-					if len(blocks) == readAtOnce {
-						after = slices.Clone(key)
-						break
-					}
-				}
-				return nil
-			})
-			if err != nil {
-				yield(mail.Receipt{}, err)
-				return
-			}
-			for _, block := range blocks {
-				for _, r := range block {
-					if !yield(r, nil) {
-						return
-					}
-				}
-			}
-			if after == nil {
-				return
-			}
-		}
-	}
-}
-
-func blockBucket(pair mail.PairID) []byte {
-	return append(slices.Clone(bucketReceipts), u32(uint32(pair))...)
-}
-
-func (s *Store) readBlock(pair mail.PairID, key, sealed []byte) ([]mail.Receipt, error) {
-	data, err := unseal(blockBucket(pair), key, sealed)
-	if err != nil {
-		return nil, err
-	}
-	return decodeBlock(data, s.text)
-}
-
 // text returns a string of the table.
-func (s *Store) text(n uint32) (string, error) {
+func (s *Store) text(n uint64) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if int(n) >= len(s.strings) {
+	if n >= uint64(len(s.strings)) {
 		return "", fmt.Errorf("%w: string %d is not in the table", ErrDamaged, n)
 	}
 	return s.strings[n], nil
 }
 
-// readStrings loads the table of strings.
-func (s *Store) readStrings() error {
-	s.numbers = make(map[string]uint32)
-	return s.view(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketStrings).ForEach(func(key, sealed []byte) error {
-			data, err := unseal(bucketStrings, key, sealed)
-			if err != nil {
-				return err
-			}
-			if number(key, 4) != uint64(len(s.strings)) {
-				return fmt.Errorf("%w: the table of strings has a hole", ErrDamaged)
-			}
-			s.numbers[string(data)] = uint32(len(s.strings))
-			s.strings = append(s.strings, string(data))
-			return nil
-		})
-	})
+// intern returns the number of a string, which it gives it if it has none.
+// The writer puts what is gained into the table.
+func (s *Store) intern(text string) uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, ok := s.numbers[text]
+	if !ok {
+		n = uint32(len(s.strings))
+		s.strings = append(s.strings, text)
+		s.numbers[text] = n
+	}
+	return n
 }
 
 // UpdateIdentity records what the first log-in showed of the source.
 func (s *Store) UpdateIdentity(i Identity) error {
-	if !i.sameAccount(s.identity) {
+	if !i.sameAccount(s.Identity()) {
 		return errors.New("update identity: this is another account's")
 	}
-	err := s.update(func(tx *bolt.Tx) error { return put(tx, bucketMeta, keyIdentity, i) })
+	data, err := json.Marshal(i)
+	if err != nil {
+		return err
+	}
+	err = s.update(func(w *writer) error {
+		return w.tx.Bucket(bucketMeta).Put(keyIdentity, seal(bucketMeta, keyIdentity, data))
+	})
 	if err == nil {
+		s.mu.Lock()
 		s.identity = i
+		s.mu.Unlock()
 	}
 	return err
 }
-
-// openTimeout is how long another process may hold the file; nothing ever
-// hangs on a lock.
-const openTimeout = time.Second

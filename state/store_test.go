@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
 )
@@ -265,7 +263,7 @@ func TestOpen(t *testing.T) {
 		t.Error("another account's pairs are still there")
 	}
 	// What was set aside is whole.
-	kept, err := load(s2.Fresh().Quarantined)
+	kept, err := load(s2.Fresh().Quarantined, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,8 +276,8 @@ func TestOpen(t *testing.T) {
 func TestFutureVersionIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.db")
 	s := open(t, path)
-	if err := s.update(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketMeta).Put(keyVersion, seal(bucketMeta, keyVersion, []byte("2")))
+	if err := s.update(func(w *writer) error {
+		return w.tx.Bucket(bucketMeta).Put(keyVersion, seal(bucketMeta, keyVersion, []byte("2")))
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +294,7 @@ func TestFutureVersionIsRefused(t *testing.T) {
 func TestFailedCommitClosesTheStore(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "a.db"))
 	broken := errors.New("no space")
-	if err := s.update(func(*bolt.Tx) error { return broken }); !errors.Is(err, broken) {
+	if err := s.update(func(*writer) error { return broken }); !errors.Is(err, broken) {
 		t.Fatal(err)
 	}
 	if err := s.Commit(mail.Change{Pairs: []mail.Pair{{ID: 1}}}); !errors.Is(err, broken) {
@@ -366,7 +364,7 @@ func TestMutations(t *testing.T) {
 		}
 	}
 	t.Log(counts)
-	if counts["quarantined"] == 0 || counts["found while reading"] == 0 {
+	if counts["quarantined"] == 0 || counts["the same"] == 0 {
 		t.Errorf("the mutations do not reach all there is: %v", counts)
 	}
 }
@@ -378,7 +376,7 @@ func outcome(t *testing.T, path string, now, before *model, n int) string {
 	if err != nil {
 		t.Fatalf("mutation %d: %v", n, err)
 	}
-	defer guarded(s.Close)
+	defer s.Close()
 	if s.Fresh().Quarantined != "" {
 		return "quarantined"
 	}
