@@ -172,7 +172,6 @@ func (c *Conn) Send(ctx context.Context, p []byte) error {
 		return err
 	}
 	if _, err := c.out.Write(p); err != nil {
-		c.Close()
 		return c.ended(err)
 	}
 	return nil

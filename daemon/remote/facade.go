@@ -139,8 +139,12 @@ func (f *facade) skip(n int64) error {
 // libraryDate is how the library wants INTERNALDATE.
 const libraryDate = "02-Jan-2006 15:04:05 -0700"
 
+// unreadable is how far after the zero time a date is that could not be read:
+// the library takes the zero time for an error.
+const unreadable = time.Second
+
 // fetchItem writes an item of FETCH the way the library can read it. A date
-// that cannot be read becomes the zero time.
+// that cannot be read becomes one of the year 1.
 func fetchItem(name string, v Value) (string, bool) {
 	switch upper := strings.ToUpper(name); {
 	case upper == "UID":
@@ -156,7 +160,11 @@ func fetchItem(name string, v Value) (string, bool) {
 		}
 		return "FLAGS (" + strings.Join(flags, " ") + ")", true
 	case upper == "INTERNALDATE":
-		return `INTERNALDATE "` + parseDate(v.Text).Format(libraryDate) + `"`, true
+		t := parseDate(v.Text)
+		if t.IsZero() {
+			t = t.Add(unreadable)
+		}
+		return `INTERNALDATE "` + t.Format(libraryDate) + `"`, true
 	case strings.HasPrefix(upper, "BODY["):
 		text := v.Text
 		if v.Nil {

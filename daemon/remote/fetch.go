@@ -39,8 +39,8 @@ func (s *session) Messages(ctx context.Context, box mail.Ref, uids []mail.UID, f
 					continue
 				}
 				r.prefix = make([]byte, min(r.literal.Size(), mail.PrefixLen))
-				if _, err := io.ReadFull(r.literal, r.prefix); err != nil {
-					return r.UID, incomplete // the command will tell why
+				if _, err := io.ReadFull(f.content(r.literal), r.prefix); err != nil {
+					return r.UID, incomplete
 				}
 			}
 			if !r.sized && !r.dated || fingerprints && r.prefix == nil {
@@ -54,7 +54,7 @@ func (s *session) Messages(ctx context.Context, box mail.Ref, uids []mail.UID, f
 			}
 			return r.UID, taken
 		}
-		if err := f.run(ctx, uids); err != nil {
+		if err := f.run(ctx, uids); err != nil && !f.stopped {
 			yield(mail.Message{}, fmt.Errorf("fetch metadata: %w", err))
 		}
 	}
@@ -80,14 +80,14 @@ func (s *session) Bodies(ctx context.Context, box mail.Ref, uids []mail.UID) ite
 					return r.UID, incomplete
 				}
 				r.Size = r.literal.Size()
-				if !yield(mail.Body{Message: r.Message, Content: &content{literal: r.literal, left: r.Size}}, nil) {
+				if !yield(mail.Body{Message: r.Message, Content: f.content(r.literal)}, nil) {
 					return r.UID, stopped
 				}
 				return r.UID, taken
 			}
 			return r.UID, incomplete
 		}
-		if err := f.run(ctx, uids); err != nil {
+		if err := f.run(ctx, uids); err != nil && !f.stopped {
 			yield(mail.Body{}, fmt.Errorf("fetch messages: %w", err))
 		}
 	}
@@ -116,7 +116,9 @@ func (r *row) next(data *imapclient.FetchMessageData) bool {
 		}
 		r.Flags, r.flagged = mail.ParseFlags(names), true
 	case imapclient.FetchItemDataInternalDate:
-		r.InternalDate, r.dated = item.Time, true
+		if r.dated = true; item.Time.Year() > 1 { // else it could not be read
+			r.InternalDate = item.Time
+		}
 	case imapclient.FetchItemDataRFC822Size:
 		r.Size, r.sized = item.Size, true
 	case imapclient.FetchItemDataBodySection:
@@ -126,19 +128,38 @@ func (r *row) next(data *imapclient.FetchMessageData) bool {
 }
 
 // content is the literal of a message. One that is cut short ends in an error,
-// where the library shows a clean end.
+// where the library may show a clean end. After an error it is not touched
+// again: the library's own goroutine reads on then.
 type content struct {
 	literal io.Reader
 	left    int64
+	err     error // io.EOF included
+}
+
+func (f *fetch) content(literal imap.LiteralReader) *content {
+	f.current = &content{literal: literal, left: literal.Size()}
+	return f.current
 }
 
 func (c *content) Read(p []byte) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
 	n, err := c.literal.Read(p)
 	c.left -= int64(n)
 	if err == io.EOF && c.left > 0 {
 		err = io.ErrUnexpectedEOF
 	}
+	c.err = err
 	return n, err
+}
+
+// failed is why the literal ended before its time, nil if it did not.
+func (c *content) failed() error {
+	if c == nil || c.err == io.EOF {
+		return nil
+	}
+	return c.err
 }
 
 // outcome is what became of one FETCH response.
@@ -159,6 +180,7 @@ type fetch struct {
 	bodies  bool
 	take    func(*imapclient.FetchMessageData) (mail.UID, outcome)
 	known   map[mail.UID]mail.Message // metadata that was asked for apart
+	current *content                  // of the last message
 	stopped bool
 }
 
@@ -257,7 +279,13 @@ func (f *fetch) command(ctx context.Context, uids []mail.UID) (left []mail.UID, 
 		if again != 0 {
 			continue
 		}
+		f.current = nil
 		uid, outcome := f.take(data)
+		if err := f.current.failed(); err != nil {
+			f.stopped = outcome == stopped
+			f.drop()
+			return nil, 0, errors.Join(ctx.Err(), err)
+		}
 		switch outcome {
 		case incomplete:
 			again = uid

@@ -80,6 +80,9 @@ func (s *session) raw(ctx context.Context, lines ...string) ([]Reply, error) {
 	}
 	if err != nil {
 		s.drop()
+		if ctx.Err() != nil {
+			err = ctx.Err() // which closed the connection
+		}
 		return nil, err
 	}
 	return replies, nil
