@@ -1,0 +1,94 @@
+// Package config reads imapsyncd.toml: strictly, with the place of everything
+// that is wrong, and all of it at once.
+//
+// Invariants:
+//   - What Load returns is whole: every account has its effective servers, every
+//     path is absolute, every name has been checked.
+//   - A secret is never printed, whatever prints it.
+//   - fileKeys (keys.go) is the one definition of what may stand in the file.
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// Config is a configuration that can be worked with.
+type Config struct {
+	Path         string
+	StateDir     string
+	Socket       string
+	PollInterval time.Duration
+	FullSweep    time.Duration
+	Log          Log
+	Web          Web
+	AccountLabel string // name, hash or none
+	Memory       int64  // octets in flight, all accounts together
+	Accounts     []Account
+}
+
+// Log is [log].
+type Log struct {
+	Format string // auto, text or json
+	Level  slog.Level
+}
+
+// Web is [web].
+type Web struct {
+	Listen string
+	Linger time.Duration
+}
+
+// Account is one [[account]] with what it inherits.
+type Account struct {
+	Name        string
+	Domains     []string
+	Source      Server
+	Destination Server
+	Mailboxes   Selection
+}
+
+// Server is how to reach one side of an account.
+type Server struct {
+	Host                     string
+	Port                     int
+	TLS                      string // implicit, starttls or none
+	AllowCleartext           bool
+	TLSServerName            string
+	TLSCAFile                string
+	TLSFingerprint           string // 64 hexadecimal digits
+	TLSMinVersion            string
+	Auth                     string
+	MaxConnections           int
+	MaxConnectionsPerAccount int
+	User                     string
+	Password                 Secret
+}
+
+// Problem is one thing that is wrong with a configuration.
+type Problem struct {
+	File   string
+	Line   int // 0: the file as a whole
+	Column int
+	Text   string // what is wrong, and what to write instead
+}
+
+func (p Problem) String() string {
+	if p.Line == 0 {
+		return fmt.Sprintf("%s: %s", p.File, p.Text)
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Text)
+}
+
+// Problems is everything that is wrong with a configuration, as an error.
+type Problems []Problem
+
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i, problem := range p {
+		lines[i] = problem.String()
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,441 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// Load reads a configuration. What is wrong with it is returned as Problems.
+func Load(path string) (*Config, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(absolute)
+	if err != nil {
+		return nil, Problems{{File: path, Text: fmt.Sprintf("cannot be read: %v; name the configuration with --config FILE", errors.Unwrap(err))}}
+	}
+	if err := private(absolute); err != nil {
+		return nil, Problems{{File: path, Text: err.Error()}}
+	}
+	return parse(absolute, path, data)
+}
+
+// socketMost is how many octets the name of a unix socket may have.
+const socketMost = 107
+
+// loader gathers what is wrong while it builds a Config.
+type loader struct {
+	dir      string // relative paths are relative to it
+	name     string // of the file, as the operator wrote it
+	at       map[string]position
+	problems Problems
+}
+
+func parse(absolute, name string, data []byte) (*Config, error) {
+	l := &loader{dir: filepath.Dir(absolute), name: name, at: positions(data)}
+	var file fileKeys
+	l.decode(data, &file)
+	c := &Config{Path: absolute}
+	l.top(c, file)
+	for i := range file.Account {
+		c.Accounts = append(c.Accounts, l.account(file, i))
+	}
+	if len(file.Account) == 0 && len(l.problems) == 0 {
+		l.complain("", "there is no [[account]]; every mailbox to be moved needs one")
+	}
+	l.together(c)
+	if len(l.problems) > 0 {
+		slices.SortStableFunc(l.problems, func(a, b Problem) int { return cmp.Or(a.Line-b.Line, a.Column-b.Column) })
+		return nil, slices.Compact(l.problems)
+	}
+	return c, nil
+}
+
+// complain notes a problem with a key. One that does not stand in the file is
+// a problem of the table in which it should.
+func (l *loader) complain(key, format string, args ...any) {
+	at := l.at[key]
+	for table := key; at.line == 0 && table != ""; at = l.at[table] {
+		table = table[:max(0, strings.LastIndexByte(table, '.'))]
+	}
+	l.problems = append(l.problems, Problem{File: l.name, Line: at.line, Column: at.column, Text: fmt.Sprintf(format, args...)})
+}
+
+// decode reads the file strictly: each unknown key is a problem, and so is a
+// value of a wrong type or a line that is no TOML.
+func (l *loader) decode(data []byte, file *fileKeys) {
+	decoder := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
+	err := decoder.Decode(file)
+	var unknown *toml.StrictMissingError
+	var broken *toml.DecodeError
+	switch {
+	case err == nil:
+	case errors.As(err, &unknown):
+		for _, e := range unknown.Errors {
+			row, column := e.Position()
+			key := strings.Join(e.Key(), ".")
+			text := fmt.Sprintf("unknown key %s", key)
+			if near := nearest(e.Key()); near != "" {
+				text += fmt.Sprintf("; did you mean %s?", near)
+			}
+			l.problems = append(l.problems, Problem{l.name, row, column, text})
+		}
+	case errors.As(err, &broken):
+		row, column := broken.Position()
+		text := strings.TrimPrefix(broken.Error(), "toml: ")
+		if key := strings.Join(broken.Key(), "."); key != "" {
+			text = key + ": " + text
+		}
+		l.problems = append(l.problems, Problem{l.name, row, column, text})
+	default:
+		l.problems = append(l.problems, Problem{File: l.name, Text: err.Error()})
+	}
+}
+
+// nearest returns the known key that is most like the last part of an unknown
+// one, when one is.
+func nearest(key []string) string {
+	wrong := key[len(key)-1]
+	best, distance := "", max(2, len(wrong)/3)+1
+	for _, k := range Keys() {
+		last := k[strings.LastIndexByte(k, '.')+1:]
+		if d := editDistance(wrong, last); d < distance {
+			best, distance = last, d
+		}
+	}
+	return best
+}
+
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// Keys lists every key that the file may hold, such as "source.host".
+func Keys() []string {
+	var keys []string
+	var walk func(t reflect.Type, prefix string)
+	walk = func(t reflect.Type, prefix string) {
+		for i := range t.NumField() {
+			f := t.Field(i)
+			kind := f.Type
+			for kind.Kind() == reflect.Pointer || kind.Kind() == reflect.Slice {
+				kind = kind.Elem()
+			}
+			name := prefix + f.Tag.Get("toml")
+			if kind.Kind() == reflect.Struct {
+				walk(kind, name+".")
+			} else {
+				keys = append(keys, name)
+			}
+		}
+	}
+	walk(reflect.TypeFor[fileKeys](), "")
+	return keys
+}
+
+func or[T any](value *T, fallback T) T {
+	if value == nil {
+		return fallback
+	}
+	return *value
+}
+
+// top checks what stands outside the accounts.
+func (l *loader) top(c *Config, f fileKeys) {
+	c.StateDir = l.path(or(f.StateDir, "/var/lib/imapsyncd"))
+	c.Socket = or(f.Socket, "")
+	if c.Socket == "" {
+		c.Socket = filepath.Join(c.StateDir, "control.sock")
+	}
+	c.Socket = l.path(c.Socket)
+	if len(c.Socket) > socketMost {
+		l.complain("socket", "socket: %s is longer than the %d octets a unix socket's name may have; set socket to a shorter one", c.Socket, socketMost)
+	}
+	c.PollInterval = l.duration("poll_interval", or(f.PollInterval, "60s"), time.Second)
+	c.FullSweep = l.duration("full_sweep", or(f.FullSweep, "6h"), time.Minute)
+	c.Log.Format = l.oneOf("log.format", or(f.Log.Format, "auto"), "auto", "text", "json")
+	if err := c.Log.Level.UnmarshalText([]byte(l.oneOf("log.level", or(f.Log.Level, "info"), "debug", "info", "warn", "error"))); err != nil {
+		c.Log.Level = slog.LevelInfo
+	}
+	c.Web.Listen = or(f.Web.Listen, "127.0.0.1:9143")
+	if _, _, err := net.SplitHostPort(c.Web.Listen); err != nil {
+		l.complain("web.listen", "web.listen: %q is no address; write for example \"127.0.0.1:9143\"", c.Web.Listen)
+	}
+	c.Web.Linger = l.duration("web.linger", or(f.Web.Linger, "10m"), 0)
+	c.AccountLabel = l.oneOf("metrics.account_label", or(f.Metrics.AccountLabel, "name"), "name", "hash", "none")
+	c.Memory = l.size("limits.memory", or(f.Limits.Memory, "32MiB"))
+	if c.Memory > 0 && c.Memory < 4<<20 {
+		l.complain("limits.memory", "limits.memory: at least 4MiB is needed")
+	}
+}
+
+func (l *loader) path(p string) string {
+	if p == "" || filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(l.dir, p)
+}
+
+func (l *loader) oneOf(key, value string, allowed ...string) string {
+	if !slices.Contains(allowed, value) {
+		l.complain(key, "%s: %q; write one of %s", key, value, strings.Join(allowed, ", "))
+	}
+	return value
+}
+
+func (l *loader) duration(key, text string, least time.Duration) time.Duration {
+	d, err := time.ParseDuration(text)
+	switch {
+	case err != nil:
+		l.complain(key, "%s: %q is no duration; write for example \"90s\", \"5m\" or \"6h\"", key, text)
+	case d < least:
+		l.complain(key, "%s: %q is too short; at least %s", key, text, least)
+	}
+	return d
+}
+
+var sizePattern = regexp.MustCompile(`^([0-9]{1,12})\s*([kKMG]i?)?B?$`)
+
+// size reads octets such as "32MiB" or "500kB".
+func (l *loader) size(key, text string) int64 {
+	m := sizePattern.FindStringSubmatch(text)
+	if m == nil {
+		l.complain(key, "%s: %q is no size; write for example \"32MiB\"", key, text)
+		return 0
+	}
+	n, _ := strconv.ParseInt(m[1], 10, 64)
+	unit, base := strings.ToLower(m[2]), int64(1000)
+	if strings.HasSuffix(unit, "i") {
+		base = 1024
+	}
+	for range 1 + strings.Index("kmg", cmp.Or(strings.TrimSuffix(unit, "i"), "-")) {
+		n *= base
+	}
+	return n
+}
+
+var accountName = regexp.MustCompile(`^[A-Za-z0-9_@+-][A-Za-z0-9._@+-]{0,127}$`)
+
+func (l *loader) account(f fileKeys, i int) Account {
+	keys := f.Account[i]
+	key := fmt.Sprintf("account[%d]", i)
+	a := Account{Name: keys.Name, Domains: keys.Domains}
+	switch {
+	case keys.Name == "":
+		l.complain(key+".name", "the account has no name; write name = \"…\" below [[account]]")
+	case !accountName.MatchString(keys.Name):
+		l.complain(key+".name", "account %q: a name has 1 to 128 of A-Z a-z 0-9 . _ @ + - and no dot first", keys.Name)
+	}
+	a.Source = l.server(&a, "source", key, f.Source, keys.Source)
+	a.Destination = l.server(&a, "destination", key, f.Destination, keys.Destination)
+	selection, selectionKey := f.Mailboxes, "mailboxes"
+	if keys.Mailboxes != nil {
+		selection, selectionKey = *keys.Mailboxes, key+".mailboxes"
+	}
+	a.Mailboxes.include = l.patterns(selectionKey+".include", selection.Include)
+	a.Mailboxes.exclude = l.patterns(selectionKey+".exclude", selection.Exclude)
+	if len(a.Domains) == 0 {
+		a.Domains = []string{domainOf(a.Source.User, a.Destination.User)}
+	}
+	return a
+}
+
+// domainOf is what follows the last @ of the first log-in that has one.
+func domainOf(users ...string) string {
+	for _, user := range users {
+		if at := strings.LastIndexByte(user, '@'); at >= 0 && at < len(user)-1 {
+			return strings.ToLower(user[at+1:])
+		}
+	}
+	return "default"
+}
+
+func (l *loader) patterns(key string, texts []string) []pattern {
+	var list []pattern
+	for _, text := range texts {
+		p, err := parsePattern(text)
+		if err != nil {
+			l.complain(key, "%s: %q: %v", key, text, err)
+			continue
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// inherit returns base with every key that own has.
+func inherit(base, own serverKeys) serverKeys {
+	from, to := reflect.ValueOf(own), reflect.ValueOf(&base).Elem()
+	for i := range from.NumField() {
+		if !from.Field(i).IsNil() {
+			to.Field(i).Set(from.Field(i))
+		}
+	}
+	return base
+}
+
+// server makes one side of an account of what it inherits and of its own keys.
+func (l *loader) server(a *Account, side, account string, shared, own serverKeys) Server {
+	k := inherit(shared, own)
+	// at is where a key stands: with the account, else with what it inherits.
+	at := func(name string) string {
+		if key := account + "." + side + "." + name; l.at[key].line != 0 || l.at[side+"."+name].line == 0 {
+			return key
+		}
+		return side + "." + name
+	}
+	complain := func(name, format string, args ...any) {
+		l.complain(at(name), "account %s: [%s] %s", a.Name, side, fmt.Sprintf(format, args...))
+	}
+	s := Server{
+		Host: or(k.Host, ""), Port: or(k.Port, 0), TLS: or(k.TLS, "implicit"), AllowCleartext: or(k.AllowCleartext, false),
+		TLSServerName: or(k.TLSServerName, ""), TLSCAFile: l.path(or(k.TLSCAFile, "")), TLSMinVersion: or(k.TLSMinVersion, "1.2"),
+		Auth: or(k.Auth, "auto"), MaxConnections: or(k.MaxConnections, 50), MaxConnectionsPerAccount: or(k.MaxConnectionsPerAccount, 4),
+		User: or(k.User, ""),
+	}
+	oneOf := func(name, value string, allowed ...string) {
+		if !slices.Contains(allowed, value) {
+			complain(name, "%s: %q; write one of %s", name, value, strings.Join(allowed, ", "))
+		}
+	}
+	oneOf("tls", s.TLS, "implicit", "starttls", "none")
+	oneOf("tls_min_version", s.TLSMinVersion, "1.2", "1.3")
+	oneOf("auth", s.Auth, "auto", "plain", "login")
+	if s.Host == "" {
+		complain("host", "host is missing; write the name or address of the server")
+	} else if strings.ContainsAny(s.Host, "/:@ ") && net.ParseIP(s.Host) == nil {
+		complain("host", "host: %q is no name or address; the port goes into port", s.Host)
+	}
+	if s.Port == 0 && k.Port == nil {
+		if s.Port = 993; s.TLS != "implicit" {
+			s.Port = 143
+		}
+	} else if s.Port < 1 || s.Port > 65535 {
+		complain("port", "port: %d; write 1 to 65535", s.Port)
+	}
+	if s.TLS == "none" && !s.AllowCleartext && !isLoopback(s.Host) && s.Host != "" {
+		complain("tls", `tls = "none" would send the password to %s in clear text; write "implicit" or "starttls", or allow_cleartext = true`, s.Host)
+	}
+	for name, n := range map[string]int{"max_connections": s.MaxConnections, "max_connections_per_account": s.MaxConnectionsPerAccount} {
+		if n < 1 {
+			complain(name, "%s: %d; at least 1", name, n)
+		}
+	}
+	if s.TLSCAFile != "" {
+		if pem, err := os.ReadFile(s.TLSCAFile); err != nil {
+			complain("tls_ca_file", "tls_ca_file: %v", err)
+		} else if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			complain("tls_ca_file", "tls_ca_file: %s holds no certificate in PEM", s.TLSCAFile)
+		}
+	}
+	if text := or(k.TLSFingerprint, ""); text != "" {
+		s.TLSFingerprint = strings.ToLower(strings.ReplaceAll(text, ":", ""))
+		if sum, err := hex.DecodeString(s.TLSFingerprint); err != nil || len(sum) != 32 {
+			complain("tls_fingerprint", "tls_fingerprint: %q; write the 64 hexadecimal digits of the certificate's SHA-256", text)
+		}
+	}
+	if s.User == "" {
+		complain("user", "user is missing; write the log-in name")
+	}
+	s.Password = l.secret(k, complain)
+	return s
+}
+
+// secret checks that there is exactly one way to the password.
+func (l *loader) secret(k serverKeys, complain func(name, format string, args ...any)) Secret {
+	var s Secret
+	ways := 0
+	if k.Password != nil {
+		ways++
+		if s.value = *k.Password; s.value == "" {
+			complain("password", "password is empty")
+		}
+	}
+	if k.PasswordFile != nil {
+		ways++
+		s.file = l.path(*k.PasswordFile)
+		if err := private(s.file); err != nil {
+			complain("password_file", "password_file: %v", err)
+		}
+	}
+	if k.PasswordCommand != nil {
+		ways++
+		if s.command = k.PasswordCommand; len(s.command) == 0 || s.command[0] == "" {
+			complain("password_command", `password_command is empty; write a program and its arguments, such as ["pass", "show", "mail"]`)
+		}
+	}
+	switch {
+	case ways == 0:
+		complain("password_file", "there is no password; write password_file = \"…\"")
+	case ways > 1:
+		complain("password_file", "password, password_file and password_command exclude one another; keep one")
+	}
+	return s
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// together checks the accounts against one another.
+func (l *loader) together(c *Config) {
+	names, logins := make(map[string]int), make(map[string]int)
+	for i, a := range c.Accounts {
+		key := fmt.Sprintf("account[%d]", i)
+		if j, taken := names[strings.ToLower(a.Name)]; taken && a.Name != "" {
+			l.complain(key+".name", "account %q has the name of account %q in line %d; give it another", a.Name, c.Accounts[j].Name, l.at[fmt.Sprintf("account[%d]", j)].line)
+		} else {
+			names[strings.ToLower(a.Name)] = i
+		}
+		login := logIn(a.Destination)
+		if a.Destination.User == "" {
+			continue
+		}
+		if j, taken := logins[login]; taken {
+			l.complain(key+".destination.user", "account %s fills the same mailbox on the new server as account %s: %s; each needs a log-in of its own", a.Name, c.Accounts[j].Name, a.Destination.User)
+		} else {
+			logins[login] = i
+		}
+		if logIn(a.Source) == login {
+			l.complain(key+".source.user", "account %s: old and new server are the same log-in, %s on %s", a.Name, a.Source.User, a.Source.Host)
+		}
+	}
+}
+
+func logIn(s Server) string {
+	return strings.ToLower(net.JoinHostPort(s.Host, strconv.Itoa(s.Port))) + " " + s.User
+}
