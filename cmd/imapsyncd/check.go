@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imapsyncd/imapsyncd/daemon"
+)
+
+func newCheck(c *common) *cobra.Command {
+	var accounts []string
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Preflight: configuration, both log-ins, capabilities, mapping",
+		Long:  `check logs in on both sides of every account and looks at what is there. It changes nothing.`,
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			options, err := c.open(cmd, accounts)
+			if err != nil {
+				return err
+			}
+			d, err := daemon.Open(options)
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			results := d.Check(cmd.Context())
+			failed := 0
+			for _, r := range results {
+				if !printCheck(cmd.OutOrStdout(), r) {
+					failed++
+				}
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s checked, %d failed\n", count(len(results), "account"), failed)
+			switch {
+			case failed > 0 && failed == len(results):
+				return &exitError{code: exitFailed}
+			case failed > 0:
+				return &exitError{code: exitHeld}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this account (may be repeated)")
+	return cmd
+}
+
+// printCheck prints a line for the account and one for each thing to know. It
+// tells whether the account is ready.
+func printCheck(out io.Writer, r daemon.CheckResult) bool {
+	var errs []string
+	for _, err := range []error{r.Err, r.Source.Err, r.Destination.Err} {
+		if err != nil {
+			errs = append(errs, err.Error())
+		}
+	}
+	if len(errs) > 0 {
+		fmt.Fprintf(out, "%s: FAILED\n", r.Account)
+		for _, e := range errs {
+			fmt.Fprintf(out, "    %s\n", e)
+		}
+		return false
+	}
+	toCarry := 0
+	for _, row := range r.Preview.Rows {
+		toCarry += row.New
+	}
+	fmt.Fprintf(out, "%s: ok, %s with %s on the old server, %d to carry\n", r.Account,
+		count(r.Source.Mailboxes, "mailbox"), count(int(r.Source.Messages), "message"), toCarry)
+	fmt.Fprintf(out, "    old server offers %s; new server offers %s\n", offers(r.Source), offers(r.Destination))
+	for _, m := range daemon.Mapping(r.Preview) {
+		fmt.Fprintf(out, "    %s\n", m)
+	}
+	for _, w := range r.Warnings {
+		fmt.Fprintf(out, "    warning: %s\n", w)
+	}
+	return true
+}
+
+func offers(s daemon.SideCheck) string {
+	text := strings.Join(s.Capabilities, " ")
+	if text == "" {
+		text = "nothing beyond IMAP4rev1"
+	}
+	if len(s.Missing) > 0 {
+		text += " (not " + strings.Join(s.Missing, " ") + ")"
+	}
+	return text
+}

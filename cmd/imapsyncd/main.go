@@ -1,0 +1,72 @@
+// Command imapsyncd moves the mailboxes of an old IMAP server to a new one.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/imapsyncd/imapsyncd/daemon/config"
+)
+
+// The exit codes that scripts rely on.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2 // usage or config
+	exitHeld   = 3 // done, but something is held, differs, or an account failed
+)
+
+func main() {
+	stopping, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(stopping, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run executes one command line. stopping is done when the process has been
+// asked to end.
+func run(stopping context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot(stopping)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(stopping)
+	var coded *exitError
+	var problems config.Problems
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &coded):
+		if coded.err != nil {
+			fmt.Fprintln(stderr, "imapsyncd:", coded.err)
+		}
+		return coded.code
+	case errors.As(err, &problems):
+		fmt.Fprintln(stderr, problems)
+		return exitUsage
+	}
+	fmt.Fprintln(stderr, "imapsyncd:", err)
+	return exitFailed
+}
+
+// exitError is an error with an exit code of its own; err may be nil when all
+// has been said.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func usage(err error) error { return &exitError{exitUsage, err} }

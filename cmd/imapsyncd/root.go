@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imapsyncd/imapsyncd/daemon"
+	"github.com/imapsyncd/imapsyncd/daemon/config"
+)
+
+const defaultConfig = "/etc/imapsyncd/imapsyncd.toml"
+
+// common is what every command has.
+type common struct {
+	configPath string
+	stopping   context.Context
+}
+
+func newRoot(stopping context.Context) *cobra.Command {
+	c := &common{stopping: stopping}
+	root := &cobra.Command{
+		Use:   "imapsyncd",
+		Short: "Move mailboxes from an old IMAP server to a new one, each message exactly once",
+		Long: `imapsyncd copies every mailbox of an old IMAP server to a new one, then carries
+only what is new. Each message arrives exactly once; the old server is never
+changed; what people do on the new server is never undone.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.PersistentFlags().StringVar(&c.configPath, "config", defaultConfig, "the configuration file")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.AddCommand(
+		newSync(c), newCheck(c), newPlan(c), newVerify(c), newHold(c), newVersion(),
+	)
+	// Wrong arguments are a usage error, whatever the command.
+	for _, cmd := range allCommands(root) {
+		if args := cmd.Args; args != nil {
+			cmd.Args = func(cmd *cobra.Command, a []string) error {
+				if err := args(cmd, a); err != nil {
+					return usage(fmt.Errorf("%s: %w; see '%s --help'", cmd.CommandPath(), err, cmd.CommandPath()))
+				}
+				return nil
+			}
+		}
+	}
+	return root
+}
+
+func allCommands(root *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{root}
+	for _, c := range root.Commands() {
+		all = append(all, allCommands(c)...)
+	}
+	return all
+}
+
+// open loads the configuration and the accounts that were asked for; none
+// named means all.
+func (c *common) open(cmd *cobra.Command, accounts []string) (daemon.Options, error) {
+	cfg, err := config.Load(c.configPath)
+	if err != nil {
+		return daemon.Options{}, err
+	}
+	for _, name := range accounts {
+		if !slices.ContainsFunc(cfg.Accounts, func(a config.Account) bool { return a.Name == name }) {
+			return daemon.Options{}, usage(fmt.Errorf("account %q is not in %s", name, c.configPath))
+		}
+	}
+	if len(accounts) > 0 {
+		cfg.Accounts = slices.DeleteFunc(cfg.Accounts, func(a config.Account) bool { return !slices.Contains(accounts, a.Name) })
+	}
+	return daemon.Options{Config: cfg, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done()}, nil
+}
+
+// newLogger writes to standard error as [log] says.
+func newLogger(cmd *cobra.Command, cfg *config.Config) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.Log.Level}
+	if cfg.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), options))
+	}
+	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), options))
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), version())
+			return err
+		},
+	}
+}
+
+// version is what the binary's own stamp says.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "imapsyncd (unknown version)"
+	}
+	v := "imapsyncd " + info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			v += " " + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return v + " " + info.GoVersion
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/imapsyncd/imapsyncd/daemon"
+)
+
+func newSync(c *common) *cobra.Command {
+	var accounts []string
+	cmd := &cobra.Command{
+		Use:   "sync",
+		Short: "Carry everything that is new, once, then exit",
+		Long: `sync copies what is not on the new server yet: everything at the first run,
+only what is new at every later one. It can be interrupted at any moment and
+run again.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			options, err := c.open(cmd, accounts)
+			if err != nil {
+				return err
+			}
+			show := newProgress(cmd.OutOrStdout(), len(options.Config.Accounts))
+			options.Observe = show.account
+			d, err := daemon.Open(options)
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			ctx, cancel := graceful(c.stopping)
+			defer cancel()
+			outcomes := d.Sync(ctx, show.started, show.finished)
+			show.close()
+			return report(cmd.OutOrStdout(), cmd.ErrOrStderr(), outcomes)
+		},
+	}
+	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this account (may be repeated)")
+	return cmd
+}
+
+// report prints the totals and what failed, and turns it into an exit code.
+func report(stdout, stderr io.Writer, outcomes []daemon.Outcome) error {
+	var total daemon.Outcome
+	failed := 0
+	for _, o := range outcomes {
+		total.Copied += o.Copied
+		total.Bytes += o.Bytes
+		total.Recognised += o.Recognised
+		total.Held += o.Held
+		if o.Err != nil {
+			failed++
+			fmt.Fprintf(stderr, "imapsyncd: account %s: %v\n", o.Account, o.Err)
+		}
+	}
+	fmt.Fprintf(stdout, "%s: %s copied (%s)", count(len(outcomes), "account"), count(total.Copied, "message"), size(total.Bytes))
+	if total.Recognised > 0 {
+		fmt.Fprintf(stdout, ", %d there already", total.Recognised)
+	}
+	if total.Held > 0 {
+		fmt.Fprintf(stdout, ", %d held (see 'imapsyncd hold list')", total.Held)
+	}
+	if failed > 0 {
+		fmt.Fprintf(stdout, ", %s failed", count(failed, "account"))
+	}
+	fmt.Fprintln(stdout)
+	switch {
+	case failed > 0 && failed == len(outcomes):
+		return &exitError{code: exitFailed}
+	case failed > 0 || total.Held > 0:
+		return &exitError{code: exitHeld}
+	}
+	return nil
+}
+
+func count(n int, what string) string {
+	switch {
+	case n == 1:
+	case strings.HasSuffix(what, "x"):
+		what += "es"
+	default:
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// size prints octets the way people read them, in powers of 1000.
+func size(n int64) string {
+	const units = "kMGTP"
+	if n < 1000 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, u := float64(n)/1000, 0
+	for f >= 999.95 && u < len(units)-1 {
+		f, u = f/1000, u+1
+	}
+	return fmt.Sprintf("%.1f %cB", f, units[u])
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

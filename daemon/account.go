@@ -1,0 +1,205 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/pass"
+	"github.com/imapsyncd/imapsyncd/daemon/remote"
+	"github.com/imapsyncd/imapsyncd/state"
+)
+
+// account is one account at work: its state and both of its servers. It
+// belongs to one goroutine.
+type account struct {
+	config.Account
+	daemon      *Daemon
+	store       *state.Store
+	source      *remote.Source
+	destination *remote.Destination
+	passes      *pass.Pass
+	release     func() // gives the connections' slots back
+}
+
+const (
+	sourceConnections      = 1 // read by one session
+	destinationConnections = 2 // read by one session, appended to by another
+)
+
+// openAccount waits for room on both servers and opens the state. Nothing is
+// sent yet.
+func (d *Daemon) openAccount(ctx context.Context, a config.Account) (*account, error) {
+	_, n, release, err := d.slots.acquire(ctx,
+		needOf(a.Source, sourceConnections), needOf(a.Destination, destinationConnections))
+	if err != nil {
+		return nil, err
+	}
+	acct := &account{Account: a, daemon: d, release: release}
+	logger := d.Logger.With("account", a.Name)
+	acct.source = remote.NewSource(remote.SourceOptions{Open: opener(a.Name, remote.SideSource, a.Source, d.remoteOptions(logger)), Logger: logger})
+	acct.destination = remote.NewDestination(remote.DestinationOptions{
+		Open: opener(a.Name, remote.SideDestination, a.Destination, d.remoteOptions(logger)), MaxConnections: n, Logger: logger,
+	})
+	if err := acct.openState(); err != nil {
+		release()
+		return nil, err
+	}
+	return acct, nil
+}
+
+func needOf(s config.Server, connections int) need {
+	return need{
+		address:     net.JoinHostPort(s.Host, strconv.Itoa(s.Port)),
+		connections: min(connections, s.MaxConnectionsPerAccount),
+		limit:       s.MaxConnections,
+	}
+}
+
+func (d *Daemon) remoteOptions(logger *slog.Logger) remote.Options {
+	return remote.Options{Logger: logger}
+}
+
+// opener returns how to get a logged-in connection to one side.
+func opener(account string, side remote.Side, s config.Server, options remote.Options) func(context.Context) (*remote.Conn, error) {
+	server := remote.Server{
+		Side: side, Account: account, Host: s.Host, Port: s.Port, TLS: remote.TLSMode(s.TLS), AllowCleartext: s.AllowCleartext,
+		TLSServerName: s.TLSServerName, TLSCAFile: s.TLSCAFile, TLSFingerprint: s.TLSFingerprint, TLSMinVersion: s.TLSMinVersion,
+		Auth: s.Auth, User: s.User, Password: s.Password.Read,
+	}
+	return func(ctx context.Context) (*remote.Conn, error) { return remote.Dial(ctx, server, options) }
+}
+
+// StatePath is the file that holds an account's state.
+func StatePath(stateDir, account string) string {
+	return filepath.Join(stateDir, "accounts", account+".db")
+}
+
+func (d *Daemon) stateOptions(a config.Account) state.Options {
+	return state.Options{
+		Identity: state.Identity{
+			SourceHost: a.Source.Host, SourceUser: a.Source.User,
+			DestinationHost: a.Destination.Host, DestinationUser: a.Destination.User,
+		},
+		Logger: d.Logger.With("account", a.Name),
+	}
+}
+
+func (a *account) openState() error {
+	store, err := state.Open(StatePath(a.daemon.Config.StateDir, a.Name), a.daemon.stateOptions(a.Account))
+	if err != nil {
+		return fmt.Errorf("open state: %w", err)
+	}
+	a.store = store
+	o := pass.Options{
+		Source: a.source, Destination: a.destination, Journal: store,
+		Select:   a.selects,
+		Budget:   a.daemon.budget,
+		SpoolDir: a.daemon.Config.StateDir,
+		Quiet:    a.daemon.Quiet,
+		Stopping: a.daemon.Stopping,
+		Logger:   a.daemon.Logger.With("account", a.Name),
+	}
+	if a.daemon.Observe != nil {
+		o.Observer = a.daemon.Observe(a.Name)
+	}
+	a.passes = pass.New(o)
+	return nil
+}
+
+// selects tells whether [mailboxes] wants a mailbox.
+func (a *account) selects(m mail.Mailbox) bool { return a.Mailboxes.Match(m.Path, m.Role) }
+
+// pass runs one pass.
+func (a *account) pass(ctx context.Context) (pass.Result, error) {
+	return a.passes.Run(ctx)
+}
+
+// recover prepares for another pass after an error: a state whose last commit
+// is in doubt is opened afresh (I6), a damaged one set aside, a server that
+// failed left alone for a while.
+func (a *account) recover(ctx context.Context, cause error, tries int) error {
+	if errors.Is(cause, pass.ErrJournal) {
+		return a.reopen(cause)
+	}
+	// Full jitter, so that the accounts of one server do not come back at once.
+	wait := time.Duration(rand.Int64N(int64(time.Second) << tries))
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-a.daemon.Stopping:
+		return pass.ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// reopen opens a state afresh whose last commit is in doubt (I6), after setting
+// a damaged one aside.
+func (a *account) reopen(cause error) error {
+	if err := a.store.Close(); err != nil {
+		a.daemon.Logger.Warn("state did not close cleanly", "account", a.Name, "error", err)
+	}
+	if errors.Is(cause, state.ErrDamaged) {
+		aside, err := state.Quarantine(StatePath(a.daemon.Config.StateDir, a.Name))
+		if err != nil {
+			return err
+		}
+		a.daemon.Metrics.StateQuarantined()
+		a.daemon.Logger.Warn("damaged state file set aside", "account", a.Name, "kept_as", aside, "error", cause)
+	}
+	return a.openState()
+}
+
+// worthRetrying tells whether time alone may mend an error.
+func worthRetrying(err error) bool {
+	var far *remote.Error
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, pass.ErrOverQuota), errors.Is(err, pass.ErrSameMailbox):
+		return false
+	case errors.As(err, &far):
+		switch far.Class {
+		case remote.ClassAuth, remote.ClassCertificate, remote.ClassTLS, remote.ClassDNS:
+			return false
+		}
+	}
+	return true
+}
+
+// heldByReason counts what is held without the operator's word.
+func (a *account) heldByReason() (map[mail.Reason]int, error) {
+	holds, err := a.store.Holds()
+	counts := make(map[mail.Reason]int)
+	for _, h := range holds {
+		if !h.Skipped {
+			counts[h.Reason]++
+		}
+	}
+	return counts, err
+}
+
+// held is their sum.
+func (a *account) held() (int, error) {
+	counts, err := a.heldByReason()
+	total := 0
+	for _, n := range counts {
+		total += n
+	}
+	return total, err
+}
+
+func (a *account) close() error {
+	defer a.release()
+	return errors.Join(a.source.Close(), a.destination.Close(), a.store.Close())
+}

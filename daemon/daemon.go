@@ -1,0 +1,158 @@
+// Package daemon is the running whole: it opens each account's state and both
+// of its servers, and runs passes over them, several accounts side by side.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/daemon/pass"
+	"github.com/imapsyncd/imapsyncd/metrics"
+	"github.com/imapsyncd/imapsyncd/state"
+)
+
+// Options says what a [Daemon] works on.
+type Options struct {
+	Config *config.Config
+	Logger *slog.Logger
+	// Observe returns who is told of the passes of an account; nil: nobody.
+	Observe func(account string) pass.Observer
+	// Stopping, when closed, ends the work between two batches, with all
+	// answers collected.
+	Stopping <-chan struct{}
+	// Quiet is pass.Options.Quiet.
+	Quiet   time.Duration
+	Metrics *metrics.Metrics // nil: not counted
+}
+
+// Daemon is one process at work on a state directory.
+type Daemon struct {
+	Options
+	lock   *state.DirLock
+	slots  slots
+	budget *pass.Budget
+}
+
+// Open takes the state directory, making it when it is not there yet. Another
+// process that works on it is an error that names its pid.
+func Open(o Options) (*Daemon, error) {
+	dir := o.Config.StateDir
+	if err := os.MkdirAll(filepath.Join(dir, "accounts"), 0o700); err != nil {
+		return nil, fmt.Errorf("state directory: %w; create it, writable by the user that imapsyncd runs as, or set state_dir", err)
+	}
+	lock, err := state.Lock(dir)
+	if err != nil {
+		return nil, err
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.New(nil, metrics.Options{})
+	}
+	return &Daemon{Options: o, lock: lock, budget: pass.NewBudget(o.Config.Memory)}, nil
+}
+
+// Close gives the state directory back.
+func (d *Daemon) Close() error { return d.lock.Close() }
+
+// each runs work on every account at once, as far as the servers' connections
+// allow, and waits for all. The errors are by account, in the order of the
+// configuration; one account's error is not the others'.
+func (d *Daemon) each(ctx context.Context, work func(ctx context.Context, i int, a config.Account) error) []error {
+	errs := make([]error, len(d.Config.Accounts))
+	var wait sync.WaitGroup
+	for i, a := range d.Config.Accounts {
+		wait.Go(func() { errs[i] = work(ctx, i, a) })
+	}
+	wait.Wait()
+	return errs
+}
+
+// Outcome is what became of one account.
+type Outcome struct {
+	Account string
+	pass.Result
+	Held int // messages and mailboxes held without the operator's word
+	Took time.Duration
+	Err  error
+}
+
+const (
+	passesAtMost = 6 // while UIDVALIDITY keeps changing under them
+	triesAtMost  = 4 // over connections that break
+)
+
+// Sync carries everything that is new of every account, once.
+func (d *Daemon) Sync(ctx context.Context, started func(account string), finished func(Outcome)) []Outcome {
+	outcomes := make([]Outcome, len(d.Config.Accounts))
+	d.each(ctx, func(ctx context.Context, i int, a config.Account) error {
+		outcomes[i] = d.syncAccount(ctx, a, started)
+		finished(outcomes[i])
+		return nil
+	})
+	return outcomes
+}
+
+func (d *Daemon) syncAccount(ctx context.Context, a config.Account, started func(string)) (out Outcome) {
+	out.Account = a.Name
+	acct, err := d.openAccount(ctx, a)
+	if err != nil {
+		out.Err = err
+		return out
+	}
+	started(a.Name)
+	begin := time.Now()
+	defer func() {
+		out.Held, err = acct.held()
+		out.Err = errors.Join(out.Err, err, acct.close())
+		out.Took = time.Since(begin)
+	}()
+	passes, tries := 0, 0
+	for {
+		result, err := acct.pass(ctx)
+		out.add(result)
+		switch {
+		case err == nil && !result.Changed:
+			return out
+		case err == nil:
+			if passes++; passes == passesAtMost {
+				out.Err = errors.New("mailboxes keep changing their UIDVALIDITY; run it again when the servers have settled")
+				return out
+			}
+		case errors.Is(err, pass.ErrStopped) || ctx.Err() != nil:
+			out.Err = pass.ErrStopped
+			return out
+		default:
+			if result.Copied > 0 {
+				tries = 0
+			}
+			if tries++; !worthRetrying(err) || tries == triesAtMost {
+				out.Err = err
+				return out
+			}
+			d.Logger.Warn("trying again", "account", a.Name, "error", err)
+			if err := acct.recover(ctx, err, tries); err != nil {
+				out.Err = err
+				return out
+			}
+		}
+	}
+}
+
+// add counts what one pass did.
+func (o *Outcome) add(r pass.Result) {
+	o.Mailboxes = r.Mailboxes
+	o.Copied += r.Copied
+	o.Bytes += r.Bytes
+	o.Recognised += r.Recognised
+	o.Resent += r.Resent
+	o.Changed = r.Changed
+}
