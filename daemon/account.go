@@ -152,7 +152,7 @@ func (a *account) reopen(cause error) error {
 		a.daemon.Logger.Warn("state did not close cleanly", "account", a.Name, "error", err)
 	}
 	if errors.Is(cause, state.ErrDamaged) {
-		aside, err := state.Quarantine(StatePath(a.daemon.Config.StateDir, a.Name))
+		aside, err := state.Quarantine(StatePath(a.daemon.Config.StateDir, a.Name), cause.Error())
 		if err != nil {
 			return err
 		}
