@@ -35,7 +35,7 @@ func Open(path string, o Options) (*Store, error) {
 			return nil, err
 		}
 	case errors.Is(err, ErrDamaged), errors.Is(err, errOtherAccount):
-		aside, qerr := setAside(path, err.Error())
+		aside, qerr := Quarantine(path, err.Error())
 		if qerr != nil {
 			return nil, errors.Join(err, qerr)
 		}
@@ -185,15 +185,10 @@ const (
 	asideNote  = ".txt"
 )
 
-// Quarantine sets a file aside that showed damage while it was in use, and
-// returns its new name. The file must be closed.
-func Quarantine(path string) (string, error) {
-	return setAside(path, "damage showed while it was in use")
-}
-
-// setAside renames a file that is of no use, so that it can be looked at, notes
-// the reason beside it and returns its new name. It never overwrites another.
-func setAside(path, reason string) (string, error) {
+// Quarantine renames a file that is of no use, so that it can be looked at,
+// notes the reason beside it and returns its new name. It never overwrites
+// another. The file must not be open.
+func Quarantine(path, reason string) (string, error) {
 	aside, err := noteReason(path+asideInfix+time.Now().UTC().Format("20060102T150405"), reason)
 	if err == nil {
 		err = os.Rename(path, aside)
