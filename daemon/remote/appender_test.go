@@ -53,8 +53,10 @@ func (d *dovecotLike) serve(conn net.Conn, in *bufio.Reader) {
 		d.commands = append(d.commands, command)
 		d.mu.Unlock()
 		switch strings.ToUpper(verb) {
-		case "SELECT":
+		case "SELECT", "EXAMINE":
 			fmt.Fprint(out, strings.ReplaceAll(selectShown, "TAG", tag))
+		case "UID":
+			fmt.Fprintf(out, "* SEARCH 1\r\n%s OK\r\n", tag)
 		case "CREATE":
 			d.mu.Lock()
 			d.created = append(d.created, args)

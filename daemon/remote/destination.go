@@ -140,8 +140,8 @@ func (d *Destination) Subscribe(ctx context.Context, name string) error {
 	return err
 }
 
-// AddFlags adds system flags to messages. The mailbox is SELECTed for it, and
-// left afterwards so that reading goes on with EXAMINE.
+// AddFlags adds system flags to messages. The mailbox is SELECTed for it and
+// left by UNSELECT, or when the next one is opened.
 func (d *Destination) AddFlags(ctx context.Context, box mail.Ref, uids []mail.UID, flags mail.System) error {
 	names := mail.Flags{System: flags}.Names()
 	if len(uids) == 0 || len(names) == 0 {
@@ -163,10 +163,22 @@ func (d *Destination) AddFlags(ctx context.Context, box mail.Ref, uids []mail.UI
 	if shown.readOnly {
 		return mail.ErrReadOnly
 	}
+	var lines []string
 	for len(uids) > 0 {
 		var set string
 		set, uids = uidSet(uids)
-		if _, err := d.command(ctx, "UID STORE", set+" +FLAGS.SILENT ("+strings.Join(names, " ")+")"); err != nil {
+		lines = append(lines, "UID STORE "+set+" +FLAGS.SILENT ("+strings.Join(names, " ")+")")
+	}
+	stores := len(lines)
+	if d.Has("UNSELECT") {
+		lines = append(lines, "UNSELECT")
+	}
+	replies, err := d.raw(ctx, lines...)
+	if err != nil {
+		return fmt.Errorf("add flags: %w", err)
+	}
+	for _, reply := range replies[:stores] {
+		if err := verdict("UID STORE", reply.Tagged); err != nil {
 			return err
 		}
 	}

@@ -23,7 +23,7 @@ type fakeServer struct {
 	caps    []string
 	options Options
 	dials   atomic.Int32
-	open    atomic.Int32 // connections that the server has not seen end
+	conns   []*Conn // as dialed
 	serve   func(conn net.Conn, in *bufio.Reader)
 	ended   sync.WaitGroup
 }
@@ -48,9 +48,7 @@ func newFakeServer(t *testing.T, side Side, caps string, serve func(net.Conn, *b
 			mu.Lock()
 			conns = append(conns, conn)
 			mu.Unlock()
-			s.open.Add(1)
 			s.ended.Go(func() {
-				defer s.open.Add(-1)
 				defer conn.Close()
 				s.serve(conn, bufio.NewReader(conn))
 			})
@@ -80,6 +78,7 @@ func (s *fakeServer) dial(context.Context) (*Conn, error) {
 	for _, name := range s.caps {
 		c.caps[name] = true
 	}
+	s.conns = append(s.conns, c)
 	return c, nil
 }
 

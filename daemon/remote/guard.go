@@ -72,6 +72,7 @@ type storable struct {
 	permanent     map[string]bool // lower case; PERMANENTFLAGS
 	permanentSent bool            // false: the client should assume that all can be stored
 	anyKeyword    bool            // \* among them
+	anySystem     bool            // and nothing but keywords beside it: the server did not think of the others
 	flags         map[string]bool // lower case; FLAGS, defined in the mailbox
 	accepted      map[string]bool // lower case; keywords of an APPEND that was answered OK
 }
@@ -81,10 +82,11 @@ func (s *storable) reduce(f mail.Flags) mail.Flags {
 	if !s.permanentSent {
 		return f
 	}
-	permanent := mail.ParseFlags(slices.DeleteFunc(f.Names(), func(name string) bool {
-		return !s.permanent[strings.ToLower(name)]
-	}))
-	f.System = permanent.System
+	if !s.anySystem {
+		f.System = mail.ParseFlags(slices.DeleteFunc(f.Names(), func(name string) bool {
+			return !s.permanent[strings.ToLower(name)]
+		})).System
+	}
 	if s.anyKeyword {
 		return f
 	}
@@ -118,6 +120,7 @@ func (s *storable) accept(f mail.Flags) {
 func newStorable(flags, permanent []string) *storable {
 	s := &storable{permanentSent: permanent != nil, permanent: lowerSet(permanent), flags: lowerSet(flags)}
 	s.anyKeyword = s.permanent[`\*`]
+	s.anySystem = s.anyKeyword && mail.ParseFlags(permanent).System == 0
 	return s
 }
 

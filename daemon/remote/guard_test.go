@@ -112,6 +112,7 @@ func TestStorable(t *testing.T) {
 		{"some keywords", []string{`\seen`, `\DELETED`, "WORK"}, `(\Seen \Deleted Work)`},
 		{"new keywords but not all system flags", []string{`\Deleted`, `\*`}, `(\Deleted $Label1 Work)`},
 		{"none", []string{}, `()`},
+		{"new keywords and not one system flag", []string{`\*`, "other"}, `(\Seen \Deleted $Label1 Work)`},
 	} {
 		if got := newStorable(nil, c.permanent).reduce(flags).String(); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)

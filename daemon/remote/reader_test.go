@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
@@ -413,6 +414,14 @@ func TestFetchStopped(t *testing.T) {
 	}
 	if n != 3 || s.dials.Load() != 3 {
 		t.Errorf("%d messages, %d connections", n, s.dials.Load())
+	}
+	src.Close()
+	for _, conn := range s.conns {
+		select {
+		case <-conn.library.Closed():
+		case <-time.After(5 * time.Second):
+			t.Error("a goroutine of the library is left")
+		}
 	}
 }
 

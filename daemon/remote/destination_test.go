@@ -1,0 +1,292 @@
+package remote
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/pass"
+)
+
+var (
+	_ pass.Source      = (*Source)(nil)
+	_ pass.Destination = (*Destination)(nil)
+	_ pass.Appender    = (*Appender)(nil)
+)
+
+func newTestDestination(t *testing.T, s *fakeServer, connections int) *Destination {
+	d := NewDestination(DestinationOptions{Open: s.dial, Logger: quiet(), MaxConnections: connections})
+	closing(t, d)
+	return d
+}
+
+// outcomeOf makes an error one word.
+func outcomeOf(err error) string {
+	var refused *mail.Refused
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.As(err, &refused):
+		return strings.TrimSpace(refused.Type + " " + refused.Code)
+	case errors.Is(err, mail.ErrUIDValidity):
+		return "uidvalidity"
+	case errors.Is(err, mail.ErrReadOnly):
+		return "read-only"
+	}
+	return err.Error()
+}
+
+func TestCreate(t *testing.T) {
+	const there, missing = "* OK [UIDVALIDITY 1]\r\nTAG OK\r\n", "TAG NO [NONEXISTENT]\r\n"
+	for _, c := range []struct {
+		name, caps, mailbox, role string
+		rules                     [][2]string
+		sent                      []string
+		want                      string
+	}{
+		{"made", "", "a \"b\"", `\Sent`, [][2]string{{"CREATE", "TAG OK\r\n"}}, []string{`CREATE "a \"b\""`}, "ok"},
+		{"exists, with a code", "", "a", "", [][2]string{{"CREATE", "TAG NO [ALREADYEXISTS]\r\n"}, {"EXAMINE", there}},
+			[]string{`CREATE "a"`, `EXAMINE "a"`}, "ok"},
+		{"exists, without", "", "a", "", [][2]string{{"CREATE", "TAG NO Mailbox already exists\r\n"}, {"EXAMINE", there}},
+			[]string{`CREATE "a"`, `EXAMINE "a"`}, "ok"},
+		{"refused", "", "a", "", [][2]string{{"CREATE", "TAG NO [NOPERM]\r\n"}, {"EXAMINE", missing}},
+			[]string{`CREATE "a"`, `EXAMINE "a"`}, "NO NOPERM"},
+		{"with a role", "CREATE-SPECIAL-USE", "a", `\Sent`, [][2]string{{`CREATE "a" (USE (\Sent))`, "TAG OK\r\n"}},
+			[]string{`CREATE "a" (USE (\Sent))`}, "ok"},
+		{"role refused", "CREATE-SPECIAL-USE", "a", `\Sent`, [][2]string{{`CREATE "a" (USE`, "TAG NO [USEATTR]\r\n"}, {"CREATE", "TAG OK\r\n"}},
+			[]string{`CREATE "a" (USE (\Sent))`, `CREATE "a"`}, "ok"},
+		{"a name that cannot be sent", "", "a\r\nZ1 DELETE INBOX", "", nil, nil, "BAD"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var log transcript
+			d := newTestDestination(t, listServer(t, SideDestination, c.caps, &log, c.rules...), 2)
+			if got := outcomeOf(d.Create(t.Context(), c.mailbox, c.role)); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+			if got := log.all(); !slices.Equal(got, c.sent) {
+				t.Errorf("sent %q, want %q", got, c.sent)
+			}
+		})
+	}
+}
+
+func TestSubscribe(t *testing.T) {
+	var log transcript
+	d := newTestDestination(t, listServer(t, SideDestination, "", &log, [2]string{`SUBSCRIBE "a"`, "TAG OK\r\n"}, [2]string{"SUBSCRIBE", "TAG NO\r\n"}), 2)
+	for name, want := range map[string]string{"a": "ok", "b": "NO", "a\nb": "BAD"} {
+		if got := outcomeOf(d.Subscribe(t.Context(), name)); got != want {
+			t.Errorf("%q: %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestAddFlags(t *testing.T) {
+	readOnly := strings.Replace(selectShown, "READ-WRITE", "READ-ONLY", 1)
+	for _, c := range []struct {
+		name, caps, shown, store string
+		box                      mail.Ref
+		flags                    mail.System
+		sent                     []string
+		want                     string
+	}{
+		{"added", "UNSELECT", selectShown, "TAG OK\r\n", box, mail.Seen | mail.Flagged,
+			[]string{`SELECT "box"`, `UID STORE 1:2,9 +FLAGS.SILENT (\Seen \Flagged)`, "UNSELECT"}, "ok"},
+		{"without UNSELECT", "", selectShown, "TAG OK\r\n", box, mail.Seen, []string{`SELECT "box"`, `UID STORE 1:2,9 +FLAGS.SILENT (\Seen)`}, "ok"},
+		{"refused", "", selectShown, "TAG NO [NOPERM]\r\n", box, mail.Seen, []string{`SELECT "box"`, `UID STORE 1:2,9 +FLAGS.SILENT (\Seen)`}, "NO NOPERM"},
+		{"another mailbox by now", "", selectShown, "", mail.Ref{Name: "box", UIDValidity: 8}, mail.Seen, []string{`SELECT "box"`}, "uidvalidity"},
+		{"read-only", "", readOnly, "", box, mail.Seen, []string{`SELECT "box"`}, "read-only"},
+		{"none", "", "", "", box, 0, nil, "ok"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var log transcript
+			d := newTestDestination(t, listServer(t, SideDestination, c.caps, &log,
+				[2]string{"SELECT", c.shown}, [2]string{"UID STORE", c.store}, [2]string{"UNSELECT", "TAG OK\r\n"}), 2)
+			if got := outcomeOf(d.AddFlags(t.Context(), c.box, []mail.UID{1, 2, 9}, c.flags)); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+			if got := log.all(); !slices.Equal(got, c.sent) {
+				t.Errorf("sent %q, want %q", got, c.sent)
+			}
+		})
+	}
+}
+
+// TestReadingAfterAddFlags: a mailbox that was SELECTed is read only after it
+// has been EXAMINEd.
+func TestReadingAfterAddFlags(t *testing.T) {
+	var log transcript
+	d := newTestDestination(t, listServer(t, SideDestination, "", &log, [2]string{"EXAMINE", examined}, [2]string{"SELECT", selectShown},
+		[2]string{"UID STORE", "TAG OK\r\n"}, [2]string{"UID SEARCH", "* SEARCH 1\r\nTAG OK\r\n"}), 2)
+	if _, err := d.UIDs(t.Context(), box, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.AddFlags(t.Context(), box, []mail.UID{1}, mail.Seen); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.UIDs(t.Context(), box, 1); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(log.String(), `EXAMINE "box"`); n != 2 {
+		t.Errorf("sent %s", log.String())
+	}
+}
+
+func TestAppenderOpens(t *testing.T) {
+	for _, c := range []struct {
+		shown string
+		box   mail.Ref
+		want  string
+	}{
+		{selectShown, box, "ok"},
+		{selectShown, mail.Ref{Name: "box"}, "ok"},
+		{selectShown, mail.Ref{Name: "box", UIDValidity: 8}, "uidvalidity"},
+		{strings.Replace(selectShown, "READ-WRITE", "READ-ONLY", 1), box, "read-only"},
+		{"TAG NO [NONEXISTENT] gone\r\n", box, "NO NONEXISTENT"},
+		{"", mail.Ref{Name: "a\nb"}, "BAD"},
+	} {
+		var log transcript
+		s := listServer(t, SideDestination, "", &log, [2]string{"SELECT", c.shown})
+		a, err := newTestDestination(t, s, 2).Appender(t.Context(), c.box)
+		if got := outcomeOf(err); got != c.want || (err == nil) != (a != nil) {
+			t.Errorf("%q: %s, want %s", c.shown, got, c.want)
+		}
+		if err == nil && a.Status() != (mail.Status{UIDValidity: 7, UIDNext: 1, MessagesKnown: true}) {
+			t.Errorf("status %+v", a.Status())
+		}
+	}
+}
+
+// TestAppenderIsKept: mailboxes follow one another on one connection, an
+// appender that is not in use any more sends nothing, and one that the server
+// has dropped meanwhile is replaced.
+func TestAppenderIsKept(t *testing.T) {
+	d := &dovecotLike{}
+	var last atomic.Pointer[net.Conn]
+	s := newFakeServer(t, SideDestination, appendCaps, func(conn net.Conn, in *bufio.Reader) {
+		last.Store(&conn)
+		d.serve(conn, in)
+	})
+	dest := newTestDestination(t, s, 2)
+	var old mail.Appender
+	for range 3 {
+		a, err := dest.Appender(t.Context(), mail.Ref{Name: "box"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if outcomes, err := a.Append(t.Context(), []mail.Upload{text("a")}); err != nil || outcomes[0].Err != nil {
+			t.Fatal(outcomes, err)
+		}
+		old = a
+	}
+	if n := s.dials.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+	(*last.Load()).Close()
+	a, err := dest.Appender(t.Context(), mail.Ref{Name: "box"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if outcomes, err := old.Append(t.Context(), []mail.Upload{text("a")}); err == nil || !errors.Is(outcomes[0].Err, mail.ErrNotSent) {
+		t.Errorf("the former appender: %v %v", outcomes, err)
+	}
+	if outcomes, err := a.Append(t.Context(), []mail.Upload{text("a")}); err != nil || outcomes[0].Err != nil {
+		t.Errorf("%v %v", outcomes, err)
+	}
+	a.Close()
+	if outcomes, err := a.Append(t.Context(), []mail.Upload{text("a")}); err == nil || !errors.Is(outcomes[0].Err, mail.ErrNotSent) {
+		t.Errorf("after Close: %v %v", outcomes, err)
+	}
+}
+
+// TestOneConnection: an account that is allowed one connection never has two.
+func TestOneConnection(t *testing.T) {
+	var open atomic.Int32
+	dovecot := &dovecotLike{}
+	s := newFakeServer(t, SideDestination, appendCaps, func(conn net.Conn, in *bufio.Reader) {
+		if open.Add(1) > 1 {
+			t.Error("two connections at once")
+		}
+		dovecot.serve(tapped{conn, func(p []byte) {
+			if strings.Contains(string(p), "* BYE") {
+				open.Add(-1)
+			}
+		}}, in)
+	})
+	d := newTestDestination(t, s, 1)
+	for range 2 {
+		if _, err := d.UIDs(t.Context(), box, 1); err != nil {
+			t.Fatal(err)
+		}
+		a, err := d.Appender(t.Context(), box)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if outcomes, err := a.Append(t.Context(), []mail.Upload{text("a")}); err != nil || outcomes[0].Err != nil {
+			t.Fatal(outcomes, err)
+		}
+	}
+	if n := s.dials.Load(); n != 4 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// tapped shows what is written.
+type tapped struct {
+	net.Conn
+	see func([]byte)
+}
+
+func (c tapped) Write(p []byte) (int, error) {
+	c.see(p)
+	return c.Conn.Write(p)
+}
+
+// TestName: names are spelled as the listing showed, also after the connection
+// that showed it is gone.
+func TestName(t *testing.T) {
+	var log transcript
+	s := listServer(t, SideDestination, "NAMESPACE", &log, [2]string{"NAMESPACE", "* NAMESPACE ((\"INBOX.\" \".\")) NIL NIL\r\nTAG OK\r\n"},
+		[2]string{"LIST", "TAG OK\r\n"}, [2]string{"LSUB", "TAG OK\r\n"})
+	d := newTestDestination(t, s, 2)
+	if _, err := d.Mailboxes(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got := d.Name([]string{"Entwürfe", "v1.0"}); got != "INBOX.Entw&APw-rfe.v1_0" {
+			t.Error(got)
+		}
+		d.drop()
+	}
+}
+
+// TestOpenFails: without a connection every call says why.
+func TestOpenFails(t *testing.T) {
+	down := errors.New("down")
+	d := NewDestination(DestinationOptions{Logger: quiet(), Open: func(context.Context) (*Conn, error) { return nil, down }})
+	ctx := t.Context()
+	_, err1 := d.Mailboxes(ctx)
+	_, err2 := d.Status(ctx, box)
+	_, err3 := d.UIDs(ctx, box, 1)
+	_, err4 := d.Appender(ctx, box)
+	errs := []error{err1, err2, err3, err4, d.Create(ctx, "a", ""), d.Subscribe(ctx, "a"), d.AddFlags(ctx, box, []mail.UID{1}, mail.Seen)}
+	for _, err := range d.Messages(ctx, box, []mail.UID{1}, true) {
+		errs = append(errs, err)
+	}
+	for _, err := range d.Bodies(ctx, box, []mail.UID{1}) {
+		errs = append(errs, err)
+	}
+	for i, err := range errs {
+		if !errors.Is(err, down) {
+			t.Errorf("call %d: %v", i, err)
+		}
+	}
+	if err := d.Close(); err != nil || len(errs) != 9 {
+		t.Error(err, len(errs))
+	}
+}
