@@ -109,6 +109,9 @@ type sent struct {
 
 func (b *batch) write(ctx context.Context) error {
 	for i, m := range b.messages {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if refused := unsendable(m); refused != nil {
 			b.outcomes[i].Err = refused
 			continue

@@ -302,6 +302,20 @@ func TestLiteralsWait(t *testing.T) {
 	}
 }
 
+// TestRefusedLiteral: after a literal that the server did not want, commands
+// are commands again, for us too.
+func TestRefusedLiteral(t *testing.T) {
+	d := &dovecotLike{}
+	_, a := newAppender(t, newFakeServer(t, SideDestination, appendCaps, d.serve))
+	outcomes, err := a.Append(t.Context(), []mail.Upload{text(strings.Repeat("x", 100), "a]")})
+	if err != nil || outcomeOf(outcomes[0].Err) != "NO CANNOT" {
+		t.Fatal(outcomes, err)
+	}
+	if _, err := a.(*Appender).conn.Raw(t.Context(), "DELETE box"); !errors.Is(err, errForbidden) {
+		t.Errorf("DELETE passes for the rest of a literal: %v", err)
+	}
+}
+
 // scriptedAppends serves SELECT and then reads n pipelined APPENDs whole
 // before it writes answer and ends.
 func scriptedAppends(n int, answer func(tags []string) string) func(net.Conn, *bufio.Reader) {

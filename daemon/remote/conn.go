@@ -50,6 +50,7 @@ type Conn struct {
 	tags        int
 	library     *imapclient.Client
 	pending     atomic.Int32 // answers that are due
+	clock       sync.Mutex   // a read that begins does not stop the clock that one who waits has just started
 	ours        atomic.Int32 // of them, those to the library's commands
 
 	read, written atomic.Int64
@@ -88,11 +89,13 @@ type progress struct{ *Conn }
 
 func (p progress) Read(b []byte) (int, error) {
 	for {
+		p.clock.Lock()
 		if p.pending.Load() > 0 {
 			p.transport.SetReadDeadline(time.Now().Add(p.options.Timeout))
 		} else {
 			p.transport.SetReadDeadline(time.Time{})
 		}
+		p.clock.Unlock()
 		n, err := p.transport.Read(b)
 		p.Conn.read.Add(int64(n))
 		if n == 0 && isTimeout(err) && p.pending.Load() == 0 {
@@ -112,6 +115,8 @@ func (p progress) Write(b []byte) (int, error) {
 // due counts an answer that has to come, and starts the clock for a read that
 // is under way.
 func (c *Conn) due(n int32) {
+	c.clock.Lock()
+	defer c.clock.Unlock()
 	if c.pending.Add(n) == n && n > 0 {
 		c.transport.SetReadDeadline(time.Now().Add(c.options.Timeout))
 	}

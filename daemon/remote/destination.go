@@ -57,7 +57,8 @@ func (d *Destination) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	d.leaveAppender(ctx)
-	return d.leave(ctx)
+	d.leave(ctx)
+	return nil
 }
 
 // leaveAppender ends the appender's connection in good order.
@@ -66,10 +67,7 @@ func (d *Destination) leaveAppender(ctx context.Context) {
 		d.appender.useless = true
 	}
 	if d.appending != nil {
-		if err := d.appending.Logout(ctx); err != nil {
-			d.logger.Debug("log out", "error", err)
-		}
-		d.appending.Close()
+		d.logOut(ctx, d.appending)
 	}
 	d.appender, d.appending = nil, nil
 }
@@ -78,9 +76,9 @@ func (d *Destination) leaveAppender(ctx context.Context) {
 // called.
 func (d *Destination) Name(path []string) string {
 	if d.spaces == nil {
-		return namespaces{}.spell(path, false)
+		return namespaces{}.spell(path)
 	}
-	return d.spaces.spell(path, false)
+	return d.spaces.spell(path)
 }
 
 // command sends one line and returns its answer, a NO or BAD as
@@ -207,9 +205,7 @@ func (d *Destination) Appender(ctx context.Context, box mail.Ref) (mail.Appender
 		}
 	}
 	if d.options.MaxConnections < 2 {
-		if err := d.leave(ctx); err != nil {
-			d.logger.Debug("log out", "error", err)
-		}
+		d.leave(ctx)
 	}
 	if d.appending, err = d.options.Open(ctx); err != nil {
 		d.appending = nil

@@ -122,8 +122,6 @@ func (l *transcript) all() []string {
 	return append([]string(nil), l.lines...)
 }
 
-func (l *transcript) contains(part string) bool { return strings.Contains(l.String(), part) }
-
 func (l *transcript) String() string { return strings.Join(l.all(), "\n") }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -216,7 +216,9 @@ func (f *fetch) part(ctx context.Context, uids []mail.UID) error {
 		var refused *mail.Refused
 		switch {
 		case errors.As(err, &refused) && refused.Type == "NO" && !passing(refused):
-			// One message that cannot be had fails the others with it.
+			// One message that cannot be had fails the others with it. What has
+			// vanished is not asked for once the mailbox is opened afresh.
+			f.isOpen = false
 			if len(part) > 1 {
 				half := (len(left) + 1) / 2
 				work = append([][]mail.UID{left[:half], left[half:]}, work...)

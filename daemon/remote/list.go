@@ -73,7 +73,8 @@ func (s *session) Mailboxes(ctx context.Context) (mail.Listing, error) {
 			l.take(r)
 		}
 	}
-	if !s.asked || s.spaces == nil {
+	first := !s.asked
+	if first {
 		s.spaces, s.asked = l.namespaces(), true
 	}
 	boxes := l.boxes(*s.spaces)
@@ -82,22 +83,34 @@ func (s *session) Mailboxes(ctx context.Context) (mail.Listing, error) {
 			return mail.Listing{}, err
 		}
 	}
+	if first {
+		s.remark(l, boxes)
+	}
 	return s.listing(boxes, l.statuses), nil
+}
+
+// remark tells, once a connection, what of the listing is not as it should be.
+func (s *session) remark(l *lister, boxes []*listed) {
+	if n := len(l.byName) - len(boxes); n > 0 {
+		s.logger.Info("mailboxes outside of the personal namespace are left out", "count", n)
+	}
+	for _, box := range boxes {
+		if _, err := quote(box.name); err != nil {
+			s.logger.Warn("mailbox cannot be opened", "error", err)
+		} else if _, decoded := s.spaces.path(box.name, box.separator); !decoded {
+			s.logger.Info("mailbox name cannot be decoded", "name", fmt.Sprintf("%q", box.name))
+		}
+	}
 }
 
 // listing turns what was listed into mailboxes, ordered by raw name.
 func (s *session) listing(boxes []*listed, statuses map[string]mail.Status) mail.Listing {
 	home := s.spaces.home()
-	utf8Names := false
-	out := mail.Listing{Separator: home.separator, Prefix: home.prefix, UTF8: utf8Names}
+	out := mail.Listing{Separator: home.separator, Prefix: home.prefix}
 	for _, box := range boxes {
-		path, decoded := s.spaces.path(box.name, box.separator, utf8Names)
-		if !decoded {
-			s.logger.Debug("mailbox name cannot be decoded", "name", fmt.Sprintf("%q", box.name))
-		}
+		path, _ := s.spaces.path(box.name, box.separator)
 		m := mail.Mailbox{Name: box.name, Path: path, Role: box.role, NoSelect: box.noSelect, Subscribed: box.subscribed}
 		if _, err := quote(box.name); err != nil {
-			s.logger.Warn("mailbox cannot be opened", "error", err)
 			m.NoSelect = true
 		}
 		if !m.NoSelect {

@@ -64,7 +64,7 @@ func (n namespaces) isPersonal(name string) bool {
 
 // path decodes a raw name into its levels below the personal namespace.
 // decoded is false when a level is shown in part as it is.
-func (n namespaces) path(name string, separator byte, utf8Names bool) (path []string, decoded bool) {
+func (n namespaces) path(name string, separator byte) (path []string, decoded bool) {
 	if isInbox(name) {
 		return []string{"INBOX"}, true
 	}
@@ -78,13 +78,9 @@ func (n namespaces) path(name string, separator byte, utf8Names bool) (path []st
 	}
 	decoded = true
 	for i, level := range levels {
-		if !utf8Names {
-			text, ok := decodeUTF7(level)
-			levels[i] = text
-			decoded = decoded && ok
-		} else if valid := strings.ToValidUTF8(level, "\uFFFD"); valid != level {
-			levels[i], decoded = valid, false
-		}
+		text, ok := decodeUTF7(level)
+		levels[i] = text
+		decoded = decoded && ok
 	}
 	if isInbox(levels[0]) {
 		levels[0] = "INBOX"
@@ -94,7 +90,7 @@ func (n namespaces) path(name string, separator byte, utf8Names bool) (path []st
 
 // spell is the raw name of a path in the personal namespace. A separator
 // inside a level becomes "_"; a server without levels gets them joined by it.
-func (n namespaces) spell(path []string, utf8Names bool) string {
+func (n namespaces) spell(path []string) string {
 	if len(path) == 1 && isInbox(path[0]) {
 		return "INBOX"
 	}
@@ -108,10 +104,7 @@ func (n namespaces) spell(path []string, utf8Names bool) string {
 		if home.separator != 0 {
 			level = strings.ReplaceAll(level, separator, "_")
 		}
-		if !utf8Names {
-			level = encodeUTF7(level)
-		}
-		levels[i] = level
+		levels[i] = encodeUTF7(level)
 	}
 	return home.prefix + strings.Join(levels, separator)
 }

@@ -57,7 +57,7 @@ func TestPaths(t *testing.T) {
 		if !c.personal {
 			continue
 		}
-		path, decoded := c.of.path(c.raw, c.of.home().separator, false)
+		path, decoded := c.of.path(c.raw, c.of.home().separator)
 		if got := strings.Join(path, "|"); got != c.path || decoded != c.decoded {
 			t.Errorf("%v %q: %q %v, want %q %v", c.of, c.raw, got, decoded, c.path, c.decoded)
 		}
@@ -68,19 +68,17 @@ func TestSpell(t *testing.T) {
 	for _, c := range []struct {
 		of   namespaces
 		path []string
-		utf8 bool
 		want string
 	}{
-		{dovecot, []string{"INBOX"}, false, "INBOX"},
-		{courier, []string{"INBOX"}, false, "INBOX"},
-		{courier, []string{"Sent", "2019"}, false, "INBOX.Sent.2019"},
-		{courier, []string{"v1.0"}, false, "INBOX.v1_0"},
-		{dovecot, []string{"v1.0", "a/b"}, false, "v1.0/a_b"},
-		{dovecot, []string{"Entwürfe", "R&D"}, false, "Entw&APw-rfe/R&-D"},
-		{dovecot, []string{"Entwürfe", "R&D"}, true, "Entwürfe/R&D"},
-		{namespaces{}, []string{"a", "b"}, false, "a_b"},
+		{dovecot, []string{"INBOX"}, "INBOX"},
+		{courier, []string{"INBOX"}, "INBOX"},
+		{courier, []string{"Sent", "2019"}, "INBOX.Sent.2019"},
+		{courier, []string{"v1.0"}, "INBOX.v1_0"},
+		{dovecot, []string{"v1.0", "a/b"}, "v1.0/a_b"},
+		{dovecot, []string{"Entwürfe", "R&D"}, "Entw&APw-rfe/R&-D"},
+		{namespaces{}, []string{"a", "b"}, "a_b"},
 	} {
-		if got := c.of.spell(c.path, c.utf8); got != c.want {
+		if got := c.of.spell(c.path); got != c.want {
 			t.Errorf("%v %q: %q, want %q", c.of, c.path, got, c.want)
 		}
 	}
@@ -90,20 +88,11 @@ func TestSpell(t *testing.T) {
 func TestSpellIsRead(t *testing.T) {
 	for _, of := range []namespaces{dovecot, courier, cyrus, without, oldStyle, twofold} {
 		for _, path := range [][]string{{"INBOX"}, {"Sent"}, {"a", "b", "c"}, {"INBOX", "x"}, {"Entwürfe & mehr"}} {
-			raw := of.spell(path, false)
-			back, decoded := of.path(raw, of.home().separator, false)
+			raw := of.spell(path)
+			back, decoded := of.path(raw, of.home().separator)
 			if !slices.Equal(back, path) || !decoded || !of.isPersonal(raw) {
 				t.Errorf("%v: %q is spelled %q and read as %q", of, path, raw, back)
 			}
 		}
-	}
-}
-
-func TestPathInUTF8(t *testing.T) {
-	if path, ok := dovecot.path("R&-D/Entwürfe", '/', true); strings.Join(path, "|") != "R&-D|Entwürfe" || !ok {
-		t.Errorf("%q %v", path, ok)
-	}
-	if path, ok := dovecot.path("caf\xe9", '/', true); path[0] != "caf\uFFFD" || ok {
-		t.Errorf("%q %v", path, ok)
 	}
 }

@@ -57,14 +57,20 @@ func (s *session) drop() {
 	*s = session{open: s.open, logger: s.logger, spaces: s.spaces}
 }
 
-// leave ends the connection in good order, if there is one.
-func (s *session) leave(ctx context.Context) error {
-	if s.conn == nil {
-		return nil
+// leave ends the connection, if there is one, in good order where the server
+// still answers.
+func (s *session) leave(ctx context.Context) {
+	if s.conn != nil {
+		s.logOut(ctx, s.conn)
+		s.drop()
 	}
-	err := s.conn.Logout(ctx)
-	s.drop()
-	return err
+}
+
+func (s *session) logOut(ctx context.Context, conn *Conn) {
+	if err := conn.Logout(ctx); err != nil {
+		s.logger.Debug("connection ended without a farewell", "error", err)
+	}
+	conn.Close()
 }
 
 // raw sends command lines at once and returns their answers. A connection that

@@ -29,5 +29,6 @@ func NewSource(o SourceOptions) *Source {
 func (s *Source) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	return s.leave(ctx)
+	s.leave(ctx)
+	return nil
 }
