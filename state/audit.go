@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // total says what the values of one bucket add up to, so that a value that is
@@ -35,12 +38,26 @@ func decodeTotal(data []byte) (total, error) {
 	return total{binary.BigEndian.Uint64(data), binary.BigEndian.Uint64(data[8:])}, nil
 }
 
+// encodeCommit is the mark that each commit leaves: its number, and what the
+// totals of the buckets add up to.
+func encodeCommit(tx *bolt.Tx, all total) []byte {
+	return append(u64(uint64(tx.ID())), all.encode()...)
+}
+
+func decodeCommit(data []byte) (commit uint64, all total, err error) {
+	if len(data) != 24 {
+		return 0, total{}, fmt.Errorf("%w: a commit of %d octets", ErrDamaged, len(data))
+	}
+	all, err = decodeTotal(data[8:])
+	return binary.BigEndian.Uint64(data), all, err
+}
+
 // newerError says that a file was written by a newer imapsyncd.
-type newerError struct{ path, version string }
+type newerError struct{ version string }
 
 func (e *newerError) Error() string {
-	return fmt.Sprintf("%s was written by a newer imapsyncd (format %s, this one knows %s): run that one, or move the file away to begin again from what is on the new server",
-		e.path, e.version, formatVersion)
+	return fmt.Sprintf("written by a newer imapsyncd (format %s, this one knows %s): run that one, or move the file away to begin again from what is on the new server",
+		e.version, formatVersion)
 }
 
 // contents is what an audit finds out of a file.
@@ -50,6 +67,7 @@ type contents struct {
 	strings  []string
 	totals   map[string]total // by bucket, as recorded
 	all      total            // what the totals themselves add up to, as recorded
+	commit   uint64           // the number of the last commit, as recorded
 
 	identified bool
 	buckets    map[string]total // by bucket, as found
@@ -59,25 +77,36 @@ type contents struct {
 // audit reads a whole state file and checks every page, checksum and total of
 // it. Its reader must hold the lock of the file. What passes is what was
 // written last, or, where the newest meta page was lost, the commit before.
-func audit(file *os.File) (*contents, error) {
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
+func audit(file io.ReaderAt, length int64) (*contents, error) {
 	c := &contents{totals: make(map[string]total), buckets: make(map[string]total)}
-	err = walkPages(file, info.Size(), c)
+	commit, err := walkPages(file, length, c)
 	switch {
 	case errors.Is(err, errForeignFormat):
-		return nil, &newerError{file.Name(), "unknown"}
+		return nil, &newerError{"unknown"}
 	case err != nil:
 		return nil, err
 	// A newer format may well look damaged to us.
 	case c.version != "" && c.version != formatVersion:
-		return nil, &newerError{file.Name(), c.version}
+		return nil, &newerError{c.version}
 	case c.damage != nil:
 		return nil, c.damage
+	case c.commit != commit:
+		return nil, fmt.Errorf("%w: the last commit was %d, but it holds the state of %d", ErrDamaged, commit, c.commit)
 	}
 	return c, c.complete()
+}
+
+// auditFile is audit for a file that is open and locked.
+func auditFile(file *os.File) (*contents, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	c, err := audit(file, info.Size())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file.Name(), err)
+	}
+	return c, nil
 }
 
 // complete checks that nothing is missing.
@@ -110,14 +139,10 @@ func (c *contents) bucket(path []byte) { c.buckets[string(path)] = total{} }
 
 // value takes note of one value. What is wrong is kept for later: in a newer
 // format it may be right.
-func (c *contents) value(path, key, sealed []byte) error {
-	if c.damage != nil && string(path) != string(bucketMeta) {
-		return nil
-	}
+func (c *contents) value(path, key, sealed []byte) {
 	if err := c.note(path, key, sealed); err != nil && c.damage == nil {
 		c.damage = err
 	}
-	return nil
 }
 
 func (c *contents) note(path, key, sealed []byte) error {
@@ -152,8 +177,8 @@ func (c *contents) noteMeta(key, data []byte) (err error) {
 		if err := json.Unmarshal(data, &c.identity); err != nil {
 			return fmt.Errorf("%w: identity: %w", ErrDamaged, err)
 		}
-	case string(keyTotals):
-		c.all, err = decodeTotal(data)
+	case string(keyCommit):
+		c.commit, c.all, err = decodeCommit(data)
 	}
 	return err
 }

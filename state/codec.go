@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -222,14 +223,14 @@ func encodeBlock(receipts []mail.Receipt, number func(string) uint32) []byte {
 
 var errBlock = fmt.Errorf("%w: a block of receipts makes no sense", ErrDamaged)
 
-// decodeBlock is the reverse of encodeBlock.
-func decodeBlock(data []byte, text func(uint64) (string, error)) ([]mail.Receipt, error) {
+// decodeBlock is the reverse of encodeBlock. It appends to a list.
+func decodeBlock(list []mail.Receipt, data []byte, text func(uint64) (string, error)) ([]mail.Receipt, error) {
 	d := decoder{data: data}
 	count := d.uvarint()
 	if d.failed || count == 0 || count > blockMost {
 		return nil, errBlock
 	}
-	receipts := make([]mail.Receipt, 0, count)
+	list = slices.Grow(list, int(count))
 	var source, destination uint64
 	for range count {
 		source += d.uvarint()
@@ -255,12 +256,12 @@ func decodeBlock(data []byte, text func(uint64) (string, error)) ([]mail.Receipt
 			return nil, errBlock
 		}
 		r.Source, r.Destination, r.UIDValidity = mail.UID(source), mail.UID(destination), mail.UIDValidity(validity)
-		receipts = append(receipts, r)
+		list = append(list, r)
 	}
 	if len(d.data) != 0 {
 		return nil, errBlock
 	}
-	return receipts, nil
+	return list, nil
 }
 
 // decoder reads a block; failed is set, and zero returned, when it is short.

@@ -153,7 +153,8 @@ func (w *writer) put(bucket, key []byte, value any) error {
 	return w.shelf(bucket).put(key, data)
 }
 
-// finish writes what the transaction has changed besides: strings and totals.
+// finish writes what the transaction has changed besides: strings, totals and
+// the mark of the commit.
 func (w *writer) finish() error {
 	w.mu.Lock()
 	gained := slices.Clone(w.Store.strings[w.strings:])
@@ -172,9 +173,6 @@ func (w *writer) finish() error {
 			w.totals[name] = sh.total
 		}
 	}
-	if totals.total == w.all {
-		return nil
-	}
 	w.all = totals.total
-	return w.tx.Bucket(bucketMeta).Put(keyTotals, seal(bucketMeta, keyTotals, w.all.encode()))
+	return w.tx.Bucket(bucketMeta).Put(keyCommit, seal(bucketMeta, keyCommit, encodeCommit(w.tx, w.all)))
 }

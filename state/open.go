@@ -24,6 +24,9 @@ func Open(path string, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Identity == (Identity{}) && !o.ReadOnly {
+		return nil, errors.New("open state: it must be said whose it is to be")
+	}
 	s, err := load(path, o)
 	if err == nil || o.ReadOnly {
 		return s, err
@@ -69,22 +72,21 @@ func load(path string, o Options) (*Store, error) {
 			ReadOnly: o.ReadOnly,
 			OpenFile: s.openFile,
 			// The list of free pages stays in the file: without it bbolt
-			// walks every page at each open.
+			// walks every page at each open, in a goroutine of its own.
 			FreelistType: bolt.FreelistMapType,
 		})
 		return err
 	})
-	if err == nil && o.Identity != (Identity{}) && !s.identity.sameAccount(o.Identity) {
-		i := s.identity
-		err = fmt.Errorf("%w: it belongs to %s on %s and %s on %s", errOtherAccount,
-			i.SourceUser, i.SourceHost, i.DestinationUser, i.DestinationHost)
-		err = errors.Join(err, s.db.Close())
-	}
 	if err != nil {
-		if s.file != nil {
-			s.file.Close() // it may be closed already; if not, its lock has to go
+		if s.wrecked {
+			err = errors.Join(err, s.abandon())
 		}
 		return nil, err
+	}
+	if i := s.identity; o.Identity != (Identity{}) && !i.sameAccount(o.Identity) {
+		err := fmt.Errorf("%w: it belongs to %s on %s and %s on %s", errOtherAccount,
+			i.SourceUser, i.SourceHost, i.DestinationUser, i.DestinationHost)
+		return nil, errors.Join(err, s.db.Close())
 	}
 	s.db.AllocSize = 256 << 10 // the default, 16 MiB, is many accounts' whole state
 	return s, nil
@@ -99,7 +101,7 @@ func (s *Store) openFile(path string, flag int, mode fs.FileMode) (file *os.File
 	if err := lockFile(s.file, flag&os.O_RDWR == 0); err != nil {
 		return s.file, err
 	}
-	c, err := audit(s.file)
+	c, err := auditFile(s.file)
 	if err != nil {
 		return s.file, err
 	}
@@ -158,7 +160,7 @@ func create(path string, identity Identity) (err error) {
 		return errors.Join(
 			meta.Put(keyVersion, seal(bucketMeta, keyVersion, []byte(formatVersion))),
 			meta.Put(keyIdentity, seal(bucketMeta, keyIdentity, id)),
-			meta.Put(keyTotals, seal(bucketMeta, keyTotals, total{}.encode())),
+			meta.Put(keyCommit, seal(bucketMeta, keyCommit, encodeCommit(tx, total{}))),
 		)
 	})
 	if err := errors.Join(err, db.Close()); err != nil {

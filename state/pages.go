@@ -41,6 +41,7 @@ type pageReader struct {
 	file     io.ReaderAt
 	pageSize int64
 	pages    uint64 // how many there are
+	commit   uint64 // the number of the last one
 	root     uint64
 	freelist uint64
 	seen     []bool   // pages that are in use
@@ -52,33 +53,33 @@ type pageReader struct {
 // the call only.
 type visitor interface {
 	bucket(path []byte)
-	// value returns an error to end the walk.
-	value(path, key, value []byte) error
+	value(path, key, value []byte)
 }
 
 // walkPages reads every page in use, tells the visitor of every bucket and
-// value in the order of their keys, and fails with ErrDamaged when the pages
-// do not form the trees that bbolt expects: each page in use once and not
-// free, every element within its page, every key in its place.
-func walkPages(file io.ReaderAt, length int64, v visitor) error {
+// value in the order of their keys, and returns the number of the last commit.
+// It fails with ErrDamaged when the pages do not form the trees that bbolt
+// expects: each page in use once and not free, every element within its page,
+// every key in its place.
+func walkPages(file io.ReaderAt, length int64, v visitor) (commit uint64, err error) {
 	r := &pageReader{file: file, visitor: v}
 	if err := r.readMeta(); err != nil {
-		return err
+		return 0, err
 	}
 	if r.pages > uint64(length/r.pageSize) {
-		return fmt.Errorf("%w: it is cut short", ErrDamaged)
+		return 0, fmt.Errorf("%w: it is cut short", ErrDamaged)
 	}
 	r.seen = make([]bool, r.pages)
 	if err := r.tree(nil, r.root); err != nil {
-		return err
+		return 0, err
 	}
-	return r.checkFreelist()
+	return r.commit, r.checkFreelist()
 }
 
 // readMeta takes what the newer of the valid meta pages says.
 func (r *pageReader) readMeta() error {
 	r.pageSize = int64(os.Getpagesize())
-	newest, valid, foreign := uint64(0), false, false
+	valid, foreign := false, false
 	for _, second := range []bool{false, true} {
 		at := int64(0)
 		if second {
@@ -100,8 +101,8 @@ func (r *pageReader) readMeta() error {
 			foreign = true
 			continue
 		}
-		if id := u64At(meta, 48); !valid || id > newest {
-			newest, valid = id, true
+		if commit := u64At(meta, 48); !valid || commit > r.commit {
+			valid, r.commit = true, commit
 			r.pageSize, r.root = int64(u32At(meta, 8)), u64At(meta, 16)
 			r.freelist, r.pages = u64At(meta, 32), u64At(meta, 40)
 		}
@@ -223,17 +224,15 @@ func (r *pageReader) leaf(path []byte, id uint64, page, from, to []byte) error {
 			return badPage(id, "has keys out of order")
 		}
 		from = key
-		var err error
 		switch flags {
 		case 0:
-			err = r.visitor.value(path, key, value)
+			r.visitor.value(path, key, value)
 		case bucketElement:
-			err = r.nested(bytes.Join([][]byte{path, key}, nil), id, value)
+			if err := r.nested(bytes.Join([][]byte{path, key}, nil), id, value); err != nil {
+				return err
+			}
 		default:
-			err = badPage(id, "has an element of no known kind")
-		}
-		if err != nil {
-			return err
+			return badPage(id, "has an element of no known kind")
 		}
 	}
 	return nil

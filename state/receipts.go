@@ -29,7 +29,7 @@ func receiptsName(pair mail.PairID) []byte {
 }
 
 // readAtOnce is how many blocks one read transaction of Receipts takes.
-const readAtOnce = 64
+const readAtOnce = 16
 
 // Receipts yields the receipts of a pair: first those whose source has
 // vanished, then by ascending source UID. It reads some at a time, so that
@@ -37,9 +37,10 @@ const readAtOnce = 64
 // yielded once, as it was when its part was read.
 func (s *Store) Receipts(pair mail.PairID) iter.Seq2[mail.Receipt, error] {
 	return func(yield func(mail.Receipt, error) bool) {
+		var receipts []mail.Receipt
 		for at := (position{}); !at.end; {
-			receipts, err := s.readReceipts(pair, &at)
-			if err != nil {
+			var err error
+			if receipts, err = s.readReceipts(receipts[:0], pair, &at); err != nil {
 				yield(mail.Receipt{}, err)
 				return
 			}
@@ -59,9 +60,26 @@ type position struct {
 	end  bool
 }
 
-// readReceipts reads some receipts and moves the position behind them.
-func (s *Store) readReceipts(pair mail.PairID, at *position) (receipts []mail.Receipt, err error) {
-	err = s.view(func(tx *bolt.Tx) error {
+// pass moves the position behind a block.
+func (p *position) pass(key []byte, block []mail.Receipt) error {
+	if key[0] == kindVanished {
+		p.next = uint32(number(key[1:], 4)) + 1
+		return nil
+	}
+	for _, r := range block {
+		if p.end || p.kind == kindPresent && uint32(r.Source) < p.next {
+			return errBlock
+		}
+		*p = position{kind: kindPresent, next: uint32(r.Source) + 1, end: r.Source == math.MaxUint32}
+	}
+	return nil
+}
+
+// readReceipts appends some receipts to a list and moves the position behind
+// them.
+func (s *Store) readReceipts(list []mail.Receipt, pair mail.PairID, at *position) ([]mail.Receipt, error) {
+	name := receiptsName(pair)
+	err := s.view(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketReceipts).Bucket(u32(uint32(pair)))
 		if b == nil {
 			at.end = true
@@ -69,33 +87,26 @@ func (s *Store) readReceipts(pair mail.PairID, at *position) (receipts []mail.Re
 		}
 		c := b.Cursor()
 		key, sealed := seekBlock(c, at.kind, at.next)
-		for range readAtOnce {
-			if key == nil {
-				break
-			}
-			block, err := s.readBlock(receiptsName(pair), key, sealed)
-			if err != nil {
+		for n := 0; n < readAtOnce && key != nil; n++ {
+			known := len(list)
+			var err error
+			if list, err = s.readBlock(list, name, key, sealed); err != nil {
 				return err
 			}
-			if key[0] == kindVanished {
-				*at = position{kind: kindVanished, next: uint32(number(key[1:], 4)) + 1}
-			} else {
-				// A block that was split since may begin with what is known.
-				for at.kind == kindPresent && len(block) > 0 && uint32(block[0].Source) < at.next {
-					block = block[1:]
-				}
-				if n := len(block); n > 0 {
-					last := block[n-1].Source
-					*at = position{kind: kindPresent, next: uint32(last) + 1, end: last == math.MaxUint32}
-				}
+			if n == 0 && at.kind == kindPresent {
+				// The block may have grown, or been split, since what comes
+				// before the position was read.
+				list = slices.DeleteFunc(list, func(r mail.Receipt) bool { return uint32(r.Source) < at.next })
 			}
-			receipts = append(receipts, block...)
+			if err := at.pass(key, list[known:]); err != nil {
+				return err
+			}
 			key, sealed = c.Next()
 		}
 		at.end = at.end || key == nil
 		return nil
 	})
-	return receipts, err
+	return list, err
 }
 
 // seekBlock finds the block that a source UID (the number of a block of the
@@ -117,16 +128,18 @@ func seekBlock(c *bolt.Cursor, kind byte, n uint32) (key, sealed []byte) {
 	return key, sealed
 }
 
-func (s *Store) readBlock(name, key, sealed []byte) ([]mail.Receipt, error) {
+// readBlock appends the receipts of a block to a list.
+func (s *Store) readBlock(list []mail.Receipt, name, key, sealed []byte) ([]mail.Receipt, error) {
 	data, err := unseal(name, key, sealed)
 	if err != nil {
 		return nil, err
 	}
-	block, err := decodeBlock(data, s.text)
-	if err == nil && key[0] == kindPresent && uint64(block[0].Source) != number(key[1:], 4) {
+	known := len(list)
+	list, err = decodeBlock(list, data, s.text)
+	if err == nil && key[0] == kindPresent && uint64(list[known].Source) != number(key[1:], 4) {
 		err = errBlock
 	}
-	return block, err
+	return list, err
 }
 
 // receipts returns the shelf of a pair's receipts.
@@ -196,7 +209,7 @@ func (w *writer) putReceipts(r mail.PairReceipts) error {
 		if key == nil {
 			return w.putBlocks(sh, mergeReceipts(nil, rest), blockMost)
 		}
-		block, err := w.readBlock(sh.name, key, sealed)
+		block, err := w.readBlock(nil, sh.name, key, sealed)
 		if err != nil {
 			return err
 		}

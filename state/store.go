@@ -4,7 +4,8 @@
 //
 // Layout, format version 1:
 //
-//	meta      version → decimal digits; identity → JSON; totals → total of totals
+//	meta      version → decimal digits; identity → JSON; commit → number of the
+//	          last one (8 octets), and the total of the totals
 //	totals    name of a bucket → how many values it holds, and the sum of
 //	          their checksums, 8 octets each
 //	strings   number → keywords of a message, or a raw mailbox name
@@ -20,7 +21,8 @@
 //
 // Invariants:
 //   - Every value begins with a CRC32C of its bucket, its key and itself, since
-//     bbolt does not check its data pages; totals tell when one is missing.
+//     bbolt does not check its data pages; totals tell when one is missing or
+//     not the newest.
 //   - Open reads the whole file, without bbolt, and checks every page, checksum
 //     and total: what it lets through is what was committed. (When the newest
 //     meta page is lost that is the commit before, as after a power cut in the
@@ -40,6 +42,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"syscall"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -61,7 +64,7 @@ var (
 
 	keyVersion  = []byte("version")
 	keyIdentity = []byte("identity")
-	keyTotals   = []byte("totals")
+	keyCommit   = []byte("commit")
 )
 
 // Identity says whose state a file holds. SourceCertificate and SourceID are
@@ -130,10 +133,15 @@ func (s *Store) Close() error {
 	wrecked := s.wrecked
 	s.mu.Unlock()
 	if wrecked {
-		// The mapping stays until the process ends; the lock does not.
-		return s.file.Close()
+		return s.abandon()
 	}
 	return s.db.Close()
+}
+
+// abandon lets go of a file that bbolt may be unable to close. Its mapping
+// stays until the process ends, and would keep the lock with it.
+func (s *Store) abandon() error {
+	return errors.Join(syscall.Flock(int(s.file.Fd()), syscall.LOCK_UN), s.file.Close())
 }
 
 // Size is the length of the file in octets.
