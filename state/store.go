@@ -41,6 +41,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -76,9 +77,10 @@ type Identity struct {
 	SourceID                         string `json:",omitempty"` // the answer to ID (RFC 2971)
 }
 
+// sameAccount compares hosts as DNS does, without regard to case.
 func (i Identity) sameAccount(other Identity) bool {
-	return i.SourceHost == other.SourceHost && i.SourceUser == other.SourceUser &&
-		i.DestinationHost == other.DestinationHost && i.DestinationUser == other.DestinationUser
+	return strings.EqualFold(i.SourceHost, other.SourceHost) && i.SourceUser == other.SourceUser &&
+		strings.EqualFold(i.DestinationHost, other.DestinationHost) && i.DestinationUser == other.DestinationUser
 }
 
 // Options says how [Open] opens a file.

@@ -225,6 +225,13 @@ func TestUpdateIdentity(t *testing.T) {
 	if s = reopen(t, path, s); s.Identity() != more {
 		t.Errorf("%+v", s.Identity())
 	}
+	more.SourceHost = "OLD" // as somebody came to spell it
+	if err := s.UpdateIdentity(more); err != nil {
+		t.Fatal(err)
+	}
+	if s = reopen(t, path, s); s.Identity() != more {
+		t.Errorf("%+v", s.Identity())
+	}
 	other := more
 	other.DestinationUser = "somebody"
 	if err := s.UpdateIdentity(other); err == nil || s.Identity() != more {
