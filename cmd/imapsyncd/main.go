@@ -24,17 +24,16 @@ const (
 func main() {
 	stopping, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(stopping, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(&common{stopping: stopping}, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run executes one command line. stopping is done when the process has been
-// asked to end.
-func run(stopping context.Context, args []string, stdout, stderr io.Writer) int {
-	root := newRoot(stopping)
+// run executes one command line.
+func run(c *common, args []string, stdout, stderr io.Writer) int {
+	root := newRoot(c)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(stopping)
+	err := root.ExecuteContext(c.stopping)
 	var coded *exitError
 	var problems config.Problems
 	switch {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,11 +19,11 @@ const defaultConfig = "/etc/imapsyncd/imapsyncd.toml"
 // common is what every command has.
 type common struct {
 	configPath string
-	stopping   context.Context
+	stopping   context.Context // done when the process has been asked to end
+	quiet      time.Duration   // pass.Options.Quiet; tests have less patience
 }
 
-func newRoot(stopping context.Context) *cobra.Command {
-	c := &common{stopping: stopping}
+func newRoot(c *common) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "imapsyncd",
 		Short: "Move mailboxes from an old IMAP server to a new one, each message exactly once",
@@ -76,7 +77,7 @@ func (c *common) open(cmd *cobra.Command, accounts []string) (daemon.Options, er
 	if len(accounts) > 0 {
 		cfg.Accounts = slices.DeleteFunc(cfg.Accounts, func(a config.Account) bool { return !slices.Contains(accounts, a.Name) })
 	}
-	return daemon.Options{Config: cfg, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done()}, nil
+	return daemon.Options{Config: cfg, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(), Quiet: c.quiet}, nil
 }
 
 // newLogger writes to standard error as [log] says.

@@ -1,0 +1,284 @@
+// Package dovecot starts real Dovecot servers for tests. Each has its own
+// directory, ports and certificate, and ends with its test.
+package dovecot
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Require is the environment variable that makes a missing server a failure.
+const Require = "IMAPSYNCD_REQUIRE_SERVERS"
+
+// Password is every user's.
+const Password = `p4ss "w\ord`
+
+// Options says what kind of server to start.
+type Options struct {
+	// Extra goes to the end of dovecot.conf.
+	Extra string
+	// CertificateName is what the certificate is for; empty: localhost and
+	// 127.0.0.1.
+	CertificateName string
+	// Expired makes it a certificate of yesterday.
+	Expired bool
+}
+
+// Server is a running Dovecot.
+type Server struct {
+	Dir     string
+	Port    int // clear text and STARTTLS
+	TLSPort int
+	CAFile  string
+	conf    string
+	cmd     *exec.Cmd
+	t       testing.TB
+}
+
+// Start starts a server, or skips the test where there is none to start.
+func Start(t testing.TB, o Options) *Server {
+	t.Helper()
+	binary, err := exec.LookPath("dovecot")
+	if err != nil {
+		binary = "/usr/sbin/dovecot"
+		_, err = os.Stat(binary)
+	}
+	if err == nil && os.Geteuid() != 0 {
+		err = fmt.Errorf("Dovecot runs its parts as other users, which needs root")
+	}
+	if err != nil {
+		if os.Getenv(Require) != "" {
+			t.Fatalf("a real Dovecot is required (%s is set): %v", Require, err)
+		}
+		t.Skipf("no real Dovecot: install dovecot-imapd and run as root (%v)", err)
+	}
+	dir, err := os.MkdirTemp("", "dc") // short: unix sockets are below it
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{Dir: dir, t: t, conf: filepath.Join(dir, "dovecot.conf")}
+	t.Cleanup(func() {
+		s.Stop()
+		if t.Failed() {
+			log, _ := os.ReadFile(filepath.Join(dir, "log"))
+			t.Logf("dovecot log:\n%s", log[max(0, len(log)-2000):])
+		}
+		os.RemoveAll(dir)
+	})
+	s.certificate(o)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mail := filepath.Join(dir, "mail")
+	if err := os.Mkdir(mail, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := exec.Command("chown", nobody.Uid, mail).Run(); err != nil {
+		t.Fatal(err)
+	}
+	s.Port, s.TLSPort = freePort(t), freePort(t)
+	conf := fmt.Sprintf(`base_dir = %[1]s/run
+state_dir = %[1]s/state
+log_path = %[1]s/log
+protocols = imap
+listen = 127.0.0.1
+ssl = yes
+ssl_cert = <%[1]s/cert.pem
+ssl_key = <%[1]s/key.pem
+disable_plaintext_auth = no
+auth_failure_delay = 0
+mail_location = maildir:%[1]s/mail/%%u
+mail_fsync = never
+first_valid_uid = 1
+mail_max_userip_connections = 100
+passdb {
+  driver = passwd-file
+  args = scheme=plain username_format=%%u %[1]s/users
+}
+userdb {
+  driver = static
+  args = uid=%[4]s gid=%[5]s home=%[1]s/mail/%%u
+}
+namespace inbox {
+  inbox = yes
+  separator = /
+}
+service imap-login {
+  inet_listener imap {
+    port = %[2]d
+  }
+  inet_listener imaps {
+    port = %[3]d
+  }
+}
+%[6]s
+`, dir, s.Port, s.TLSPort, nobody.Uid, nobody.Gid, o.Extra)
+	if err := os.WriteFile(s.conf, []byte(conf), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.AddUser("u")
+	s.run(binary)
+	return s
+}
+
+// AddUser makes a log-in; its mail is empty.
+func (s *Server) AddUser(name string) {
+	s.t.Helper()
+	f, err := os.OpenFile(filepath.Join(s.Dir, "users"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := fmt.Fprintf(f, "%s:{PLAIN}%s\n", name, Password); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Maildir is where a user's mail lies.
+func (s *Server) Maildir(name string) string { return filepath.Join(s.Dir, "mail", name) }
+
+func (s *Server) run(binary string) {
+	s.t.Helper()
+	s.cmd = exec.Command(binary, "-F", "-c", s.conf)
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	var out bytes.Buffer
+	s.cmd.Stdout, s.cmd.Stderr = &out, &out
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		conn, err := net.Dial("tcp", s.Address())
+		if err == nil {
+			greeting := make([]byte, 4)
+			conn.SetReadDeadline(deadline)
+			_, err = conn.Read(greeting)
+			conn.Close()
+			if err == nil {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("Dovecot does not come up: %v\n%s", err, out.String())
+		}
+		time.Sleep(20 * time.Millisecond) // nothing tells when the port is there
+	}
+}
+
+// Stop ends the server with everything it started.
+func (s *Server) Stop() {
+	if s.cmd == nil {
+		return
+	}
+	syscall.Kill(-s.cmd.Process.Pid, syscall.SIGTERM)
+	ended := make(chan struct{})
+	go func() {
+		s.cmd.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+		<-ended
+	}
+	syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+	s.cmd = nil
+}
+
+// Restart starts a stopped server again, on its ports.
+func (s *Server) Restart() { s.run("/usr/sbin/dovecot") }
+
+// Address is where it listens in clear text and for STARTTLS.
+func (s *Server) Address() string { return fmt.Sprintf("127.0.0.1:%d", s.Port) }
+
+// Doveadm runs an administrative command.
+func (s *Server) Doveadm(args ...string) string {
+	s.t.Helper()
+	out, err := exec.Command("doveadm", append([]string{"-c", s.conf}, args...)...).CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("doveadm %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// certificate makes an authority and a certificate signed by it.
+func (s *Server) certificate(o Options) {
+	s.t.Helper()
+	until := time.Now().Add(24 * time.Hour)
+	if o.Expired {
+		until = time.Now().Add(-24 * time.Hour)
+	}
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(48 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	caKey, caDER := s.sign(ca, nil, nil)
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: until,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	if o.CertificateName != "" {
+		leaf.DNSNames, leaf.IPAddresses = []string{o.CertificateName}, nil
+	}
+	key, der := s.sign(leaf, ca, caKey)
+	private, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.CAFile = filepath.Join(s.Dir, "ca.pem")
+	for name, block := range map[string]*pem.Block{
+		"ca.pem": {Type: "CERTIFICATE", Bytes: caDER}, "cert.pem": {Type: "CERTIFICATE", Bytes: der}, "key.pem": {Type: "EC PRIVATE KEY", Bytes: private},
+	} {
+		if err := os.WriteFile(filepath.Join(s.Dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+func (s *Server) sign(template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*ecdsa.PrivateKey, []byte) {
+	s.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if parent == nil {
+		parent, signer = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return key, der
+}

@@ -1,0 +1,191 @@
+// Package proxy puts a recording, cutting TCP proxy before a server in tests.
+package proxy
+
+import (
+	"bytes"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Proxy forwards connections in clear text and keeps what clients sent.
+type Proxy struct {
+	Address string
+	target  string
+	// Cut is asked, with all that a connection's server has sent so far and the
+	// part that is about to be forwarded; true cuts the connection before it.
+	Cut func(seen, next []byte) bool
+	// Delay is added on each way of every piece of data.
+	Delay time.Duration
+
+	mu     sync.Mutex
+	client []*bytes.Buffer
+	conns  map[net.Conn]bool
+	closed bool
+}
+
+// Start starts a proxy that ends with its test. Set its hooks before the first
+// connection.
+func Start(t testing.TB, target string) *Proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Proxy{Address: l.Addr().String(), target: target, conns: make(map[net.Conn]bool)}
+	var ended sync.WaitGroup
+	ended.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			ended.Go(func() { p.serve(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		p.mu.Lock()
+		p.closed = true
+		for c := range p.conns {
+			c.Close()
+		}
+		p.mu.Unlock()
+		ended.Wait()
+	})
+	return p
+}
+
+// Port is that of Address.
+func (p *Proxy) Port() int {
+	_, port, _ := net.SplitHostPort(p.Address)
+	n, _ := strconv.Atoi(port)
+	return n
+}
+
+func (p *Proxy) keep(c net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		c.Close()
+		return false
+	}
+	p.conns[c] = true
+	return true
+}
+
+func (p *Proxy) serve(client net.Conn) {
+	defer client.Close()
+	server, err := net.Dial("tcp", p.target)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	if !p.keep(client) || !p.keep(server) {
+		return
+	}
+	sent := new(bytes.Buffer)
+	p.mu.Lock()
+	p.client = append(p.client, sent)
+	p.mu.Unlock()
+	var both sync.WaitGroup
+	both.Go(func() {
+		p.pipe(client, server, func(data []byte) bool {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			sent.Write(data)
+			return false
+		})
+	})
+	var seen []byte
+	both.Go(func() {
+		p.pipe(server, client, func(data []byte) bool {
+			if p.Cut == nil {
+				return false
+			}
+			if p.Cut(seen, data) {
+				return true
+			}
+			seen = append(seen, data...)
+			return false
+		})
+	})
+	both.Wait()
+}
+
+func (p *Proxy) pipe(from, to net.Conn, cut func([]byte) bool) {
+	defer from.Close()
+	defer to.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if n > 0 {
+			if cut(buf[:n]) {
+				return
+			}
+			if p.Delay > 0 {
+				time.Sleep(p.Delay) // the distance that is simulated
+			}
+			if _, werr := to.Write(buf[:n]); werr != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// Commands returns what all clients have sent, command by command, without
+// tags, literals and the words of log-ins.
+func (p *Proxy) Commands() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []string
+	for _, c := range p.client {
+		all = append(all, commands(c.Bytes())...)
+	}
+	return all
+}
+
+// Forget drops what has been recorded.
+func (p *Proxy) Forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.client {
+		c.Reset()
+	}
+}
+
+func commands(data []byte) []string {
+	var list []string
+	within := false
+	for len(data) > 0 {
+		line, rest, found := bytes.Cut(data, []byte("\r\n"))
+		if !found {
+			return list
+		}
+		data = rest
+		literal := -1
+		if open := bytes.LastIndexByte(line, '{'); open >= 0 && bytes.HasSuffix(line, []byte("}")) {
+			if n, err := strconv.Atoi(strings.TrimSuffix(string(line[open+1:len(line)-1]), "+")); err == nil {
+				literal = n
+			}
+		}
+		if !within {
+			if _, command, ok := strings.Cut(string(line), " "); ok {
+				list = append(list, command)
+			} else if len(line) > 0 {
+				list = append(list, string(line))
+			}
+		}
+		within = literal >= 0
+		if literal >= 0 {
+			data = data[min(literal, len(data)):]
+		}
+	}
+	return list
+}
