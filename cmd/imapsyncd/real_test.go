@@ -165,8 +165,6 @@ func TestCopy(t *testing.T) {
 func (s *site) secondSync() {
 	t := s.t
 	t.Helper()
-	s.old.AddUser("few")
-	s.new.AddUser("few")
 	few := s.client(s.old, "few")
 	for _, name := range []string{"a", "b"} {
 		few.Do("CREATE " + name)
@@ -268,8 +266,6 @@ func TestKill(t *testing.T) {
 	for i := range lanes {
 		user := fmt.Sprintf("k%d", i)
 		users = append(users, user)
-		s.old.AddUser(user)
-		s.new.AddUser(user)
 	}
 	t.Run("lanes", func(t *testing.T) {
 		for i, user := range users {

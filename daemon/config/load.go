@@ -296,8 +296,12 @@ func (l *loader) patterns(key string, texts []string) []pattern {
 	return list
 }
 
-// inherit returns base with every key that own has.
+// inherit returns base with every key that own has. A password of its own, by
+// whatever way, replaces the inherited one.
 func inherit(base, own serverKeys) serverKeys {
+	if own.Password != nil || own.PasswordFile != nil || own.PasswordCommand != nil {
+		base.Password, base.PasswordFile, base.PasswordCommand = nil, nil, nil
+	}
 	from, to := reflect.ValueOf(own), reflect.ValueOf(&base).Elem()
 	for i := range from.NumField() {
 		if !from.Field(i).IsNil() {

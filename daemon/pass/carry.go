@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/plan"
@@ -187,10 +188,11 @@ func (p *Pass) account(ctx context.Context, job *job, missing []mail.UID) error 
 	return p.commit(change)
 }
 
-// mailboxError marks a refusal as one that concerns the mailbox only.
+// mailboxError marks a refusal as one that concerns the mailbox only: it is
+// held, and tried again by the next pass, while the others go on.
 func mailboxError(err error) error {
 	var refused *mail.Refused
-	if errors.As(err, &refused) && !transient(refused) && refused.Code != "OVERQUOTA" {
+	if errors.As(err, &refused) && refused.Code != "OVERQUOTA" {
 		return errMailbox{err}
 	}
 	return err
@@ -200,7 +202,12 @@ func mailboxError(err error) error {
 // 5530), so that waiting, not holding, is the answer.
 func transient(r *mail.Refused) bool {
 	switch r.Code {
-	case "UNAVAILABLE", "INUSE", "SERVERBUG", "LIMIT", "THROTTLED", "EXPIRED", "AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "PRIVACYREQUIRED", "CONTACTADMIN":
+	case "LIMIT":
+		// Of a log-in or of a rate; else, as RFC 5530 has it, of what the
+		// command carries.
+		text := strings.ToLower(r.Text)
+		return strings.Contains(text, "rate") || strings.Contains(text, "too many") || strings.Contains(text, "later")
+	case "UNAVAILABLE", "INUSE", "SERVERBUG", "THROTTLED", "EXPIRED", "AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "PRIVACYREQUIRED", "CONTACTADMIN":
 		return true
 	}
 	return false

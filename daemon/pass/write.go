@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -138,7 +139,7 @@ func (w *writer) refused(ctx context.Context, m piece, r *mail.Refused) error {
 		return r
 	case r.Code == "NOPERM" || r.Code == "NONEXISTENT":
 		return errMailbox{r}
-	case r.Code == "TOOBIG":
+	case r.Code == "TOOBIG" || r.Code == "LIMIT" && strings.Contains(strings.ToLower(r.Text), "size"):
 		reason = mail.ReasonTooBig
 	case r.Code == "FLAGS":
 		reason = mail.ReasonFlags

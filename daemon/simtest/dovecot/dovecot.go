@@ -26,7 +26,7 @@ import (
 // Require is the environment variable that makes a missing server a failure.
 const Require = "IMAPSYNCD_REQUIRE_SERVERS"
 
-// Password is every user's.
+// Password is every user's; a user is there when it first logs in.
 const Password = `p4ss "w\ord`
 
 // Options says what kind of server to start.
@@ -113,7 +113,7 @@ first_valid_uid = 1
 mail_max_userip_connections = 100
 passdb {
   driver = passwd-file
-  args = scheme=plain username_format=%%u %[1]s/users
+  args = scheme=plain username_format=all %[1]s/users
 }
 userdb {
   driver = static
@@ -136,22 +136,11 @@ service imap-login {
 	if err := os.WriteFile(s.conf, []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s.AddUser("u")
+	if err := os.WriteFile(filepath.Join(dir, "users"), []byte("all:{PLAIN}"+Password+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	s.run(binary)
 	return s
-}
-
-// AddUser makes a log-in; its mail is empty.
-func (s *Server) AddUser(name string) {
-	s.t.Helper()
-	f, err := os.OpenFile(filepath.Join(s.Dir, "users"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := fmt.Fprintf(f, "%s:{PLAIN}%s\n", name, Password); err != nil {
-		s.t.Fatal(err)
-	}
 }
 
 // Maildir is where a user's mail lies.
@@ -281,4 +270,19 @@ func (s *Server) sign(template, parent *x509.Certificate, signer *ecdsa.PrivateK
 		s.t.Fatal(err)
 	}
 	return key, der
+}
+
+// Configure replaces a part of the configuration of a stopped server.
+func (s *Server) Configure(old, new string) {
+	s.t.Helper()
+	data, err := os.ReadFile(s.conf)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if !strings.Contains(string(data), old) {
+		s.t.Fatalf("the configuration has no %q", old)
+	}
+	if err := os.WriteFile(s.conf, []byte(strings.Replace(string(data), old, new, 1)), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
 }
