@@ -76,12 +76,13 @@ func (s *site) write(text string) {
 // run runs a command and returns its exit code and what it printed.
 func (s *site) run(args ...string) (int, string) {
 	s.t.Helper()
-	var out bytes.Buffer
-	code := run(&common{stopping: s.t.Context(), quiet: quiet}, append([]string{"--config", filepath.Join(s.dir, "c.toml")}, args...), &out, &out)
-	if strings.Contains(out.String(), dovecot.Password) {
+	var stdout, stderr bytes.Buffer
+	code := run(&common{stopping: s.t.Context(), quiet: quiet}, append([]string{"--config", filepath.Join(s.dir, "c.toml")}, args...), &stdout, &stderr)
+	out := stdout.String() + stderr.String()
+	if strings.Contains(out, dovecot.Password) {
 		s.t.Errorf("%v prints the password", args)
 	}
-	return code, out.String()
+	return code, out
 }
 
 // must runs a command that has to succeed.

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -60,7 +61,7 @@ func Start(t testing.TB, o Options) *Server {
 		_, err = os.Stat(binary)
 	}
 	if err == nil && os.Geteuid() != 0 {
-		err = fmt.Errorf("Dovecot runs its parts as other users, which needs root")
+		err = errors.New("its parts run as other users, which needs root")
 	}
 	if err != nil {
 		if os.Getenv(Require) != "" {
