@@ -52,7 +52,12 @@ func (p *Pass) adopt(ctx context.Context, work []*job) error {
 			wanted = append(wanted, plan.Item{Fingerprint: m.Fingerprint, Mailbox: number, UID: m.UID, Tag: flags.index(m.Flags)})
 		}
 	}
-	matches, _, _ := plan.Recognise(wanted, found, true)
+	matches, unwanted, missing := plan.Recognise(wanted, found, false)
+	if unwanted, err = p.movedCopies(ctx, missing, unwanted, grown, &flags); err != nil {
+		return err
+	}
+	elsewhere, _, _ := plan.Recognise(missing, unwanted, true)
+	matches = append(matches, elsewhere...)
 	for batch := range slices.Chunk(matches, adoptedAtOnce) {
 		if err := p.adoptBatch(ctx, batch, grown, jobs, &flags); err != nil {
 			return err
@@ -64,6 +69,86 @@ func (p *Pass) adopt(ctx context.Context, work []*job) error {
 		}
 	}
 	return p.commit(looked)
+}
+
+// movedCopies finds among unwanted the copies that their users have moved out
+// of where a receipt names them, binds their receipts to the new place, and
+// returns the rest. Without this a twin of such a message would be taken for
+// it and never be copied. It looks only where a missing message might be
+// mistaken for one of them.
+func (p *Pass) movedCopies(ctx context.Context, missing, unwanted []plan.Item, grown []growth, flags *flagTable) ([]plan.Item, error) {
+	doubtful := make(map[mail.Fingerprint]bool)
+	for _, item := range missing {
+		doubtful[item.Fingerprint] = true
+	}
+	if !slices.ContainsFunc(unwanted, func(i plan.Item) bool { return doubtful[i.Fingerprint] }) {
+		return unwanted, nil
+	}
+	type named struct {
+		pair mail.PairID
+		mail.Receipt
+	}
+	var receipts []named
+	var claims []plan.Item
+	present := make(map[string]map[mail.UID]bool)
+	for id, pair := range p.pairs {
+		for r, err := range p.Journal.Receipts(id) {
+			if err != nil {
+				return nil, fmt.Errorf("%w: %w", ErrJournal, err)
+			}
+			if !doubtful[r.Fingerprint] || r.Destination == 0 {
+				continue
+			}
+			there, err := p.isPresent(ctx, pair, r, present)
+			if err != nil {
+				return nil, err
+			}
+			if !there {
+				claims = append(claims, plan.Item{Fingerprint: r.Fingerprint, UID: r.Source, Tag: uint32(len(receipts))})
+				receipts = append(receipts, named{id, r})
+			}
+		}
+	}
+	matches, rest, _ := plan.Recognise(claims, unwanted, true)
+	byPair := make(map[mail.PairID][]mail.Receipt)
+	for _, m := range matches {
+		r, at := receipts[m.Wanted.Tag], grown[m.Found.Mailbox].ref
+		if r.Source == 0 {
+			continue // its source has vanished too: nothing of it is carried again
+		}
+		r.Destination, r.Touched, r.Flags = m.Found.UID, true, flags.list[m.Found.Tag]
+		r.Mailbox, r.UIDValidity = at.Name, at.UIDValidity
+		if at.Name == p.pairs[r.pair].Destination {
+			r.Mailbox, r.UIDValidity = "", 0
+		}
+		byPair[r.pair] = append(byPair[r.pair], r.Receipt)
+	}
+	change := mail.Change{}
+	for id, list := range byPair {
+		slices.SortFunc(list, func(a, b mail.Receipt) int { return cmp.Compare(a.Source, b.Source) })
+		change.Receipts = append(change.Receipts, mail.PairReceipts{Pair: id, Receipts: list})
+	}
+	return rest, p.commit(change)
+}
+
+// isPresent tells whether the copy that a receipt names is where it names it.
+// present remembers the UIDs of the mailboxes that were asked.
+func (p *Pass) isPresent(ctx context.Context, pair mail.Pair, r mail.Receipt, present map[string]map[mail.UID]bool) (bool, error) {
+	name, validity := whereabouts(pair, r)
+	if box, ok := p.destination[name]; !ok || box.Status.UIDValidity != validity {
+		return false, nil
+	}
+	if present[name] == nil {
+		uids, err := p.Destination.UIDs(ctx, mail.Ref{Name: name, UIDValidity: validity}, 1)
+		if err != nil {
+			return false, fmt.Errorf("look at %q on the new server: %w", p.destination[name].DisplayName(), err)
+		}
+		present[name] = make(map[mail.UID]bool, len(uids))
+		for _, uid := range uids {
+			present[name][uid] = true
+		}
+	}
+	return present[name][r.Destination], nil
 }
 
 // growth is a destination mailbox that may have grown since it was looked at.

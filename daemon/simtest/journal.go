@@ -1,0 +1,138 @@
+package simtest
+
+import (
+	"cmp"
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// Journal is a model of the durable memory of an account. What has been
+// committed outlives the pass that committed it.
+type Journal struct {
+	pairs    map[mail.PairID]mail.Pair
+	receipts map[mail.PairID][]mail.Receipt
+	intents  map[uint64]mail.Intent
+	holds    map[mail.HoldKey]mail.Hold
+	anchors  map[string]mail.Anchor
+}
+
+// NewJournal returns an empty journal.
+func NewJournal() *Journal {
+	return &Journal{
+		pairs: make(map[mail.PairID]mail.Pair), receipts: make(map[mail.PairID][]mail.Receipt),
+		intents: make(map[uint64]mail.Intent), holds: make(map[mail.HoldKey]mail.Hold), anchors: make(map[string]mail.Anchor),
+	}
+}
+
+// Clone is a backup.
+func (j *Journal) Clone() *Journal {
+	c := &Journal{maps.Clone(j.pairs), make(map[mail.PairID][]mail.Receipt), maps.Clone(j.intents), maps.Clone(j.holds), maps.Clone(j.anchors)}
+	for id, list := range j.receipts {
+		c.receipts[id] = slices.Clone(list)
+	}
+	return c
+}
+
+func (j *Journal) apply(c mail.Change) {
+	for _, p := range c.Pairs {
+		j.pairs[p.ID] = p
+	}
+	for _, r := range c.Replace {
+		j.receipts[r.Pair] = slices.Clone(r.Receipts)
+	}
+	for _, r := range c.Receipts {
+		for _, x := range r.Receipts {
+			list := slices.DeleteFunc(j.receipts[r.Pair], func(y mail.Receipt) bool { return y.Source == x.Source })
+			list = append(list, x)
+			slices.SortStableFunc(list, func(a, b mail.Receipt) int { return cmp.Compare(a.Source, b.Source) })
+			j.receipts[r.Pair] = list
+		}
+	}
+	for _, id := range c.Settle {
+		delete(j.intents, id)
+	}
+	for _, i := range c.Intents {
+		j.intents[i.ID] = i
+	}
+	for _, h := range c.Holds {
+		j.holds[h.HoldKey] = h
+	}
+	for _, k := range c.Unhold {
+		delete(j.holds, k)
+	}
+	maps.Copy(j.anchors, c.DestinationAnchors)
+}
+
+// JournalView is a journal as one incarnation of a pass sees it. After a
+// commit that failed it is of no use (I6).
+type JournalView struct {
+	*Journal
+	*Faults
+	failed *error
+}
+
+// View returns a journal for one incarnation.
+func (j *Journal) View(f *Faults) JournalView { return JournalView{j, f, new(error)} }
+
+func (v JournalView) usable() error {
+	if v.dead {
+		return errCrash
+	}
+	return *v.failed
+}
+
+func (v JournalView) Pairs() ([]mail.Pair, error) {
+	return slices.SortedFunc(maps.Values(v.pairs), func(a, b mail.Pair) int { return cmp.Compare(a.ID, b.ID) }), v.usable()
+}
+
+func (v JournalView) Intents() ([]mail.Intent, error) {
+	return slices.SortedFunc(maps.Values(v.intents), func(a, b mail.Intent) int { return cmp.Compare(a.ID, b.ID) }), v.usable()
+}
+
+func (v JournalView) Holds() ([]mail.Hold, error) {
+	return slices.Collect(maps.Values(v.holds)), v.usable()
+}
+
+func (v JournalView) DestinationAnchors() (map[string]mail.Anchor, error) {
+	return maps.Clone(v.anchors), v.usable()
+}
+
+func (v JournalView) Receipts(pair mail.PairID) iter.Seq2[mail.Receipt, error] {
+	return func(yield func(mail.Receipt, error) bool) {
+		if err := v.usable(); err != nil {
+			yield(mail.Receipt{}, err)
+			return
+		}
+		for _, r := range slices.Clone(v.receipts[pair]) {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (v JournalView) Commit(c mail.Change) error {
+	if err := v.usable(); err != nil {
+		return err
+	}
+	err := v.ask()
+	if err == nil {
+		v.apply(c)
+		err = v.ask()
+	}
+	*v.failed = err
+	return err
+}
+
+// intended tells whether an open intent for such a message is durable.
+func (j *Journal) intended(box string, size int64, print mail.Fingerprint) bool {
+	for _, i := range j.intents {
+		if i.Kind == mail.IntentAppend && i.Open() && i.Mailbox == box && i.Size == size && i.Fingerprint == print {
+			return true
+		}
+	}
+	return false
+}

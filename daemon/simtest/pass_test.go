@@ -1,0 +1,394 @@
+package simtest
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/pass"
+)
+
+var (
+	worlds = flag.Int("worlds", 3000, "random worlds to simulate")
+	replay = flag.Int64("seed", -1, "replay one random world")
+)
+
+var (
+	_ pass.Source      = View{}
+	_ pass.Destination = Writable{}
+	_ pass.Journal     = JournalView{}
+)
+
+var day = time.Date(2020, 5, 6, 7, 8, 9, 0, time.UTC)
+
+// world is two servers, a journal, and what has gone wrong so far.
+type world struct {
+	old, new *Server
+	journal  *Journal
+	errs     []error
+	foreign  map[string]int // contents that were put on the new server by others
+	gone     map[string]int // contents that their user removed there
+}
+
+func newWorld() *world {
+	return &world{old: NewServer(10), new: NewServer(5000), journal: NewJournal(), foreign: make(map[string]int), gone: make(map[string]int)}
+}
+
+// live runs one incarnation until it is done, ends, or f's fault crashes it.
+func (w *world) live(t *testing.T, f *Faults) error {
+	t.Helper()
+	p := w.incarnation(t, f)
+	for range 8 {
+		result, err := p.Run(context.Background())
+		switch {
+		case f.dead:
+			return errCrash
+		case err == nil && !result.Changed:
+			return nil
+		case errors.Is(err, pass.ErrJournal):
+			p = w.incarnation(t, f) // I6: read again
+		case err != nil && !errors.Is(err, errCut) && !errors.Is(err, mail.ErrUIDValidity) && !errors.Is(err, mail.ErrInDoubt):
+			return err
+		}
+	}
+	return errors.New("eight runs do not suffice")
+}
+
+func (w *world) incarnation(t *testing.T, f *Faults) *pass.Pass {
+	return pass.New(pass.Options{
+		Source: View{w.old, f}, Journal: w.journal.View(f), SpoolDir: t.TempDir(),
+		Destination: Writable{View{w.new, f}, func(box string, size int64, print mail.Fingerprint) error {
+			if !w.journal.intended(box, size, print) {
+				w.errs = append(w.errs, fmt.Errorf("I1: an APPEND to %s of %d octets without a durable intent", box, size))
+			}
+			return nil
+		}},
+	})
+}
+
+// settle runs without faults until nothing is left to do.
+func (w *world) settle(t *testing.T) {
+	t.Helper()
+	if err := w.live(t, &Faults{}); err != nil {
+		w.errs = append(w.errs, fmt.Errorf("a run without faults: %w", err))
+	}
+}
+
+// check compares the two servers and the journal once all is quiet: every
+// message exactly once, what others put there as it was, receipts one to one.
+func (w *world) check(t *testing.T, inOrder bool) error {
+	t.Helper()
+	changes := w.new.Changes
+	w.settle(t)
+	errs := w.errs
+	if w.new.Changes != changes {
+		errs = append(errs, fmt.Errorf("a second run changed something %d times", w.new.Changes-changes))
+	}
+	want, have := make(map[string]int), make(map[string]int)
+	for _, b := range w.old.Boxes {
+		for _, m := range b.Messages {
+			if w.new.Refuse == nil || !w.new.Refuse(m.Data) {
+				want[key(m)]++
+			}
+		}
+	}
+	for content, n := range w.foreign {
+		want[content] += n
+	}
+	for content, n := range w.gone {
+		want[content] -= n
+	}
+	for name, b := range w.new.Boxes {
+		last := ""
+		for _, m := range b.Messages {
+			have[key(m)]++
+			if number, ours := strings.CutPrefix(m.Data, "n"); inOrder && ours && !strings.Contains(number, "twin") {
+				if number < last {
+					errs = append(errs, fmt.Errorf("I9: in %s %q comes after %q", name, number, last))
+				}
+				last = number
+			}
+		}
+	}
+	for content, n := range want {
+		if have[content] != n {
+			errs = append(errs, fmt.Errorf("%q is there %d times, not %d", content, have[content], n))
+		}
+	}
+	for content, n := range have {
+		if _, known := want[content]; !known {
+			errs = append(errs, fmt.Errorf("%q is there %d times and should not be", content, n))
+		}
+	}
+	return errors.Join(append(errs, w.checkReceipts()...)...)
+}
+
+func key(m Message) string { return m.Data + " of " + m.Date.Format(time.DateOnly) }
+
+// checkReceipts: each receipt names a message of its fingerprint, and no two
+// name one.
+func (w *world) checkReceipts() (errs []error) {
+	named := make(map[string]bool)
+	for id, list := range w.journal.receipts {
+		pair := w.journal.pairs[id]
+		for _, r := range list {
+			if r.Destination == 0 {
+				continue
+			}
+			name, validity := pair.Destination, pair.DestinationValidity
+			if r.Mailbox != "" {
+				name, validity = r.Mailbox, r.UIDValidity
+			}
+			at := fmt.Sprint(name, validity, r.Destination)
+			if named[at] {
+				errs = append(errs, fmt.Errorf("two receipts name %s", at))
+			}
+			named[at] = true
+			b := w.new.Boxes[name]
+			if b == nil || b.Validity != validity {
+				continue
+			}
+			for _, m := range b.Messages {
+				if m.UID == r.Destination && mail.NewFingerprint(int64(len(m.Data)), m.Date, []byte(m.Data)) != r.Fingerprint {
+					errs = append(errs, fmt.Errorf("the receipt for %s is of another message", at))
+				}
+			}
+		}
+	}
+	return errs
+}
+
+// small is a world of three messages in INBOX, twins among them, and two in
+// another mailbox.
+func small() *world {
+	w := newWorld()
+	w.old.Deliver("INBOX", "n1", day, mail.Flags{System: mail.Seen})
+	w.old.Deliver("INBOX", "n2 twin", day, mail.Flags{})
+	w.old.Deliver("INBOX", "n2 twin", day, mail.Flags{Keywords: "Work"})
+	w.old.Deliver("a/b", "n4", day, mail.Flags{})
+	w.old.Deliver("a/b", "n5", day, mail.Flags{})
+	w.old.Boxes["a/b"].Subscribed = true
+	return w
+}
+
+var lateness = map[string]func() (time.Duration, bool){
+	"never stored": nil,
+	"stored":       func() (time.Duration, bool) { return 0, true },
+	"stored late":  func() (time.Duration, bool) { return 3 * time.Second, true },
+}
+
+// TestEveryFault breaks small worlds at every step of a pass, in every way:
+// the process ends or a connection, and what was in flight is stored or not.
+func TestEveryFault(t *testing.T) {
+	runs := 0
+	for _, crash := range []bool{true, false} {
+		for late, after := range lateness {
+			for _, uidplus := range []bool{true, false} {
+				name := fmt.Sprintf("crash=%v, %s, uidplus=%v", crash, late, uidplus)
+				for at := 1; ; at++ {
+					var asked int
+					synctest.Test(t, func(t *testing.T) {
+						w := small()
+						w.new.NoUIDPlus = !uidplus
+						f := &Faults{At: at, Crash: crash, Late: after}
+						if err := w.live(t, f); err != nil && !f.dead {
+							t.Errorf("%s, step %d: %v", name, at, err)
+						}
+						asked = f.Asked()
+						w.settle(t)
+						time.Sleep(time.Minute) // what is late has come
+						if err := w.check(t, true); err != nil {
+							t.Errorf("%s, step %d:\n%v", name, at, err)
+						}
+					})
+					runs++
+					if at > asked || t.Failed() {
+						break
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d worlds", runs)
+	if runs < 500 {
+		t.Errorf("only %d worlds: the faults do not reach all steps", runs)
+	}
+}
+
+// TestPairsOfFaults breaks the smallest world twice, the second time anywhere
+// in the recovery from the first.
+func TestPairsOfFaults(t *testing.T) {
+	runs := 0
+	for first := 1; first < 40 && !t.Failed(); first++ {
+		for second := 1; ; second++ {
+			var asked int
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.old.Deliver("INBOX", "n1", day, mail.Flags{})
+				w.old.Deliver("INBOX", "n2", day, mail.Flags{})
+				for _, at := range []int{first, second} {
+					f := &Faults{At: at, Crash: true, Late: func() (time.Duration, bool) { return 2 * time.Second, true }}
+					if err := w.live(t, f); err != nil && !f.dead {
+						t.Errorf("steps %d and %d: %v", first, second, err)
+					}
+					asked = f.Asked()
+				}
+				w.settle(t)
+				time.Sleep(time.Minute)
+				if err := w.check(t, true); err != nil {
+					t.Errorf("steps %d and %d:\n%v", first, second, err)
+				}
+			})
+			runs++
+			if second > asked || t.Failed() {
+				break
+			}
+		}
+	}
+	t.Logf("%d worlds", runs)
+}
+
+// TestRandomWorlds puts everything together: deliveries, refusals, faults, a
+// state that is lost or old, indexes rebuilt, a user who moves copies.
+func TestRandomWorlds(t *testing.T) {
+	first, last := int64(0), int64(*worlds)
+	if *replay >= 0 {
+		first, last = *replay, *replay+1
+	}
+	for seed := first; seed < last && !t.Failed(); seed++ {
+		synctest.Test(t, func(t *testing.T) {
+			if err := random(t, seed); err != nil {
+				t.Errorf("go test ./daemon/simtest -run TestRandomWorlds -seed=%d\n%v", seed, err)
+			}
+		})
+	}
+	t.Logf("%d worlds", last-first)
+}
+
+func random(t *testing.T, seed int64) error {
+	rng := rand.New(rand.NewPCG(uint64(seed), 1))
+	w := newWorld()
+	w.new.NoUIDPlus = rng.IntN(4) == 0
+	w.new.Refuse = func(data string) bool { return strings.Contains(data, "refuse") }
+	boxes := []string{"INBOX", "a", "a/b"}
+	n := 0
+	deliver := func() {
+		for range rng.IntN(5) {
+			n++
+			text := fmt.Sprintf("n%04d", n)
+			switch rng.IntN(8) {
+			case 0:
+				text = "ntwin" // the same again and again
+			case 1:
+				text += " refuse"
+			}
+			w.old.Deliver(boxes[rng.IntN(3)], text, day, mail.Flags{System: mail.System(rng.IntN(4))})
+		}
+	}
+	deliver()
+	backup := w.journal.Clone()
+	var trace []string
+	note := func(format string, args ...any) { trace = append(trace, fmt.Sprintf(format, args...)) }
+	inOrder := true
+	for range 1 + rng.IntN(4) {
+		f := &Faults{At: 1 + rng.IntN(80), Crash: rng.IntN(2) == 0}
+		delay := time.Duration(rng.IntN(4)) * time.Second
+		if rng.IntN(3) > 0 {
+			f.Late = func() (time.Duration, bool) { return delay, true }
+		}
+		err := w.live(t, f)
+		note("run with a fault at %d (crash %v, late %v): %v", f.At, f.Crash, f.Late != nil, err)
+		time.Sleep(5 * time.Second) // later than any late commit: the promise has that limit
+		switch rng.IntN(6) {
+		case 0:
+			w.settle(t)
+			w.journal = NewJournal()
+			note("state lost")
+			inOrder = false
+		case 1:
+			w.settle(t)
+			w.journal, backup = backup, w.journal.Clone()
+			backup = w.journal.Clone()
+			note("an old state restored")
+			inOrder = false
+		case 2:
+			name := boxes[rng.IntN(3)]
+			if w.old.Boxes[name] != nil {
+				w.old.Rebuild(name)
+				note("old %s rebuilt", name)
+			}
+		case 3:
+			name := boxes[rng.IntN(3)]
+			if w.new.Boxes[name] != nil {
+				w.settle(t)
+				w.new.Rebuild(name)
+				note("new %s rebuilt", name)
+			}
+		case 4:
+			w.settle(t)
+			if b := w.new.Boxes["INBOX"]; len(b.Messages) > 0 {
+				w.new.Move("INBOX", rng.IntN(len(b.Messages)), "kept")
+				note("a copy moved by its user")
+				inOrder = false
+			}
+		case 5:
+			w.settle(t)
+			backup = w.journal.Clone()
+			w.new.Deliver("INBOX", "born here", day, mail.Flags{})
+			w.foreign["born here of "+day.Format(time.DateOnly)]++
+			note("backup; mail born on the new server")
+		}
+		deliver()
+	}
+	w.settle(t)
+	time.Sleep(time.Minute)
+	if err := w.check(t, inOrder); err != nil {
+		return fmt.Errorf("%s\n%w", strings.Join(trace, "\n"), err)
+	}
+	return nil
+}
+
+// TestTheCheckerFails plants violations and expects each to be found.
+func TestTheCheckerFails(t *testing.T) {
+	for name, plant := range map[string]func(*world){
+		"a duplicate":       func(w *world) { w.new.Deliver("INBOX", "n1", day, mail.Flags{}) },
+		"a loss":            func(w *world) { w.new.Boxes["INBOX"].Messages = w.new.Boxes["INBOX"].Messages[1:] },
+		"an altered octet":  func(w *world) { w.new.Boxes["INBOX"].Messages[0].Data = "m1" },
+		"another date":      func(w *world) { w.new.Boxes["INBOX"].Messages[0].Date = day.AddDate(0, 0, 1) },
+		"another order":     func(w *world) { slices.Reverse(w.new.Boxes["a/b"].Messages) },
+		"a foreign message": func(w *world) { w.new.Deliver("INBOX", "who knows", day, mail.Flags{}) },
+		"a receipt too many": func(w *world) {
+			w.journal.receipts[1] = append(w.journal.receipts[1], mail.Receipt{Source: 99, Destination: 1})
+		},
+		"no intent": func(w *world) {
+			a, _ := Writable{View{w.new, &Faults{}}, w.unintended}.Appender(context.Background(), mail.Ref{Name: "INBOX"})
+			a.Append(context.Background(), []mail.Upload{{Size: 1, Content: strings.NewReader("x")}})
+			w.foreign["x of 0001-01-01"]++
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := small()
+			w.settle(t)
+			if err := w.check(t, true); err != nil {
+				t.Fatalf("before anything is planted: %v", err)
+			}
+			plant(w)
+			if w.check(t, true) == nil {
+				t.Errorf("%s: not found", name)
+			}
+		})
+	}
+}
+
+func (w *world) unintended(string, int64, mail.Fingerprint) error {
+	w.errs = append(w.errs, errors.New("I1"))
+	return nil
+}
