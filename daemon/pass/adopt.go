@@ -96,7 +96,7 @@ func (p *Pass) movedCopies(ctx context.Context, missing, unwanted []plan.Item, g
 			if err != nil {
 				return nil, fmt.Errorf("%w: %w", ErrJournal, err)
 			}
-			if !doubtful[r.Fingerprint] || r.Destination == 0 {
+			if !doubtful[r.Fingerprint] {
 				continue
 			}
 			there, err := p.isPresent(ctx, pair, r, present)
@@ -135,7 +135,7 @@ func (p *Pass) movedCopies(ctx context.Context, missing, unwanted []plan.Item, g
 // present remembers the UIDs of the mailboxes that were asked.
 func (p *Pass) isPresent(ctx context.Context, pair mail.Pair, r mail.Receipt, present map[string]map[mail.UID]bool) (bool, error) {
 	name, validity := whereabouts(pair, r)
-	if box, ok := p.destination[name]; !ok || box.Status.UIDValidity != validity {
+	if box, ok := p.destination[name]; !ok || r.Destination == 0 || box.Status.UIDValidity != validity {
 		return false, nil
 	}
 	if present[name] == nil {

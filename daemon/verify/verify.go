@@ -323,6 +323,8 @@ func (c *comparison) mailbox(ctx context.Context, m mail.Mailbox) ([]pairing, er
 			}
 		} else if uids := free[x.Fingerprint]; len(uids) > 0 {
 			p.at.uid, free[x.Fingerprint] = uids[0], uids[1:]
+		} else if pair.ID == 0 && len(c.pairs) > 0 {
+			p.class, p.why = Pending, "its mailbox has not been copied yet"
 		} else {
 			p.why = "there is no message like it"
 		}
