@@ -1,0 +1,116 @@
+package simtest
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/pass"
+)
+
+// TestSameMailbox: the name of the source is repointed to the new server in
+// mid-run. The account stops; at most one message has been copied onto itself.
+func TestSameMailbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := small()
+		w.settle(t)
+		w.new.Deliver("INBOX", "born here", day, mail.Flags{})
+		w.new.Deliver("INBOX", "born here too", day, mail.Flags{})
+		w.old.Deliver("INBOX", "n6", day, mail.Flags{})
+		w.settle(t) // which has looked at what was born there
+		w.old = w.new
+		before := w.new.Appends
+		if err := w.live(t, &Faults{}); !errors.Is(err, pass.ErrSameMailbox) {
+			t.Errorf("%v", err)
+		}
+		if n := w.new.Appends - before; n > 1 {
+			t.Errorf("%d messages were copied onto their own mailbox", n)
+		}
+	})
+}
+
+// TestLateTwin: an APPEND that was taken for lost appears after it has been
+// sent again. Both copies stay, and the operator is told.
+func TestLateTwin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.old.Deliver("INBOX", "n1", day, mail.Flags{})
+		at := 0
+		for late := false; !late; { // the step at which the message is in flight
+			at++
+			if at > 100 {
+				t.Fatal("there is no such step")
+			}
+			w = newWorld()
+			w.old.Deliver("INBOX", "n1", day, mail.Flags{})
+			f := &Faults{At: at, Late: func() (time.Duration, bool) { late = true; return 20 * time.Second, true }}
+			if err := w.live(t, f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(3 * time.Minute)
+		if n := len(w.new.Boxes["INBOX"].Messages); n != 2 {
+			t.Fatalf("%d copies", n)
+		}
+		w.settle(t)
+		var held []mail.Hold
+		for _, h := range w.journal.holds {
+			held = append(held, h)
+		}
+		if len(held) != 1 || held[0].Reason != mail.ReasonLateTwin || !strings.Contains(held[0].Text, "UID") {
+			t.Errorf("%+v", held)
+		}
+		if n := len(w.new.Boxes["INBOX"].Messages); n != 2 {
+			t.Errorf("%d copies: nothing may be removed without the operator's word", n)
+		}
+		if len(w.journal.intents) != 0 {
+			t.Errorf("%d intents are left", len(w.journal.intents))
+		}
+	})
+}
+
+// TestAdoptedFlags: a copy whose flags differ stays as its user left it, but
+// for what was read, answered or flagged on the source; that is added once.
+func TestAdoptedFlags(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.old.Deliver("INBOX", "n1", day, mail.Flags{System: mail.Seen | mail.Draft, Keywords: "Work"})
+		w.new.Deliver("INBOX", "n1", day, mail.Flags{System: mail.Flagged})
+		w.settle(t)
+		b := w.new.Boxes["INBOX"]
+		if len(b.Messages) != 1 || b.Messages[0].Flags != (mail.Flags{System: mail.Seen | mail.Flagged}) {
+			t.Fatalf("%+v", b.Messages)
+		}
+		b.Messages[0].Flags = mail.Flags{} // its user has other ideas
+		w.settle(t)
+		if b.Messages[0].Flags != (mail.Flags{}) {
+			t.Errorf("%v", b.Messages[0].Flags)
+		}
+		if r := w.journal.receipts[1]; len(r) != 1 || !r[0].Touched {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// TestDeletedThereStaysDeleted: with its state intact, a copy that its user has
+// deleted does not come back, not even when the source is rebuilt.
+func TestDeletedThereStaysDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := small()
+		w.settle(t)
+		b := w.new.Boxes["a/b"]
+		b.Messages = b.Messages[1:]
+		w.gone["n4 of "+day.Format(time.DateOnly)]++
+		w.old.Deliver("a/b", "n7", day, mail.Flags{})
+		w.settle(t)
+		w.old.Rebuild("a/b")
+		w.old.Deliver("a/b", "n8", day, mail.Flags{})
+		w.settle(t)
+		if err := w.check(t, true); err != nil {
+			t.Error(err)
+		}
+	})
+}
