@@ -25,6 +25,8 @@ type Options struct {
 	// Trace is given each line, without literals and credentials; '>' for ours,
 	// '<' for the server's.
 	Trace func(direction byte, line string)
+	// Lost is told, once, why a connection ended that was not closed by us.
+	Lost func(*Error)
 	// Dial opens the transport; nil: net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -94,6 +96,9 @@ func (p progress) Read(b []byte) (int, error) {
 			p.transport.SetReadDeadline(time.Now().Add(p.options.Timeout))
 		} else {
 			p.transport.SetReadDeadline(time.Time{})
+			if p.pending.Load() > 0 {
+				continue // due has set its deadline meanwhile
+			}
 		}
 		p.clock.Unlock()
 		n, err := p.transport.Read(b)
@@ -232,6 +237,7 @@ func (c *Conn) note(r Response) {
 // ended notes why the connection ended, once, and returns that. What waits for
 // an answer gets it too.
 func (c *Conn) ended(err error) error {
+	var lost *Error
 	c.mu.Lock()
 	if c.err == nil {
 		var known *Error
@@ -239,7 +245,8 @@ func (c *Conn) ended(err error) error {
 		case errors.As(err, &known), errors.Is(err, errForbidden), errors.Is(err, context.Canceled):
 			c.err = err
 		default:
-			c.err = c.server.lost(err, c.bye)
+			lost = c.server.lost(err, c.bye)
+			c.err = lost
 		}
 	}
 	err = c.err
@@ -247,6 +254,9 @@ func (c *Conn) ended(err error) error {
 	c.raw = nil
 	c.mu.Unlock()
 	c.transport.Close()
+	if lost != nil && c.options.Lost != nil {
+		c.options.Lost(lost)
+	}
 	if waiting != nil {
 		waiting.done <- err
 	}

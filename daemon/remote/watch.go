@@ -1,0 +1,199 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"math/rand/v2"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// WatchOptions are what [Watch] needs.
+type WatchOptions struct {
+	// Open dials and logs in.
+	Open func(ctx context.Context) (*Conn, error)
+	// Sweep is how often at least all mailboxes are asked about; it is also the
+	// bound on how long a server that sends no events keeps news to itself.
+	Sweep time.Duration
+	// Listening is called once, when nothing that happens from now on is
+	// missed.
+	Listening func()
+	// Hint is called when something may have changed. It must not block.
+	Hint func()
+}
+
+// Many servers and the boxes before them end an IDLE after some time without a
+// word, at 30 minutes by RFC 2177, at 10 by habit.
+const (
+	idleLeast = 4 * time.Minute
+	idleMost  = 9 * time.Minute
+)
+
+// Watch listens for news on a connection of its own until ctx or the
+// connection ends, and returns why: never nil. INBOX is listened to (IDLE,
+// RFC 2177), the other mailboxes are asked about in sweeps; without IDLE all
+// of them are.
+func Watch(ctx context.Context, o WatchOptions) error {
+	conn, err := o.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	w := &watcher{
+		WatchOptions: o,
+		conn:         conn,
+		idles:        conn.Has("IDLE"),
+		seed:         maphash.MakeSeed(),
+		session: session{conn: conn, logger: conn.options.Logger, open: func(context.Context) (*Conn, error) {
+			return nil, errors.New("the watcher's connection has ended")
+		}},
+	}
+	err = w.watch(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("watch: %w", err)
+}
+
+type watcher struct {
+	WatchOptions
+	conn    *Conn
+	session session // of the same connection, for LIST and STATUS
+	idles   bool
+	seed    maphash.Seed
+	digest  uint64 // of the last sweep
+	heard   bool   // Listening has been called
+}
+
+func (w *watcher) watch(ctx context.Context) error {
+	// A refused EXAMINE leaves the sweeps.
+	if _, err := w.conn.Raw(ctx, "EXAMINE INBOX"); err != nil {
+		return err
+	}
+	if err := w.sweep(ctx, func() {}); err != nil {
+		return err
+	}
+	for {
+		// A little early and never all at once.
+		pause := w.Sweep - rand.N(w.Sweep/8+1)
+		if w.idles {
+			if err := w.idle(ctx, min(pause, idleLeast+rand.N(idleMost-idleLeast))); err != nil {
+				return err
+			}
+		} else {
+			w.listening()
+			if err := rest(ctx, pause); err != nil {
+				return err
+			}
+		}
+		if err := w.sweep(ctx, w.Hint); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *watcher) listening() {
+	if !w.heard {
+		w.heard = true
+		w.Listening()
+	}
+}
+
+func rest(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// sweep asks about all mailboxes and calls changed when anything is not as it
+// was at the last sweep.
+func (w *watcher) sweep(ctx context.Context, changed func()) error {
+	listing, err := w.session.Mailboxes(ctx)
+	if err != nil {
+		return err
+	}
+	before := w.digest
+	w.digest = w.digestOf(listing.Mailboxes)
+	if w.digest != before {
+		changed()
+	}
+	return nil
+}
+
+func (w *watcher) digestOf(boxes []mail.Mailbox) uint64 {
+	var h maphash.Hash
+	h.SetSeed(w.seed)
+	for _, box := range boxes {
+		maphash.WriteComparable(&h, box.Name)
+		maphash.WriteComparable(&h, box.Status)
+	}
+	return h.Sum64()
+}
+
+// idle listens for so long. A server that refuses IDLE, or ends it unasked, is
+// only swept from then on.
+func (w *watcher) idle(ctx context.Context, d time.Duration) error {
+	tag := w.conn.nextTag()
+	if err := w.conn.Send(ctx, []byte(tag+" IDLE\r\n")); err != nil {
+		return err
+	}
+	if err := w.conn.Flush(ctx); err != nil {
+		return err
+	}
+	for {
+		r, err := w.conn.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if r.Tag == "+" {
+			break
+		}
+		if r.Tag == tag {
+			w.idles = false
+			return nil
+		}
+		w.event(r)
+	}
+	w.listening()
+
+	// DONE is sent beside the reading; from then on an answer is due.
+	done := make(chan error, 1)
+	timer := time.AfterFunc(d, func() {
+		w.conn.due(1)
+		err := w.conn.Send(ctx, []byte("DONE\r\n"))
+		if err == nil {
+			err = w.conn.Flush(ctx)
+		}
+		done <- err
+	})
+	for {
+		r, err := w.conn.Wait(ctx)
+		if err == nil && r.Tag != tag {
+			w.event(r)
+			continue
+		}
+		if timer.Stop() {
+			w.idles = false
+			return err
+		}
+		derr := <-done
+		w.conn.due(-1)
+		return errors.Join(err, derr)
+	}
+}
+
+// event gives a hint for what tells of a change.
+func (w *watcher) event(r Response) {
+	switch r.Type {
+	case "EXISTS", "EXPUNGE", "VANISHED", "FETCH":
+		w.Hint()
+	}
+}
