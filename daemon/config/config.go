@@ -9,6 +9,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -18,6 +19,7 @@ import (
 // Config is a configuration that can be worked with.
 type Config struct {
 	Path         string
+	Sum          [sha256.Size]byte // of the file's content
 	StateDir     string
 	Socket       string
 	PollInterval time.Duration

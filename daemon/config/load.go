@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
@@ -52,7 +53,7 @@ func parse(absolute, name string, data []byte) (*Config, error) {
 	l := &loader{dir: filepath.Dir(absolute), name: name, at: positions(data)}
 	var file fileKeys
 	l.decode(data, &file)
-	c := &Config{Path: absolute}
+	c := &Config{Path: absolute, Sum: sha256.Sum256(data)}
 	l.top(c, file)
 	for i := range file.Account {
 		c.Accounts = append(c.Accounts, l.account(file, i))
