@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
 	"github.com/imapsyncd/imapsyncd/daemon/remote"
+	"github.com/imapsyncd/imapsyncd/metrics"
 	"github.com/imapsyncd/imapsyncd/state"
 )
 
@@ -24,11 +24,22 @@ import (
 type account struct {
 	config.Account
 	daemon      *Daemon
+	with        accountOptions
 	store       *state.Store
 	source      *remote.Source
 	destination *remote.Destination
 	passes      *pass.Pass
 	release     func() // gives the connections' slots back
+}
+
+// accountOptions is who is told of an account at work, and who ends it.
+type accountOptions struct {
+	connections *connections
+	observer    pass.Observer // nil: nobody
+	// listed is told how many messages the wanted mailboxes of the source
+	// hold; nil: nobody.
+	listed   func(messages int)
+	stopping <-chan struct{}
 }
 
 const (
@@ -39,21 +50,37 @@ const (
 // openAccount waits for room on both servers and opens the state. Nothing is
 // sent yet.
 func (d *Daemon) openAccount(ctx context.Context, a config.Account) (*account, error) {
+	o := accountOptions{connections: newConnections(d.Metrics), stopping: d.Stopping}
+	if d.Observe != nil {
+		o.observer = d.Observe(a.Name)
+	}
+	acct, err := d.enter(ctx, a, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := acct.openState(); err != nil {
+		acct.release()
+		return nil, err
+	}
+	return acct, nil
+}
+
+// enter waits for room on both servers. The state is not open yet.
+func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) (*account, error) {
 	_, n, release, err := d.slots.acquire(ctx,
 		needOf(a.Source, sourceConnections), needOf(a.Destination, destinationConnections))
 	if err != nil {
 		return nil, err
 	}
-	acct := &account{Account: a, daemon: d, release: release}
+	acct := &account{Account: a, daemon: d, with: o, release: release}
 	logger := d.Logger.With("account", a.Name)
-	acct.source = remote.NewSource(remote.SourceOptions{Open: opener(a.Name, remote.SideSource, a.Source, d.remoteOptions(logger)), Logger: logger})
-	acct.destination = remote.NewDestination(remote.DestinationOptions{
-		Open: opener(a.Name, remote.SideDestination, a.Destination, d.remoteOptions(logger)), MaxConnections: n, Logger: logger,
-	})
-	if err := acct.openState(); err != nil {
-		release()
-		return nil, err
+	open := func(side remote.Side, s config.Server) func(context.Context) (*remote.Conn, error) {
+		return o.connections.opener(a.Name, side, s, remote.Options{Logger: logger}, metrics.Busy)
 	}
+	acct.source = remote.NewSource(remote.SourceOptions{Open: open(remote.SideSource, a.Source), Logger: logger})
+	acct.destination = remote.NewDestination(remote.DestinationOptions{
+		Open: open(remote.SideDestination, a.Destination), MaxConnections: n, Logger: logger,
+	})
 	return acct, nil
 }
 
@@ -63,20 +90,6 @@ func needOf(s config.Server, connections int) need {
 		connections: min(connections, s.MaxConnectionsPerAccount),
 		limit:       s.MaxConnections,
 	}
-}
-
-func (d *Daemon) remoteOptions(logger *slog.Logger) remote.Options {
-	return remote.Options{Logger: logger}
-}
-
-// opener returns how to get a logged-in connection to one side.
-func opener(account string, side remote.Side, s config.Server, options remote.Options) func(context.Context) (*remote.Conn, error) {
-	server := remote.Server{
-		Side: side, Account: account, Host: s.Host, Port: s.Port, TLS: remote.TLSMode(s.TLS), AllowCleartext: s.AllowCleartext,
-		TLSServerName: s.TLSServerName, TLSCAFile: s.TLSCAFile, TLSFingerprint: s.TLSFingerprint, TLSMinVersion: s.TLSMinVersion,
-		Auth: s.Auth, User: s.User, Password: s.Password.Read,
-	}
-	return func(ctx context.Context) (*remote.Conn, error) { return remote.Dial(ctx, server, options) }
 }
 
 // StatePath is the file that holds an account's state.
@@ -101,19 +114,37 @@ func (a *account) openState() error {
 	}
 	a.store = store
 	o := pass.Options{
-		Source: a.source, Destination: a.destination, Journal: store,
+		Source: counted{a.source, a}, Destination: a.destination, Journal: store,
 		Select:   a.selects,
 		Budget:   a.daemon.budget,
 		SpoolDir: a.daemon.Config.StateDir,
 		Quiet:    a.daemon.Quiet,
-		Stopping: a.daemon.Stopping,
+		Stopping: a.with.stopping,
+		Observer: a.with.observer,
 		Logger:   a.daemon.Logger.With("account", a.Name),
-	}
-	if a.daemon.Observe != nil {
-		o.Observer = a.daemon.Observe(a.Name)
 	}
 	a.passes = pass.New(o)
 	return nil
+}
+
+// counted is the source, which tells how much there is as soon as it is known.
+type counted struct {
+	*remote.Source
+	account *account
+}
+
+func (c counted) Mailboxes(ctx context.Context) (mail.Listing, error) {
+	listing, err := c.Source.Mailboxes(ctx)
+	if err == nil && c.account.with.listed != nil {
+		messages := 0
+		for _, m := range listing.Mailboxes {
+			if !m.NoSelect && c.account.selects(m) {
+				messages += int(m.Status.Messages)
+			}
+		}
+		c.account.with.listed(messages)
+	}
+	return listing, err
 }
 
 // selects tells whether [mailboxes] wants a mailbox.
@@ -138,7 +169,7 @@ func (a *account) recover(ctx context.Context, cause error, tries int) error {
 	select {
 	case <-timer.C:
 		return nil
-	case <-a.daemon.Stopping:
+	case <-a.with.stopping:
 		return pass.ErrStopped
 	case <-ctx.Done():
 		return ctx.Err()

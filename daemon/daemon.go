@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
+	"github.com/imapsyncd/imapsyncd/daemon/web"
 	"github.com/imapsyncd/imapsyncd/metrics"
 	"github.com/imapsyncd/imapsyncd/state"
 )
@@ -30,6 +32,18 @@ type Options struct {
 	// Quiet is pass.Options.Quiet.
 	Quiet   time.Duration
 	Metrics *metrics.Metrics // nil: not counted
+
+	// The rest is for [Daemon.Run] only.
+
+	// Gatherer is what /metrics shows.
+	Gatherer web.Gatherer
+	// Load reads the configuration again; nil: it stays as it is.
+	Load func() (*config.Config, error)
+	// Reload asks for that.
+	Reload <-chan os.Signal
+	// Listening is told the address of the page; nil: nobody.
+	Listening func(net.Addr)
+	Version   string
 }
 
 // Daemon is one process at work on a state directory.
@@ -101,6 +115,8 @@ func (d *Daemon) Sync(ctx context.Context, started func(account string), finishe
 	return outcomes
 }
 
+var errUnsettled = errors.New("mailboxes keep changing their UIDVALIDITY; run it again when the servers have settled")
+
 func (d *Daemon) syncAccount(ctx context.Context, a config.Account, started func(string)) (out Outcome) {
 	out.Account = a.Name
 	acct, err := d.openAccount(ctx, a)
@@ -124,7 +140,7 @@ func (d *Daemon) syncAccount(ctx context.Context, a config.Account, started func
 			return out
 		case err == nil:
 			if passes++; passes == passesAtMost {
-				out.Err = errors.New("mailboxes keep changing their UIDVALIDITY; run it again when the servers have settled")
+				out.Err = errUnsettled
 				return out
 			}
 		case errors.Is(err, pass.ErrStopped) || ctx.Err() != nil:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -13,12 +14,14 @@ import (
 type slots struct {
 	mu      sync.Mutex
 	servers map[string]*server
+	waiting atomic.Int32 // accounts that wait for room
 }
 
 // server is the room for connections to one server, by address.
 type server struct {
-	free *semaphore.Weighted
-	size int64
+	free     *semaphore.Weighted
+	size     int64
+	watching int64 // of them in use by watchers; under slots.mu
 }
 
 // need is what an account needs of a server.
@@ -33,6 +36,8 @@ type need struct {
 // What one server gives is taken at once, and the servers are taken in the
 // order of their addresses, so that no two accounts wait for one another.
 func (s *slots) acquire(ctx context.Context, source, destination need) (sourceGot, destinationGot int, release func(), err error) {
+	s.waiting.Add(1)
+	defer s.waiting.Add(-1)
 	from, to := s.at(source.address, source.limit), s.at(destination.address, destination.limit)
 	if from == to {
 		if from.size < 2 {
@@ -61,6 +66,29 @@ func (s *slots) acquire(ctx context.Context, source, destination need) (sourceGo
 		from.free.Release(m)
 		to.free.Release(n)
 	}, nil
+}
+
+// contended tells whether an account waits for room.
+func (s *slots) contended() bool { return s.waiting.Load() > 0 }
+
+// tryWatch takes one connection for listening, if there is room now. A quarter
+// of the connections, at least as many as one pass needs, is left to passes:
+// watchers keep theirs for days.
+func (s *slots) tryWatch(n need) (release func(), ok bool) {
+	at := s.at(n.address, n.limit)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	reserved := max(at.size/4, sourceConnections+destinationConnections)
+	if at.watching+1 > at.size-reserved || !at.free.TryAcquire(1) {
+		return nil, false
+	}
+	at.watching++
+	return func() {
+		s.mu.Lock()
+		at.watching--
+		s.mu.Unlock()
+		at.free.Release(1)
+	}, true
 }
 
 // at returns the room at an address; its size is fixed by its first use.

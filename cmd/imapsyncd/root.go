@@ -38,7 +38,8 @@ changed; what people do on the new server is never undone.`,
 	root.PersistentFlags().StringVar(&c.configPath, "config", defaultConfig, "the configuration file")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(
-		newSync(c), newCheck(c), newPlan(c), newVerify(c), newHold(c), newVersion(),
+		newRun(c), newStatus(c), newPause(c), newResume(c), newReload(c), newFind(c),
+		newSync(c), newCheck(c), newPlan(c), newVerify(c), newHold(c), newDemo(c), newVersion(),
 	)
 	// Wrong arguments are a usage error, whatever the command.
 	for _, cmd := range allCommands(root) {
@@ -114,4 +115,12 @@ func version() string {
 		}
 	}
 	return v + " " + info.GoVersion
+}
+
+// versionNumber is the version alone.
+func versionNumber() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
 }

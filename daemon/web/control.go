@@ -210,7 +210,7 @@ func (c *Control) handler() http.Handler {
 	daemon := c.options.Controller
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, daemon.Status().counted())
+		writeJSON(w, http.StatusOK, daemon.Status().Counted())
 	})
 	mux.HandleFunc("POST /pause", answer(func(_ context.Context, q accountsRequest) (any, error) {
 		return struct{}{}, daemon.Pause(q.Accounts, q.All)

@@ -102,8 +102,8 @@ type Totals struct {
 // Done is how much of everything is on the new server, for people.
 func (t Totals) Done() string { return t.Messages.done(t.Phases[mail.PhaseSeeding] > 0) }
 
-// counted returns s with its Totals, and with an empty list rather than none.
-func (s Status) counted() Status {
+// Counted returns s with its Totals, and with an empty list rather than none.
+func (s Status) Counted() Status {
 	t := Totals{Accounts: len(s.Accounts), Phases: map[mail.Phase]int{}, Healths: map[mail.Health]int{}}
 	for _, p := range mail.Phases() {
 		t.Phases[p] = 0

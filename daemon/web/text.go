@@ -15,7 +15,7 @@ const leastWidth = 70
 // WriteStatus writes s as a table for a terminal of so many columns: a line
 // for each account, one more for each that is not well, and the totals.
 func WriteStatus(w io.Writer, s Status, width int) error {
-	s = s.counted()
+	s = s.Counted()
 	width = max(width, leastWidth)
 	const fixed = " %-9s %-7s %9s %4s %9s %5s %6s"
 	name := width - len(fmt.Sprintf(fixed, "", "", "", "", "", "", ""))

@@ -16,13 +16,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
+// Gatherer is what /metrics shows.
+type Gatherer = prometheus.Gatherer
+
 // Options says what [New] shows.
 type Options struct {
 	// Status is asked for each page; it must not wait for servers or disks.
 	Status func() Status
 	// Ready tells whether the accounts are being worked on.
 	Ready    func() bool
-	Gatherer prometheus.Gatherer
+	Gatherer Gatherer
 	Logger   *slog.Logger
 }
 
@@ -31,7 +34,7 @@ var style []byte
 
 // New returns the handler of everything that is served over TCP.
 func New(o Options) http.Handler {
-	status := func() Status { return o.Status().counted() }
+	status := func() Status { return o.Status().Counted() }
 	page := newPage()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+
+	"github.com/imapsyncd/imapsyncd/daemon"
+	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/metrics"
+)
+
+func newRun(c *common) *cobra.Command {
+	var listen string
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Copy everything, then follow the old server until told to stop",
+		Long: `run is the daemon: it copies what is not on the new server yet, then carries new
+mail within seconds. SIGTERM ends it between two batches, SIGHUP or 'imapsyncd
+reload' has it read its configuration again, and it does so by itself when the
+file changes. A page, /metrics and /api/status are served at [web] listen.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			load := func() (*config.Config, error) {
+				cfg, err := config.Load(c.configPath)
+				if err == nil && listen != "" {
+					cfg.Web.Listen = listen
+				}
+				return cfg, err
+			}
+			cfg, err := load()
+			if err != nil {
+				return err
+			}
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
+			options := withMetrics(daemon.Options{
+				Config: cfg, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(),
+				Load: load, Reload: hangup, Version: versionNumber(),
+			})
+			d, err := daemon.Open(options)
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			ctx, cancel := graceful(c.stopping)
+			defer cancel()
+			return d.Run(ctx)
+		},
+	}
+	cmd.Flags().StringVar(&listen, "web.listen-address", "", "where to serve the page and /metrics, instead of [web] listen")
+	return cmd
+}
+
+// withMetrics adds metrics of their own registry to what a daemon is made of.
+func withMetrics(o daemon.Options) daemon.Options {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	o.Metrics = metrics.New(registry, metrics.Options{AccountLabel: metrics.AccountLabel(o.Config.AccountLabel)})
+	o.Gatherer = registry
+	return o
+}

@@ -1,0 +1,172 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/daemon/remote"
+	"github.com/imapsyncd/imapsyncd/metrics"
+)
+
+// connections are the open connections of one account: counted by what they
+// are doing, and asked whether anything still moves.
+type connections struct {
+	metrics *metrics.Metrics
+
+	mu    sync.Mutex
+	open  map[*connection]bool
+	moved time.Time // when octets last went either way
+}
+
+func newConnections(m *metrics.Metrics) *connections {
+	return &connections{metrics: m, open: make(map[*connection]bool)}
+}
+
+// connection is the transport of one connection.
+type connection struct {
+	net.Conn
+	of    *connections
+	side  metrics.Side
+	state metrics.ConnectionState
+}
+
+// opener returns how to get a logged-in connection to one side, which is then
+// in the given state.
+func (c *connections) opener(account string, side remote.Side, s config.Server, options remote.Options, then metrics.ConnectionState) func(context.Context) (*remote.Conn, error) {
+	server := remote.Server{
+		Side: side, Account: account, Host: s.Host, Port: s.Port, TLS: remote.TLSMode(s.TLS), AllowCleartext: s.AllowCleartext,
+		TLSServerName: s.TLSServerName, TLSCAFile: s.TLSCAFile, TLSFingerprint: s.TLSFingerprint, TLSMinVersion: s.TLSMinVersion,
+		Auth: s.Auth, User: s.User, Password: s.Password.Read,
+	}
+	return func(ctx context.Context) (*remote.Conn, error) {
+		at := &connection{of: c, side: metrics.Side(side)}
+		c.move(at, metrics.Connecting)
+		loggedIn := false
+		options := options
+		options.Dial = func(ctx context.Context, network, address string) (_ net.Conn, err error) {
+			at.Conn, err = new(net.Dialer).DialContext(ctx, network, address)
+			return at, err
+		}
+		options.Lost = func(err *remote.Error) {
+			if loggedIn { // else Dial returns it
+				c.metrics.ConnectionFailed(at.side, errorClass(err))
+			}
+		}
+		conn, err := remote.Dial(ctx, server, options)
+		if err != nil {
+			c.move(at, metrics.Absent)
+			var far *remote.Error
+			if ctx.Err() == nil && errors.As(err, &far) {
+				c.metrics.ConnectionFailed(at.side, errorClass(far))
+			}
+			return nil, err
+		}
+		loggedIn = true
+		c.move(at, then)
+		return conn, nil
+	}
+}
+
+// errorClass is under which class a failure is counted.
+func errorClass(err *remote.Error) metrics.ErrorClass {
+	switch err.Class {
+	case remote.ClassTLS, remote.ClassCertificate:
+		return metrics.ErrorTLS
+	case remote.ClassAuth:
+		return metrics.ErrorAuth
+	case remote.ClassLimit:
+		return metrics.ErrorLimit
+	case remote.ClassTimeout:
+		return metrics.ErrorTimeout
+	case remote.ClassUnavailable:
+		return metrics.ErrorBye
+	case remote.ClassProtocol:
+		return metrics.ErrorProtocol
+	case remote.ClassCut:
+		return metrics.ErrorLost
+	}
+	return metrics.ErrorConnect
+}
+
+// move notes what a connection is doing now.
+func (c *connections) move(at *connection, state metrics.ConnectionState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, open := c.open[at]; !open && at.state != metrics.Absent {
+		return // ended already
+	}
+	c.metrics.MoveConnection(at.side, at.state, state)
+	at.state = state
+	if state == metrics.Absent {
+		delete(c.open, at)
+	} else {
+		c.open[at] = true
+	}
+}
+
+// work tells whether a pass is using the connections that are not watching.
+func (c *connections) work(busy bool) {
+	from, to := metrics.Busy, metrics.Idle
+	if busy {
+		from, to = to, from
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for at := range c.open {
+		if at.state == from {
+			c.metrics.MoveConnection(at.side, from, to)
+			at.state = to
+		}
+	}
+}
+
+// count returns how many connections there are to each side.
+func (c *connections) count() (source, destination int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for at := range c.open {
+		if at.side == metrics.Source {
+			source++
+		} else {
+			destination++
+		}
+	}
+	return source, destination
+}
+
+// lastMoved is when octets last went either way.
+func (c *connections) lastMoved() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.moved
+}
+
+func (at *connection) Read(p []byte) (int, error) {
+	n, err := at.Conn.Read(p)
+	at.progress(n)
+	return n, err
+}
+
+func (at *connection) Write(p []byte) (int, error) {
+	n, err := at.Conn.Write(p)
+	at.progress(n)
+	return n, err
+}
+
+func (at *connection) progress(n int) {
+	if n > 0 {
+		now := time.Now()
+		at.of.mu.Lock()
+		at.of.moved = now
+		at.of.mu.Unlock()
+	}
+}
+
+func (at *connection) Close() error {
+	at.of.move(at, metrics.Absent)
+	return at.Conn.Close()
+}

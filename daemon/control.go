@@ -1,0 +1,142 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/daemon/web"
+)
+
+// Status implements [web.Controller].
+func (r *running) Status() web.Status {
+	now := time.Now()
+	s := web.Status{Version: r.Version, Started: r.started, Now: now}
+	for _, f := range r.all() {
+		s.Accounts = append(s.Accounts, f.webStatus(now))
+	}
+	return s
+}
+
+// Pause implements [web.Controller].
+func (r *running) Pause(accounts []string, all bool) error { return r.pause(accounts, all, true) }
+
+// Resume implements [web.Controller].
+func (r *running) Resume(accounts []string, all bool) error { return r.pause(accounts, all, false) }
+
+func (r *running) pause(accounts []string, all, paused bool) error {
+	chosen, err := r.chosen(accounts, all)
+	for _, f := range chosen {
+		f.Pause(paused)
+	}
+	return err
+}
+
+// Sync implements [web.Controller].
+func (r *running) Sync(ctx context.Context, accounts []string, all bool) error {
+	chosen, err := r.chosen(accounts, all)
+	if err != nil {
+		return err
+	}
+	answers := make([]<-chan error, len(chosen))
+	for i, f := range chosen {
+		if answers[i], err = f.Ask(); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	for i, answer := range answers {
+		select {
+		case err := <-answer:
+			if err != nil {
+				errs = append(errs, fmt.Errorf("account %s: %w", chosen[i].account.Name, err))
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Reload implements [web.Controller]. A configuration that is wrong, or that
+// takes away too much, changes nothing.
+func (r *running) Reload(_ context.Context, allowRemovals bool) error {
+	r.reloading.Lock()
+	defer r.reloading.Unlock()
+	if r.ended {
+		return errors.New("imapsyncd is stopping")
+	}
+	r.tell(sd.SdNotifyReloading)
+	defer r.tell(sd.SdNotifyReady)
+	err := r.reload(allowRemovals)
+	r.Metrics.ConfigReloaded(err == nil, time.Now())
+	if err != nil {
+		r.Logger.Error("configuration not taken; the one before stays in force", "error", err)
+		return fmt.Errorf("%w\nThe configuration that was in force before stays in force", err)
+	}
+	return nil
+}
+
+// reload takes a new configuration in force. Accounts that are the same go on
+// undisturbed.
+func (r *running) reload(allowRemovals bool) error {
+	if r.Load == nil {
+		return errors.New("there is no configuration file to be read")
+	}
+	next, err := r.Load()
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	old := r.config
+	r.mu.Unlock()
+	d := config.Diff(old, next)
+	if !allowRemovals {
+		if err := d.Removals(len(old.Accounts)); err != nil {
+			return err
+		}
+	}
+
+	var ending []*follower
+	paused := make(map[string]bool)
+	r.mu.Lock()
+	for _, a := range append(d.Removed, d.Changed...) {
+		f := r.followers[a.Name]
+		paused[a.Name] = f.isPaused()
+		f.End()
+		ending = append(ending, f)
+	}
+	r.mu.Unlock()
+	for _, f := range ending {
+		<-f.done
+	}
+	r.mu.Lock()
+	r.config = next
+	for _, a := range d.Removed {
+		delete(r.followers, a.Name)
+	}
+	for _, f := range r.followers {
+		f.SetTiming(timingOf(next))
+	}
+	r.mu.Unlock()
+	for _, a := range d.Removed {
+		r.Metrics.RemoveAccount(a.Name)
+	}
+	for _, a := range append(d.Added, d.Changed...) {
+		r.start(a)
+		if paused[a.Name] {
+			r.mu.Lock()
+			r.followers[a.Name].Pause(true)
+			r.mu.Unlock()
+		}
+	}
+	r.Logger.Info("configuration read", "added", len(d.Added), "changed", len(d.Changed), "removed", len(d.Removed))
+	if len(d.AtRestart) > 0 {
+		r.Logger.Warn("some of it takes effect at the next start only", "keys", d.AtRestart)
+	}
+	return nil
+}

@@ -1,0 +1,426 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/pass"
+	"github.com/imapsyncd/imapsyncd/daemon/remote"
+	"github.com/imapsyncd/imapsyncd/metrics"
+	"github.com/imapsyncd/imapsyncd/state"
+)
+
+const (
+	// keepWarm is how long connections and state stay open after a pass, so
+	// that the next news finds them ready.
+	keepWarm = 30 * time.Second
+	// listenFirst is how long the first pass waits for the watcher, so that
+	// nothing arrives unheard between the two.
+	listenFirst = 2 * time.Second
+
+	backoffLeast = time.Second
+	backoffMost  = 30 * time.Second
+	// authWait is the pause after a refused log-in: servers lock accounts.
+	authWait = 10 * time.Minute
+	// decisionWait is the pause after an error that only the operator can mend.
+	decisionWait = 24 * time.Hour
+)
+
+// follower is the event loop of one account: hints, polls, sweeps and the
+// operator wake it, and it runs one pass after the other. What stands below
+// the mutex may be used by everybody, the rest belongs to the loop.
+type follower struct {
+	daemon      *Daemon
+	account     config.Account
+	logger      *slog.Logger
+	metrics     *metrics.Account
+	connections *connections
+	wake        chan struct{} // a hint, or a change of what the loop should do
+	ended       context.CancelFunc
+	done        chan struct{}   // closed when run has returned
+	ending      context.Context // done when the account is to end, with all answers collected
+	turned      atomic.Int64    // since when the loop is at work, in Unix nanoseconds; 0: it waits
+
+	full     bool // the next pass compares everything
+	failures int  // passes that failed in a row
+	notUntil time.Time
+
+	mu       sync.Mutex
+	status   followerStatus
+	timing   timing
+	paused   bool
+	urgent   bool // look now, whatever the back-off
+	hinted   time.Time
+	stopPass context.CancelFunc // ends the pass that is running; nil: none is
+	asked    []chan error       // who waits for a complete pass
+
+	storeMu sync.Mutex // held while work's state is opened, closed or lent
+	work    *account   // open between passes while warm
+}
+
+// timing is what a reload may change without starting the account again.
+type timing struct{ poll, fullSweep time.Duration }
+
+func timingOf(c *config.Config) timing { return timing{c.PollInterval, c.FullSweep} }
+
+func newFollower(d *Daemon, a config.Account, t timing) *follower {
+	f := &follower{
+		daemon: d, account: a, logger: d.Logger.With("account", a.Name), metrics: d.Metrics.Account(a.Name),
+		connections: newConnections(d.Metrics),
+		wake:        make(chan struct{}, 1),
+		done:        make(chan struct{}),
+		timing:      t,
+		status:      followerStatus{Phase: mail.PhaseSeeding, Health: mail.HealthOK},
+	}
+	f.ending, f.ended = context.WithCancel(context.Background())
+	f.metrics.SetState(f.status.Phase, f.status.Health)
+	return f
+}
+
+// Wake has the loop look at once. It never blocks.
+func (f *follower) Wake() {
+	f.mu.Lock()
+	if f.hinted.IsZero() {
+		f.hinted = time.Now()
+	}
+	f.mu.Unlock()
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// WakeUrgently is Wake for what makes waiting for a server pointless.
+func (f *follower) WakeUrgently() {
+	f.mu.Lock()
+	f.urgent = true
+	f.mu.Unlock()
+	f.Wake()
+}
+
+// End has the loop end between two batches, with all answers collected.
+func (f *follower) End() {
+	f.ended()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stopPass != nil {
+		f.stopPass()
+	}
+}
+
+// Pause stops the account's passes, one that is running too, until it is
+// called with false.
+func (f *follower) Pause(paused bool) {
+	f.mu.Lock()
+	f.paused = paused
+	if paused && f.stopPass != nil {
+		f.stopPass()
+	}
+	f.mu.Unlock()
+	f.WakeUrgently()
+}
+
+// Ask has a complete pass run at once. Its error comes through the channel.
+func (f *follower) Ask() (<-chan error, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.paused {
+		return nil, errors.New("account " + f.account.Name + " is paused: resume it first")
+	}
+	answer := make(chan error, 1)
+	f.asked = append(f.asked, answer)
+	defer func() { go f.WakeUrgently() }()
+	return answer, nil
+}
+
+// SetTiming changes how often the account is looked at.
+func (f *follower) SetTiming(t timing) {
+	f.mu.Lock()
+	changed := f.timing != t
+	f.timing = t
+	f.mu.Unlock()
+	if changed {
+		f.Wake()
+	}
+}
+
+func (f *follower) times() timing {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.timing
+}
+
+func (f *follower) isPaused() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.paused
+}
+
+// takeUrgent tells, once, that there is a reason not to wait.
+func (f *follower) takeUrgent() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	urgent := f.urgent
+	f.urgent = false
+	return urgent
+}
+
+// run follows the account until End or the end of ctx, which does not wait for
+// answers. It ends with everything closed.
+func (f *follower) run(ctx context.Context) {
+	defer close(f.done)
+	defer f.refuseAsked()
+	defer f.cool()
+	watching, endWatch := context.WithCancel(ctx)
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
+	defer endWatch()
+	listening := make(chan struct{})
+	watcher.Go(func() { f.watch(watching, sync.OnceFunc(func() { close(listening) })) })
+
+	first := time.NewTimer(listenFirst)
+	defer first.Stop()
+	select {
+	case <-listening:
+	case <-first.C:
+	case <-f.ending.Done():
+		return
+	case <-ctx.Done():
+		return
+	}
+	next := time.NewTimer(0) // of a pass
+	sweep := time.NewTimer(f.times().fullSweep)
+	cool := time.NewTimer(keepWarm)
+	defer next.Stop()
+	defer sweep.Stop()
+	defer cool.Stop()
+	for {
+		f.turned.Store(0)
+		select {
+		case <-f.ending.Done():
+			return
+		case <-ctx.Done():
+			return
+		case <-cool.C:
+			f.turn()
+			f.cool()
+			continue
+		case <-sweep.C:
+			f.full = true
+			sweep.Reset(f.times().fullSweep)
+		case <-f.wake:
+		case <-next.C:
+			f.notUntil = time.Time{}
+		}
+		f.turn()
+		if f.isPaused() {
+			f.show(func(s *followerStatus) { s.Health, s.Error = mail.HealthPaused, "" })
+			f.cool()
+			continue
+		}
+		if !f.takeUrgent() && time.Now().Before(f.notUntil) {
+			continue // a hint does not make a server well
+		}
+		wait := f.pass(ctx)
+		next.Reset(wait)
+		cool.Reset(keepWarm)
+		if f.daemon.slots.contended() {
+			f.cool()
+		}
+	}
+}
+
+// pass runs one pass and returns when the next is due.
+func (f *follower) pass(ctx context.Context) time.Duration {
+	f.mu.Lock()
+	if f.ending.Err() != nil || f.paused {
+		f.mu.Unlock()
+		return 0 // the loop sees it first
+	}
+	stopping, stop := context.WithCancel(ctx)
+	defer stop()
+	f.stopPass = stop
+	asked := f.asked
+	f.asked = nil
+	f.mu.Unlock()
+
+	result, err := f.passOnce(ctx, stopping)
+	f.connections.work(false)
+	f.mu.Lock()
+	f.stopPass = nil
+	again := err == nil && result.Changed && f.failures < passesAtMost
+	if again {
+		f.asked = append(asked, f.asked...)
+	}
+	f.mu.Unlock()
+	if err == nil && result.Changed && !again {
+		err = errUnsettled
+	}
+	if !again {
+		for _, answer := range asked {
+			answer <- err
+		}
+	}
+	switch {
+	case again:
+		f.failures++
+		return 0
+	case err == nil:
+		f.failures, f.full = 0, false
+		f.succeeded(result)
+		return f.pollWait()
+	case errors.Is(err, pass.ErrStopped) || ctx.Err() != nil || stopping.Err() != nil:
+		f.cool() // what is open was to end with that pass
+		return f.pollWait()
+	}
+	f.failures++
+	health, wait := f.judge(err)
+	if errors.Is(err, pass.ErrJournal) {
+		err = f.reopen(err)
+	} else {
+		f.cool()
+	}
+	f.notUntil = time.Now().Add(wait)
+	f.show(func(s *followerStatus) { s.Health, s.Error = health, err.Error() })
+	return wait
+}
+
+// passOnce opens what a pass needs and runs it. stopping ends it between two
+// batches.
+func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) {
+	f.mu.Lock()
+	f.hinted = time.Time{}
+	f.mu.Unlock()
+	if f.work == nil {
+		f.turned.Store(0) // for room
+		work, err := f.daemon.enter(stopping, f.account, accountOptions{
+			connections: f.connections, observer: f.observer(), listed: f.listed, stopping: f.ending.Done(),
+		})
+		f.turn()
+		if err != nil {
+			return pass.Result{}, err
+		}
+		f.storeMu.Lock()
+		if err = work.openState(); err == nil {
+			f.work = work
+		}
+		f.storeMu.Unlock()
+		if err != nil {
+			work.release()
+			return pass.Result{}, err
+		}
+	}
+	started := time.Now()
+	defer func() { f.daemon.Metrics.ObservePass(time.Since(started)) }()
+	f.connections.work(true)
+	f.work.passes.Stopping = stopping.Done()
+	if f.full {
+		return f.work.passes.RunFull(ctx)
+	}
+	return f.work.passes.Run(ctx)
+}
+
+// pollWait is when to look without a hint. The watcher sweeps by itself.
+func (f *follower) pollWait() time.Duration {
+	poll := f.times().poll
+	if f.Status().Watching {
+		poll *= 10
+	}
+	return poll - rand.N(poll/8+1)
+}
+
+// judge says what an error makes of the account and when to try again.
+func (f *follower) judge(err error) (mail.Health, time.Duration) {
+	var far *remote.Error
+	switch {
+	case errors.Is(err, pass.ErrOverQuota):
+		return mail.HealthQuota, authWait
+	case errors.Is(err, pass.ErrSameMailbox):
+		return mail.HealthStopped, decisionWait
+	case errors.As(err, &far) && needsOperator(far):
+		return mail.HealthAuth, authWait
+	}
+	return mail.HealthBackoff, backoff(f.failures)
+}
+
+// needsOperator tells whether trying soon again does harm or is in vain.
+func needsOperator(err *remote.Error) bool {
+	return err.Class == remote.ClassAuth || err.Class == remote.ClassCertificate
+}
+
+// backoff grows with the failures in a row, with full jitter, so that the
+// accounts of a server that comes back do not come at once.
+func backoff(failures int) time.Duration {
+	ceiling := min(backoffLeast<<min(failures, 10), backoffMost)
+	return backoffLeast/2 + rand.N(ceiling)
+}
+
+// cool closes connections and state.
+func (f *follower) cool() {
+	f.storeMu.Lock()
+	defer f.storeMu.Unlock()
+	if f.work == nil {
+		return
+	}
+	if err := f.work.close(); err != nil {
+		f.logger.Debug("closing", "error", err)
+	}
+	f.work = nil
+}
+
+// reopen opens the state afresh after its commit has failed (I6). It returns
+// the cause, with what went wrong now.
+func (f *follower) reopen(cause error) error {
+	f.storeMu.Lock()
+	err := f.work.reopen(cause)
+	f.storeMu.Unlock()
+	if err != nil {
+		f.cool()
+	}
+	return errors.Join(cause, err)
+}
+
+// withStore lends the account's state for a moment, open or not.
+func (f *follower) withStore(use func(*state.Store) error) error {
+	f.storeMu.Lock()
+	defer f.storeMu.Unlock()
+	if f.work != nil {
+		return use(f.work.store)
+	}
+	return f.daemon.withState(f.account, use)
+}
+
+// refuseAsked answers those who wait for a pass that will not come.
+func (f *follower) refuseAsked() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, answer := range f.asked {
+		answer <- pass.ErrStopped
+	}
+	f.asked = nil
+}
+
+// turn notes that the loop begins to work on something.
+func (f *follower) turn() { f.turned.Store(time.Now().UnixNano()) }
+
+// stuck tells whether the loop has been at work for so long without an octet
+// going either way that something must be wrong with the daemon itself:
+// whatever waits for a server has a time-out.
+func (f *follower) stuck(now time.Time, bound time.Duration) bool {
+	began := f.turned.Load()
+	if began == 0 {
+		return false
+	}
+	since := time.Unix(0, began)
+	if moved := f.connections.lastMoved(); moved.After(since) {
+		since = moved
+	}
+	return now.Sub(since) > bound
+}

@@ -1,0 +1,213 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/pass"
+	"github.com/imapsyncd/imapsyncd/daemon/web"
+	"github.com/imapsyncd/imapsyncd/metrics"
+	"github.com/imapsyncd/imapsyncd/state"
+)
+
+// followerStatus is what a follower shows.
+type followerStatus struct {
+	Phase        mail.Phase
+	Health       mail.Health
+	Error        string
+	Source       int // messages of the wanted mailboxes
+	Pending      int
+	PendingSince time.Time
+	Copied       int64
+	Bytes        int64
+	Held         int
+	LastSuccess  time.Time
+	Following    time.Time // since when
+	Watching     bool
+}
+
+// show changes what others see, and logs a change of phase or health, once.
+func (f *follower) show(change func(*followerStatus)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := f.status
+	change(&f.status)
+	switch now := &f.status; {
+	case now.Health == mail.HealthOK && now.Held > 0:
+		now.Health = mail.HealthHeld
+	case now.Health == mail.HealthHeld && now.Held == 0:
+		now.Health = mail.HealthOK
+	}
+	now := f.status
+	f.metrics.SetState(now.Phase, now.Health)
+	f.metrics.SetSource(now.Source)
+	f.metrics.SetPending(now.Pending, 0, now.PendingSince)
+	if now.Health == before.Health && now.Phase == before.Phase {
+		return
+	}
+	level := slog.LevelWarn
+	if now.Health == mail.HealthOK || now.Health == mail.HealthPaused {
+		level = slog.LevelInfo
+	}
+	attributes := []any{"phase", string(now.Phase), "health", string(now.Health)}
+	if now.Error != "" {
+		attributes = append(attributes, "error", now.Error)
+	}
+	f.logger.Log(context.Background(), level, "account is "+string(now.Health), attributes...)
+}
+
+// Status is what the account shows now.
+func (f *follower) Status() followerStatus {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status
+}
+
+// webStatus is Status for the page and the commands.
+func (f *follower) webStatus(now time.Time) web.AccountStatus {
+	s := f.Status()
+	a := web.AccountStatus{
+		Name: f.account.Name, Phase: s.Phase, Health: s.Health, LastSuccess: s.LastSuccess, Error: s.Error,
+		Messages: web.Messages{Source: s.Source, Copied: s.Copied, CopiedBytes: s.Bytes, Pending: s.Pending, Held: s.Held},
+	}
+	a.Connections.Source, a.Connections.Destination = f.connections.count()
+	if s.Pending > 0 {
+		a.LagSeconds = now.Sub(s.PendingSince).Seconds()
+	}
+	return a
+}
+
+// listed notes how many messages the source holds. Until the first complete
+// pass all that have no receipt are pending.
+func (f *follower) listed(messages int) {
+	f.show(func(s *followerStatus) { s.Source = messages })
+}
+
+// succeeded shows what a complete pass has found.
+func (f *follower) succeeded(result pass.Result) {
+	held := make(map[mail.Reason]int)
+	total := 0
+	err := f.withStore(func(store *state.Store) error {
+		if n, err := store.Size(); err == nil {
+			f.metrics.SetStateBytes(n)
+		}
+		holds, err := store.Holds()
+		for _, h := range holds {
+			if !h.Skipped {
+				held[h.Reason]++
+				total++
+			}
+		}
+		return err
+	})
+	if err != nil {
+		f.logger.Error("holds cannot be read", "error", err)
+	}
+	now := time.Now()
+	f.metrics.SetHeld(held)
+	f.metrics.Succeeded(now)
+	first := false
+	f.show(func(s *followerStatus) {
+		if first = s.Phase == mail.PhaseSeeding; first {
+			s.Following = now
+		}
+		s.Phase, s.Health, s.Error = mail.PhaseFollowing, mail.HealthOK, ""
+		s.Source, s.Pending, s.PendingSince, s.Held, s.LastSuccess = result.SourceMessages, 0, time.Time{}, total, now
+	})
+	if result.Copied > 0 || result.Recognised > 0 {
+		f.logger.Info("pass done", "copied", result.Copied, "bytes", result.Bytes, "recognised", result.Recognised, "held", total)
+	}
+}
+
+// observer is told what the passes do: for what the follower shows, for the
+// metrics, and for who else wants to know.
+func (f *follower) observer() pass.Observer {
+	o := observer{follower: f}
+	if f.daemon.Observe != nil {
+		o.also = f.daemon.Observe(f.account.Name)
+	}
+	return o
+}
+
+type observer struct {
+	*follower
+	also pass.Observer // nil: nobody
+}
+
+func (o observer) Pending(messages int) {
+	o.show(func(s *followerStatus) {
+		s.Pending, s.PendingSince = messages, time.Time{}
+		if messages > 0 {
+			s.PendingSince = time.Now()
+		}
+	})
+	if o.also != nil {
+		o.also.Pending(messages)
+	}
+}
+
+// carried notes messages that are not pending any more.
+func (s *followerStatus) carried(messages int) {
+	s.Pending = max(0, s.Pending-messages)
+	if s.Pending == 0 {
+		s.PendingSince = time.Time{}
+	}
+}
+
+func (o observer) Copied(mailbox string, bytes int64, arrived time.Time) {
+	now := time.Now()
+	var following, pending time.Time
+	o.show(func(s *followerStatus) {
+		following, pending = s.Following, s.PendingSince
+		s.Copied++
+		s.Bytes += bytes
+		s.carried(1)
+	})
+	o.metrics.Copied(1, bytes)
+	if !following.IsZero() {
+		// INTERNALDATE knows no fractions of a second.
+		if !arrived.Before(following.Truncate(time.Second)) {
+			o.daemon.Metrics.ObserveDelay(now.Sub(arrived))
+		}
+		if !pending.IsZero() {
+			o.daemon.Metrics.ObserveCarry(now.Sub(pending))
+		}
+	}
+	if o.also != nil {
+		o.also.Copied(mailbox, bytes, arrived)
+	}
+}
+
+func (o observer) Appended(messages int, took time.Duration) {
+	o.daemon.Metrics.ObserveAppend(took)
+	if o.also != nil {
+		o.also.Appended(messages, took)
+	}
+}
+
+func (o observer) Held(h mail.Hold) {
+	o.show(func(s *followerStatus) {
+		if h.UID != 0 {
+			s.carried(1)
+		}
+	})
+	if o.also != nil {
+		o.also.Held(h)
+	}
+}
+
+func (o observer) Recognised(messages int) {
+	o.metrics.AlreadyThere(messages)
+	if o.also != nil {
+		o.also.Recognised(messages)
+	}
+}
+
+func (o observer) InDoubt(outcome string, messages int) {
+	o.daemon.Metrics.InDoubt(metrics.Outcome(outcome), messages)
+	if o.also != nil {
+		o.also.InDoubt(outcome, messages)
+	}
+}

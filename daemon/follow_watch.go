@@ -1,0 +1,53 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/remote"
+	"github.com/imapsyncd/imapsyncd/metrics"
+)
+
+// watch listens on the source for news, again and again, while the server's
+// connections allow it.
+func (f *follower) watch(ctx context.Context, listening func()) {
+	if f.account.Source.MaxConnectionsPerAccount < 1+sourceConnections {
+		return // polled
+	}
+	for failures := 0; ctx.Err() == nil; {
+		wait := f.times().poll // when there is no room
+		release, room := f.daemon.slots.tryWatch(needOf(f.account.Source, 1))
+		if room {
+			err := remote.Watch(ctx, remote.WatchOptions{
+				Open:  f.connections.opener(f.account.Name, remote.SideSource, f.account.Source, remote.Options{Logger: f.logger}, metrics.Watching),
+				Sweep: f.times().poll,
+				Listening: func() {
+					failures = 0
+					f.show(func(s *followerStatus) { s.Watching = true })
+					listening()
+					f.WakeUrgently() // what arrived while nobody listened
+				},
+				Hint: f.Wake,
+			})
+			release()
+			f.show(func(s *followerStatus) { s.Watching = false })
+			failures++
+			wait = backoff(failures)
+			var far *remote.Error
+			if errors.As(err, &far) && needsOperator(far) {
+				wait = authWait
+			}
+			if ctx.Err() == nil {
+				f.logger.Debug("watcher ended", "error", err, "again_in", wait)
+				f.Wake() // the poll has to take over
+			}
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}

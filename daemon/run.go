@@ -1,0 +1,171 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/daemon/web"
+)
+
+// running is a daemon that follows its accounts.
+type running struct {
+	*Daemon
+	ctx     context.Context // of the followers: its end does not wait for answers
+	started time.Time
+	ready   atomic.Bool
+
+	reloading sync.Mutex // held by the one that changes followers
+	ended     bool       // no follower starts any more; under reloading
+
+	mu        sync.Mutex
+	config    *config.Config // the one in force
+	followers map[string]*follower
+}
+
+// Run follows every account until Stopping is closed: then it ends between two
+// batches with all answers collected, and returns nil. The end of ctx does not
+// wait for answers, as little as a kill would.
+func (d *Daemon) Run(ctx context.Context) error {
+	r := &running{Daemon: d, ctx: ctx, started: time.Now(), config: d.Config, followers: make(map[string]*follower)}
+	page, err := net.Listen("tcp", d.Config.Web.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for the page: %w; set [web] listen or --web.listen-address", err)
+	}
+	control, err := web.ListenControl(web.ControlOptions{Path: d.Config.Socket, Controller: r, Logger: d.Logger})
+	if err != nil {
+		page.Close()
+		return err
+	}
+
+	serving, endServing := context.WithCancel(ctx)
+	defer endServing()
+	var servers sync.WaitGroup
+	failed := make(chan error, 2)
+	serve := func(f func() error) {
+		servers.Go(func() {
+			if err := f(); err != nil {
+				failed <- err
+			}
+		})
+	}
+	handler := web.New(web.Options{Status: r.Status, Ready: r.ready.Load, Gatherer: d.Gatherer, Logger: d.Logger})
+	serve(func() error { return web.Serve(serving, page, handler, d.Logger) })
+	serve(func() error { return control.Serve(serving) })
+	d.Logger.Info("started", "accounts", len(d.Config.Accounts), "page", "http://"+page.Addr().String()+"/", "socket", d.Config.Socket)
+	if d.Listening != nil {
+		d.Listening(page.Addr())
+	}
+
+	d.Metrics.ConfigReloaded(true, r.started)
+	r.reloading.Lock()
+	for _, a := range d.Config.Accounts {
+		r.start(a)
+	}
+	r.reloading.Unlock()
+	r.ready.Store(true)
+	r.tell(sd.SdNotifyReady)
+
+	changed := make(chan struct{}, 1)
+	if d.Load != nil {
+		servers.Go(func() {
+			config.Watch(serving, config.WatchOptions{Path: d.Config.Path, Known: d.Config.Sum, Logger: d.Logger, Changed: func() {
+				select {
+				case changed <- struct{}{}:
+				default:
+				}
+			}})
+		})
+	}
+	servers.Go(func() { r.watchdog(serving) })
+
+	err = r.wait(ctx, changed, failed)
+	r.tell(sd.SdNotifyStopping)
+	d.Logger.Info("stopping")
+	r.end()
+	endServing()
+	servers.Wait()
+	d.Logger.Info("stopped", "after", time.Since(r.started).Round(time.Second))
+	return err
+}
+
+// wait does what is asked for until the end.
+func (r *running) wait(ctx context.Context, changed <-chan struct{}, failed <-chan error) error {
+	for {
+		select {
+		case <-r.Stopping:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-failed:
+			return err
+		case <-changed:
+		case <-r.Options.Reload:
+		}
+		// What is wrong has been logged; the old configuration stays.
+		_ = r.Reload(ctx, false)
+	}
+}
+
+// start follows an account. The caller holds reloading.
+func (r *running) start(a config.Account) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := newFollower(r.Daemon, a, timingOf(r.config))
+	r.followers[a.Name] = f
+	go f.run(r.ctx)
+}
+
+// end ends every account and waits for all.
+func (r *running) end() {
+	r.reloading.Lock()
+	defer r.reloading.Unlock()
+	r.ended = true
+	all := r.all()
+	for _, f := range all {
+		f.End()
+	}
+	for _, f := range all {
+		<-f.done
+	}
+}
+
+// all returns the followers in the order of the configuration.
+func (r *running) all() []*follower {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]*follower, 0, len(r.followers))
+	for _, a := range r.config.Accounts {
+		if f := r.followers[a.Name]; f != nil {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+var errNotFollowed = errors.New("is not in the configuration")
+
+// chosen returns the followers of the named accounts, or all.
+func (r *running) chosen(accounts []string, all bool) ([]*follower, error) {
+	if all || len(accounts) == 0 {
+		return r.all(), nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	chosen := make([]*follower, 0, len(accounts))
+	for _, name := range accounts {
+		f := r.followers[name]
+		if f == nil {
+			return nil, fmt.Errorf("account %q %w", name, errNotFollowed)
+		}
+		chosen = append(chosen, f)
+	}
+	return chosen, nil
+}
