@@ -188,7 +188,22 @@ func (s *session) Append(mailbox string, r imap.LiteralReader, options *imap.App
 		case <-s.server.closing:
 		}
 	}
-	return s.UserSession.Append(mailbox, r, options)
+	return s.UserSession.Append(mailbox, &whole{LiteralReader: r, left: r.Size()}, options)
+}
+
+// whole fails where a literal breaks off, which the memory server would take
+// for the end of the message.
+type whole struct {
+	imap.LiteralReader
+	left int64
+}
+
+func (w *whole) Read(p []byte) (int, error) {
+	n, err := w.LiteralReader.Read(p)
+	if w.left -= int64(n); err == io.EOF && w.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 func (s *session) Create(name string, options *imap.CreateOptions) error {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -179,5 +180,37 @@ func TestNothingOutlivesTheWorld(t *testing.T) {
 	}
 	if _, err := w.Compare(t.Context()); err == nil {
 		t.Error("the servers still answer")
+	}
+}
+
+// TestCutAppendStoresNothing: a client that is gone in the middle of a message
+// leaves nothing of it, as on real servers.
+func TestCutAppendStoresNothing(t *testing.T) {
+	w, err := Start(t.Context(), Options{Dir: t.TempDir(), Accounts: 1, Messages: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	c, err := net.Dial("tcp", w.new.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := w.accounts[0].new
+	fmt.Fprintf(c, "a LOGIN %s %s\r\nb APPEND INBOX {100+}\r\nSubject: half", quoted(u.login), quoted(u.password))
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatal(err)
+	}
+	c.Close()
+	boxes, err := look(t.Context(), w.new, u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, box := range boxes {
+		if len(box.messages) > 0 {
+			t.Errorf("%s holds %d messages", box.name, len(box.messages))
+		}
 	}
 }
