@@ -52,6 +52,7 @@ func TestLateTwin(t *testing.T) {
 			}
 		}
 		time.Sleep(3 * time.Minute)
+		synctest.Wait()
 		if n := len(w.new.Boxes["INBOX"].Messages); n != 2 {
 			t.Fatalf("%d copies", n)
 		}

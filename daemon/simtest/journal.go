@@ -78,7 +78,7 @@ type JournalView struct {
 func (j *Journal) View(f *Faults) JournalView { return JournalView{j, f, new(error)} }
 
 func (v JournalView) usable() error {
-	if v.dead {
+	if v.Dead() {
 		return errCrash
 	}
 	return *v.failed

@@ -49,7 +49,7 @@ func (w *world) live(t *testing.T, f *Faults) error {
 	for range 8 {
 		result, err := p.Run(context.Background())
 		switch {
-		case f.dead:
+		case f.Dead():
 			return errCrash
 		case err == nil && !result.Changed:
 			return nil
@@ -199,7 +199,7 @@ func TestEveryFault(t *testing.T) {
 						w := small()
 						w.new.NoUIDPlus = !uidplus
 						f := &Faults{At: at, Crash: crash, Late: after}
-						if err := w.live(t, f); err != nil && !f.dead {
+						if err := w.live(t, f); err != nil && !f.Dead() {
 							t.Errorf("%s, step %d: %v", name, at, err)
 						}
 						asked = f.Asked()
@@ -236,7 +236,7 @@ func TestPairsOfFaults(t *testing.T) {
 				w.old.Deliver("INBOX", "n2", day, mail.Flags{})
 				for _, at := range []int{first, second} {
 					f := &Faults{At: at, Crash: true, Late: func() (time.Duration, bool) { return 2 * time.Second, true }}
-					if err := w.live(t, f); err != nil && !f.dead {
+					if err := w.live(t, f); err != nil && !f.Dead() {
 						t.Errorf("steps %d and %d: %v", first, second, err)
 					}
 					asked = f.Asked()
@@ -315,8 +315,7 @@ func random(t *testing.T, seed int64) error {
 			inOrder = false
 		case 1:
 			w.settle(t)
-			w.journal, backup = backup, w.journal.Clone()
-			backup = w.journal.Clone()
+			w.journal = backup.Clone()
 			note("an old state restored")
 			inOrder = false
 		case 2:

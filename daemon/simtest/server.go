@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -35,6 +36,7 @@ type Box struct {
 // Server is a model of an IMAP server with one account. Its methods that begin
 // with an upper-case verb are what its users do; a View is what a pass sees.
 type Server struct {
+	mu       sync.Mutex // a late commit comes while something else goes on
 	Boxes    map[string]*Box
 	validity mail.UIDValidity
 	// Refuse tells that an APPEND of this content is answered NO.
@@ -54,7 +56,14 @@ func NewServer(first mail.UIDValidity) *Server {
 }
 
 // Make makes a mailbox if it is not there.
-func (s *Server) Make(name string) *Box {
+func (s *Server) Make(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.box(name)
+}
+
+// box is Make for who has the lock.
+func (s *Server) box(name string) *Box {
 	if s.Boxes[name] == nil {
 		s.validity++
 		s.Boxes[name] = &Box{Validity: s.validity, Next: 1}
@@ -64,21 +73,33 @@ func (s *Server) Make(name string) *Box {
 
 // Deliver puts a message into a mailbox.
 func (s *Server) Deliver(name, data string, date time.Time, flags mail.Flags) {
-	b := s.Make(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deliver(name, data, date, flags)
+}
+
+// deliver is Deliver for who has the lock.
+func (s *Server) deliver(name, data string, date time.Time, flags mail.Flags) mail.UID {
+	b := s.box(name)
 	b.Messages = append(b.Messages, Message{UID: b.Next, Data: data, Date: date, Flags: flags})
 	b.Next++
+	return b.Next - 1
 }
 
 // Move moves the i-th message to another mailbox, as its user would.
 func (s *Server) Move(from string, i int, to string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	b := s.Boxes[from]
 	m := b.Messages[i]
 	b.Messages = slices.Delete(b.Messages, i, i+1)
-	s.Deliver(to, m.Data, m.Date, m.Flags)
+	s.deliver(to, m.Data, m.Date, m.Flags)
 }
 
 // Rebuild gives a mailbox a new UIDVALIDITY and new UIDs.
 func (s *Server) Rebuild(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	b := s.Boxes[name]
 	s.validity += 100
 	b.Validity = s.validity
@@ -95,6 +116,7 @@ type Faults struct {
 	Crash bool // of the whole process, not of one connection
 	Late  func() (after time.Duration, ever bool)
 
+	mu    sync.Mutex // a pass reads one side while it writes the other
 	asked int
 	dead  bool
 }
@@ -106,9 +128,22 @@ var (
 )
 
 // Asked is how many questions there were.
-func (f *Faults) Asked() int { return f.asked }
+func (f *Faults) Asked() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asked
+}
+
+// Dead tells whether the process has ended.
+func (f *Faults) Dead() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.dead
+}
 
 func (f *Faults) ask() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.dead {
 		return errCrash
 	}
@@ -133,6 +168,8 @@ func (v View) Mailboxes(context.Context) (mail.Listing, error) {
 	if err := v.ask(); err != nil {
 		return mail.Listing{}, err
 	}
+	v.Server.mu.Lock()
+	defer v.Server.mu.Unlock()
 	l := mail.Listing{Separator: '/'}
 	for _, name := range slices.Sorted(maps.Keys(v.Boxes)) {
 		b := v.Boxes[name]
@@ -145,10 +182,13 @@ func (b *Box) status() mail.Status {
 	return mail.Status{UIDValidity: b.Validity, UIDNext: b.Next, Messages: uint32(len(b.Messages)), MessagesKnown: true}
 }
 
+// open returns what the mailbox shows now.
 func (v View) open(box mail.Ref) (*Box, error) {
 	if err := v.ask(); err != nil {
 		return nil, err
 	}
+	v.Server.mu.Lock()
+	defer v.Server.mu.Unlock()
 	b := v.Boxes[box.Name]
 	switch {
 	case b == nil:
@@ -156,7 +196,9 @@ func (v View) open(box mail.Ref) (*Box, error) {
 	case box.UIDValidity != 0 && box.UIDValidity != b.Validity:
 		return nil, mail.ErrUIDValidity
 	}
-	return b, nil
+	shown := *b
+	shown.Messages = slices.Clone(b.Messages)
+	return &shown, nil
 }
 
 func (v View) Status(_ context.Context, box mail.Ref) (mail.Status, error) {
@@ -188,7 +230,7 @@ func (v View) Messages(_ context.Context, box mail.Ref, uids []mail.UID, fingerp
 			yield(mail.Message{}, err)
 			return
 		}
-		for _, m := range slices.Clone(b.Messages) {
+		for _, m := range b.Messages {
 			if !slices.Contains(uids, m.UID) {
 				continue
 			}
@@ -209,12 +251,16 @@ func (v View) Messages(_ context.Context, box mail.Ref, uids []mail.UID, fingerp
 
 func (v View) Bodies(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Body, error] {
 	return func(yield func(mail.Body, error) bool) {
+		b, err := v.open(box)
+		if err != nil {
+			yield(mail.Body{}, err)
+			return
+		}
 		for x, err := range v.Messages(ctx, box, uids, false) {
 			if err != nil {
 				yield(mail.Body{}, err)
 				return
 			}
-			b := v.Boxes[box.Name]
 			i := slices.IndexFunc(b.Messages, func(m Message) bool { return m.UID == x.UID })
 			if i >= 0 && !yield(mail.Body{Message: x, Content: strings.NewReader(b.Messages[i].Data)}, nil) {
 				return
@@ -237,13 +283,15 @@ func (w Writable) effect(change func()) error {
 	if err := w.ask(); err != nil {
 		return err
 	}
+	w.Server.mu.Lock()
 	w.Changes++
 	change()
+	w.Server.mu.Unlock()
 	return w.ask()
 }
 
 func (w Writable) Create(_ context.Context, name, _ string) error {
-	return w.effect(func() { w.Make(name) })
+	return w.effect(func() { w.box(name) })
 }
 
 func (w Writable) Subscribe(_ context.Context, name string) error {
@@ -251,11 +299,11 @@ func (w Writable) Subscribe(_ context.Context, name string) error {
 }
 
 func (w Writable) AddFlags(_ context.Context, box mail.Ref, uids []mail.UID, flags mail.System) error {
-	b, err := w.open(box)
-	if err != nil {
+	if _, err := w.open(box); err != nil {
 		return err
 	}
 	return w.effect(func() {
+		b := w.Boxes[box.Name]
 		for i := range b.Messages {
 			if slices.Contains(uids, b.Messages[i].UID) {
 				b.Messages[i].Flags.System |= flags
@@ -281,16 +329,15 @@ type appender struct {
 func (a *appender) Status() mail.Status                  { return a.status }
 func (a *appender) Storable(flags mail.Flags) mail.Flags { return flags }
 func (a *appender) Close() error                         { return nil }
-func (a *appender) store(m mail.Upload, data string) mail.UID {
-	b := a.w.Boxes[a.name]
-	if b == nil {
-		return 0
+func (a *appender) store(m mail.Upload, data string) mail.Appended {
+	a.w.Server.mu.Lock()
+	defer a.w.Server.mu.Unlock()
+	if a.w.Boxes[a.name] == nil {
+		return mail.Appended{}
 	}
 	a.w.Appends++
 	a.w.Changes++
-	uid := b.Next
-	a.w.Deliver(a.name, data, m.Date, m.Flags)
-	return uid
+	return mail.Appended{UID: a.w.deliver(a.name, data, m.Date, m.Flags), UIDValidity: a.w.Boxes[a.name].Validity}
 }
 
 // Append takes messages one after the other. Where the connection is lost, the
@@ -321,7 +368,7 @@ func (a *appender) Append(_ context.Context, messages []mail.Upload) ([]mail.App
 			outcomes[i].Err = &mail.Refused{Command: "APPEND", Type: "NO", Text: "not this one"}
 			continue
 		}
-		uid := a.store(m, contents[i])
+		stored := a.store(m, contents[i])
 		if err := a.w.ask(); err != nil {
 			a.lose(messages[i+1:], contents[i+1:])
 			for j := i; j < len(messages); j++ {
@@ -330,7 +377,7 @@ func (a *appender) Append(_ context.Context, messages []mail.Upload) ([]mail.App
 			return outcomes, err
 		}
 		if !a.w.NoUIDPlus {
-			outcomes[i] = mail.Appended{UID: uid, UIDValidity: a.w.Boxes[a.name].Validity}
+			outcomes[i] = stored
 		}
 	}
 	return outcomes, nil
