@@ -44,9 +44,7 @@ func (r *running) Sync(ctx context.Context, accounts []string, all bool) error {
 	}
 	answers := make([]<-chan error, len(chosen))
 	for i, f := range chosen {
-		if answers[i], err = f.Ask(); err != nil {
-			return err
-		}
+		answers[i] = f.Ask()
 	}
 	var errs []error
 	for i, answer := range answers {

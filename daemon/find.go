@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -17,7 +18,7 @@ import (
 // belongs together.
 func (r *running) Find(ctx context.Context, account, messageID string) ([]web.Found, error) {
 	if strings.TrimSpace(messageID) == "" {
-		return nil, fmt.Errorf("find: name a Message-ID, such as '<a1b2@example.org>'")
+		return nil, errors.New("find: name a Message-ID, such as '<a1b2@example.org>'")
 	}
 	chosen, err := r.chosen([]string{account}, false)
 	if err != nil {

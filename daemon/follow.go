@@ -14,7 +14,6 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
 	"github.com/imapsyncd/imapsyncd/daemon/remote"
 	"github.com/imapsyncd/imapsyncd/metrics"
-	"github.com/imapsyncd/imapsyncd/state"
 )
 
 const (
@@ -128,17 +127,23 @@ func (f *follower) Pause(paused bool) {
 }
 
 // Ask has a complete pass run at once. Its error comes through the channel.
-func (f *follower) Ask() (<-chan error, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.paused {
-		return nil, errors.New("account " + f.account.Name + " is paused: resume it first")
-	}
+func (f *follower) Ask() <-chan error {
 	answer := make(chan error, 1)
-	f.asked = append(f.asked, answer)
-	defer func() { go f.WakeUrgently() }()
-	return answer, nil
+	f.mu.Lock()
+	switch {
+	case f.ending.Err() != nil:
+		answer <- pass.ErrStopped
+	case f.paused:
+		answer <- errPaused
+	default:
+		f.asked = append(f.asked, answer)
+	}
+	f.mu.Unlock()
+	f.WakeUrgently()
+	return answer
 }
+
+var errPaused = errors.New("it is paused: resume it first")
 
 // SetTiming changes how often the account is looked at.
 func (f *follower) SetTiming(t timing) {
@@ -176,7 +181,7 @@ func (f *follower) takeUrgent() bool {
 // answers. It ends with everything closed.
 func (f *follower) run(ctx context.Context) {
 	defer close(f.done)
-	defer f.refuseAsked()
+	defer f.refuseAsked(pass.ErrStopped)
 	defer f.cool()
 	watching, endWatch := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
@@ -222,6 +227,7 @@ func (f *follower) run(ctx context.Context) {
 		f.turn()
 		if f.isPaused() {
 			f.show(func(s *followerStatus) { s.Health, s.Error = mail.HealthPaused, "" })
+			f.refuseAsked(errPaused)
 			f.cool()
 			continue
 		}
@@ -362,47 +368,12 @@ func backoff(failures int) time.Duration {
 	return backoffLeast/2 + rand.N(ceiling)
 }
 
-// cool closes connections and state.
-func (f *follower) cool() {
-	f.storeMu.Lock()
-	defer f.storeMu.Unlock()
-	if f.work == nil {
-		return
-	}
-	if err := f.work.close(); err != nil {
-		f.logger.Debug("closing", "error", err)
-	}
-	f.work = nil
-}
-
-// reopen opens the state afresh after its commit has failed (I6). It returns
-// the cause, with what went wrong now.
-func (f *follower) reopen(cause error) error {
-	f.storeMu.Lock()
-	err := f.work.reopen(cause)
-	f.storeMu.Unlock()
-	if err != nil {
-		f.cool()
-	}
-	return errors.Join(cause, err)
-}
-
-// withStore lends the account's state for a moment, open or not.
-func (f *follower) withStore(use func(*state.Store) error) error {
-	f.storeMu.Lock()
-	defer f.storeMu.Unlock()
-	if f.work != nil {
-		return use(f.work.store)
-	}
-	return f.daemon.withState(f.account, use)
-}
-
 // refuseAsked answers those who wait for a pass that will not come.
-func (f *follower) refuseAsked() {
+func (f *follower) refuseAsked(why error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, answer := range f.asked {
-		answer <- pass.ErrStopped
+		answer <- why
 	}
 	f.asked = nil
 }

@@ -511,12 +511,7 @@ func TestKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := daemon.Open(daemon.Options{Config: cfg})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	known, err := d.Known()
+	known, err := daemon.Known(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

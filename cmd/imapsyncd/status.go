@@ -49,7 +49,7 @@ func newStatus(c *common) *cobra.Command {
 					(len(healths) == 0 || slices.Contains(healths, string(a.Health)))
 			}
 			for {
-				s, err := c.status(cmd, options)
+				s, err := c.status(cmd, options.Config)
 				if err != nil {
 					return err
 				}
@@ -77,20 +77,17 @@ func newStatus(c *common) *cobra.Command {
 }
 
 // status asks the daemon, else looks at the state itself.
-func (c *common) status(cmd *cobra.Command, options daemon.Options) (web.Status, error) {
-	s, err := web.Dial(options.Config.Socket).Status(cmd.Context())
+func (c *common) status(cmd *cobra.Command, cfg *config.Config) (web.Status, error) {
+	s, err := web.Dial(cfg.Socket).Status(cmd.Context())
 	if !errors.Is(err, web.ErrNoDaemon) {
 		return s, err
 	}
-	d, err := daemon.Open(options)
-	if err != nil {
+	if s, err = daemon.Known(cfg); err != nil {
 		return s, err
 	}
-	defer d.Close()
-	s, err = d.Known()
 	s.Version = versionNumber()
 	fmt.Fprintln(cmd.ErrOrStderr(), "imapsyncd: no daemon is running; this is what the state directory says")
-	return s, err
+	return s, nil
 }
 
 func printStatus(out io.Writer, s web.Status, asJSON bool) error {
