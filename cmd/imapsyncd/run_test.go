@@ -135,6 +135,7 @@ func TestRunAndItsCommands(t *testing.T) {
 	expect(exitDone, string(mail.HealthPaused), "status", "--account", name)
 	expect(exitDone, "resumed: all accounts", "resume", "--all")
 	expect(exitDone, "in force", "reload")
+	expect(exitDone, "done", "sync", "--now", "--account", name)
 	expect(exitFailed, fmt.Sprintf("pid %d", os.Getpid()), "sync")
 	if err := world.Deliver(name, "INBOX", "Message-ID: <look@for.example>\r\n\r\nme\r\n"); err != nil {
 		t.Fatal(err)

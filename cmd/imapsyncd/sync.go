@@ -10,21 +10,26 @@ import (
 	"golang.org/x/term"
 
 	"github.com/imapsyncd/imapsyncd/daemon"
+	"github.com/imapsyncd/imapsyncd/daemon/web"
 )
 
 func newSync(c *common) *cobra.Command {
 	var accounts []string
+	var now bool
 	cmd := &cobra.Command{
 		Use:   "sync",
 		Short: "Carry everything that is new, once, then exit",
 		Long: `sync copies what is not on the new server yet: everything at the first run,
 only what is new at every later one. It can be interrupted at any moment and
-run again.`,
+run again. With --now the running daemon does it, and this waits until it has.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			options, err := c.open(cmd, accounts)
 			if err != nil {
 				return err
+			}
+			if now {
+				return syncNow(cmd, options.Config.Socket, accounts)
 			}
 			show := newProgress(cmd.OutOrStdout(), len(options.Config.Accounts))
 			options.Observe = show.account
@@ -41,7 +46,17 @@ run again.`,
 		},
 	}
 	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this account (may be repeated)")
+	cmd.Flags().BoolVar(&now, "now", false, "have the running daemon do it")
 	return cmd
+}
+
+// syncNow has the daemon run a complete pass.
+func syncNow(cmd *cobra.Command, socket string, accounts []string) error {
+	if err := web.Dial(socket).Sync(cmd.Context(), accounts, len(accounts) == 0); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), "done; see 'imapsyncd status'")
+	return err
 }
 
 // report prints the totals and what failed, and turns it into an exit code.
