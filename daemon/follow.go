@@ -55,8 +55,9 @@ type follower struct {
 	status   followerStatus
 	timing   timing
 	paused   bool
-	urgent   bool // look now, whatever the back-off
-	hinted   time.Time
+	urgent   bool               // look now, whatever the back-off
+	hinted   time.Time          // when the next pass was first called for
+	shown    time.Time          // the same of the pass that is running
 	stopPass context.CancelFunc // ends the pass that is running; nil: none is
 	asked    []chan error       // who waits for a complete pass
 
@@ -302,6 +303,9 @@ func (f *follower) pass(ctx context.Context) time.Duration {
 // batches.
 func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) {
 	f.mu.Lock()
+	if f.shown = f.hinted; f.shown.IsZero() {
+		f.shown = time.Now() // by a poll
+	}
 	f.hinted = time.Time{}
 	f.mu.Unlock()
 	if f.work == nil {

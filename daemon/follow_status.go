@@ -158,9 +158,9 @@ func (s *followerStatus) carried(messages int) {
 
 func (o observer) Copied(mailbox string, bytes int64, arrived time.Time) {
 	now := time.Now()
-	var following, pending time.Time
+	var following, shown time.Time
 	o.show(func(s *followerStatus) {
-		following, pending = s.Following, s.PendingSince
+		following, shown = s.Following, o.shown
 		s.Copied++
 		s.Bytes += bytes
 		s.carried(1)
@@ -171,9 +171,7 @@ func (o observer) Copied(mailbox string, bytes int64, arrived time.Time) {
 		if !arrived.Before(following.Truncate(time.Second)) {
 			o.daemon.Metrics.ObserveDelay(now.Sub(arrived))
 		}
-		if !pending.IsZero() {
-			o.daemon.Metrics.ObserveCarry(now.Sub(pending))
-		}
+		o.daemon.Metrics.ObserveCarry(now.Sub(shown))
 	}
 	if o.also != nil {
 		o.also.Copied(mailbox, bytes, arrived)
