@@ -62,6 +62,16 @@ type Mailbox struct {
 // UTF-8 with "/" between levels.
 func (m Mailbox) DisplayName() string { return strings.Join(m.Path, "/") }
 
+// IsView tells whether the mailbox shows mail of other mailboxes (RFC 6154):
+// what is seen in it is no message of its own.
+func (m Mailbox) IsView() bool {
+	switch strings.ToLower(m.Role) {
+	case `\all`, `\flagged`, `\important`:
+		return true
+	}
+	return false
+}
+
 // Listing is the answer to one look at all mailboxes of an account.
 type Listing struct {
 	Mailboxes []Mailbox

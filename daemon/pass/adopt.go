@@ -30,8 +30,10 @@ func (p *Pass) adopt(ctx context.Context, work []*job) error {
 	looked := mail.Change{DestinationAnchors: make(map[string]mail.Anchor)}
 	numbers := make(map[string]uint32, len(grown))
 	for i, g := range grown {
-		looked.DestinationAnchors[g.ref.Name] = mail.Anchor{UIDValidity: g.ref.UIDValidity, UIDNext: g.end}
 		numbers[g.ref.Name] = uint32(i)
+		if p.unresolved[g.ref.Name] == nil {
+			looked.DestinationAnchors[g.ref.Name] = mail.Anchor{UIDValidity: g.ref.UIDValidity, UIDNext: g.end}
+		}
 	}
 	if len(found) == 0 {
 		return p.commit(looked)
@@ -45,11 +47,15 @@ func (p *Pass) adopt(ctx context.Context, work []*job) error {
 			number = uint32(len(grown) + i)
 		}
 		jobs[number] = job
+		before := len(wanted)
 		for m, err := range p.Source.Messages(ctx, job.ref(), job.uids, true) {
-			if err != nil {
+			if err := p.sideline(job, err); err != nil {
 				return fmt.Errorf("read %q: %w", job.source.DisplayName(), err)
 			}
 			wanted = append(wanted, plan.Item{Fingerprint: m.Fingerprint, Mailbox: number, UID: m.UID, Tag: flags.index(m.Flags)})
+		}
+		if job.sidelined {
+			wanted = wanted[:before]
 		}
 	}
 	matches, unwanted, missing := plan.Recognise(wanted, found, false)
@@ -162,7 +168,7 @@ type growth struct {
 func (p *Pass) grown(ctx context.Context) ([]growth, error) {
 	var list []growth
 	for _, name := range slices.Sorted(maps.Keys(p.destination)) {
-		if p.made[name] {
+		if p.made[name] || p.destination[name].IsView() {
 			continue
 		}
 		status := p.destination[name].Status
@@ -170,7 +176,7 @@ func (p *Pass) grown(ctx context.Context) ([]growth, error) {
 			opened, err := p.Destination.Status(ctx, mail.Ref{Name: name})
 			var refused *mail.Refused
 			if errors.As(err, &refused) {
-				p.Logger.Warn("mailbox on the new server cannot be looked at", "mailbox", p.destination[name].DisplayName(), "error", err)
+				p.unseen(name, refused)
 				continue
 			} else if err != nil {
 				return nil, fmt.Errorf("open %q on the new server: %w", p.destination[name].DisplayName(), err)
@@ -193,6 +199,13 @@ func (p *Pass) grown(ctx context.Context) ([]growth, error) {
 	return list, nil
 }
 
+// unseen notes a mailbox of the destination that it refuses to show: nothing
+// is sent there before it has been looked at.
+func (p *Pass) unseen(name string, refused *mail.Refused) {
+	p.unresolved[name] = refused
+	p.Logger.Warn("mailbox on the new server cannot be looked at", "mailbox", p.destination[name].DisplayName(), "error", refused)
+}
+
 // unnamed reads the messages that have grown and that no receipt names. An
 // item's Mailbox is its place in grown, its Tag its flags.
 func (p *Pass) unnamed(ctx context.Context, grown []growth, flags *flagTable) ([]plan.Item, error) {
@@ -211,7 +224,11 @@ func (p *Pass) unnamed(ctx context.Context, grown []growth, flags *flagTable) ([
 			continue
 		}
 		uids, err := p.Destination.UIDs(ctx, g.ref, g.from)
-		if err != nil {
+		var refused *mail.Refused
+		if errors.As(err, &refused) {
+			p.unseen(g.ref.Name, refused)
+			continue
+		} else if err != nil {
 			return nil, fmt.Errorf("look at %q on the new server: %w", p.destination[g.ref.Name].DisplayName(), err)
 		}
 		if len(uids) > 0 {

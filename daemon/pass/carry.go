@@ -35,8 +35,9 @@ func (p *Pass) carry(ctx context.Context, job *job) error {
 			return uerr
 		}
 		job.uids = left
+		var only errMailbox
 		switch {
-		case err != nil && !errors.Is(err, mail.ErrInDoubt):
+		case errors.Is(err, ErrOverQuota) || errors.As(err, &only) || err != nil && !errors.Is(err, mail.ErrInDoubt):
 			return err
 		case len(left) == before:
 			return fmt.Errorf("carry: no progress: %w", errors.Join(err, mail.ErrInDoubt))
@@ -116,7 +117,7 @@ func (p *Pass) carryOnce(ctx context.Context, job *job, uids []mail.UID) error {
 		return sendErr
 	}
 	if fetchErr != nil {
-		return fetchErr
+		return mailboxError(fetchErr)
 	}
 	return p.account(ctx, job, missing)
 }
@@ -207,7 +208,7 @@ func transient(r *mail.Refused) bool {
 		// command carries.
 		text := strings.ToLower(r.Text)
 		return strings.Contains(text, "rate") || strings.Contains(text, "too many") || strings.Contains(text, "later")
-	case "UNAVAILABLE", "INUSE", "SERVERBUG", "THROTTLED", "EXPIRED", "AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "PRIVACYREQUIRED", "CONTACTADMIN":
+	case "UNAVAILABLE", "THROTTLED", "EXPIRED", "AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "PRIVACYREQUIRED", "CONTACTADMIN":
 		return true
 	}
 	return false

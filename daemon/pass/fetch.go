@@ -2,10 +2,12 @@ package pass
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
@@ -81,7 +83,10 @@ func inMemory(size int64) int64 {
 	if size > spoolAbove {
 		return 64 << 10
 	}
-	return max(size, 1)
+	if size <= 0 {
+		return 64 << 10 // not told: some servers do not
+	}
+	return size
 }
 
 // fetchParcel takes the given messages in hand. A message that the server
@@ -99,12 +104,13 @@ func (p *Pass) fetchParcel(ctx context.Context, ref mail.Ref, uids []mail.UID, s
 			out.release()
 		}
 	}()
+	inHand := int64(0) // the truth, which RFC822.SIZE need not be
 	for body, err := range p.Source.Bodies(ctx, ref, uids) {
 		if err != nil {
 			return parcel{}, fmt.Errorf("fetch messages: %w", err)
 		}
 		next := piece{Message: body.Message, claimed: sizes[body.UID]}
-		if body.Size > spoolAbove {
+		if body.Size > spoolAbove || inHand+body.Size > parcelBytes+spoolAbove {
 			file, err := p.spool(body)
 			if err != nil {
 				return parcel{}, err
@@ -117,6 +123,7 @@ func (p *Pass) fetchParcel(ctx context.Context, ref mail.Ref, uids []mail.UID, s
 				return parcel{}, fmt.Errorf("fetch message %d: %w", body.UID, err)
 			}
 			next.content = bytes.NewReader(data)
+			inHand += body.Size
 		}
 		prefix := make([]byte, min(body.Size, mail.PrefixLen))
 		if _, err := next.content.ReadAt(prefix, 0); err != nil && err != io.EOF {
@@ -126,6 +133,8 @@ func (p *Pass) fetchParcel(ctx context.Context, ref mail.Ref, uids []mail.UID, s
 		next.InternalDate = mail.StorableDate(body.InternalDate, prefix)
 		out.pieces = append(out.pieces, next)
 	}
+	// A server may answer in another order (I9).
+	slices.SortFunc(out.pieces, func(a, b piece) int { return cmp.Compare(a.UID, b.UID) })
 	return out, nil
 }
 

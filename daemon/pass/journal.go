@@ -93,6 +93,11 @@ func (p *Pass) intentsWhere(want func(mail.Intent) bool) []mail.Intent {
 	return list
 }
 
+// inDoubt tells whether the outcome of a message of the pair is not known.
+func (p *Pass) inDoubt(pair mail.PairID) bool {
+	return len(p.intentsWhere(func(i mail.Intent) bool { return i.Open() && i.Pair == pair })) > 0
+}
+
 // named returns, for each destination mailbox for which from has an anchor,
 // the UIDs at or above its UIDNext that receipts name under its UIDVALIDITY.
 func (p *Pass) named(from map[string]mail.Anchor) (map[string]map[mail.UID]bool, error) {

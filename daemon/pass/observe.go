@@ -94,6 +94,13 @@ func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 			return nil, fmt.Errorf("look at mailbox %q: %w", job.source.DisplayName(), err)
 		}
 		switch {
+		case job.rebind && p.inDoubt(job.Pair.ID):
+			// Its open intents name source UIDs of the old numbering: they have
+			// to be resolved under it first.
+			if err := p.holdMailbox(job, errors.New("answers of the new server were lost and cannot be looked for yet")); err != nil {
+				return nil, err
+			}
+			continue
 		case len(job.uids) > 0 || job.rebind:
 			work = append(work, job)
 			continue
@@ -201,8 +208,9 @@ func (p *Pass) look(ctx context.Context, job *job) error {
 		job.uids = uids
 		return nil
 	}
-	slices.Sort(retry)
-	uids = append(retry, uids...)
+	uids = append(uids, retry...) // a hold may lie above the anchor
+	slices.Sort(uids)
+	uids = slices.Compact(uids)
 	if job.uids, err = plan.Uncarried(uids, p.Journal.Receipts(job.Pair.ID), held); err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}

@@ -164,6 +164,9 @@ func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 	}
 	p.Observer.Pending(pending)
 	for _, job := range work {
+		if job.sidelined {
+			continue
+		}
 		if err := p.mailbox(ctx, job); err != nil {
 			return p.result, err
 		}
@@ -199,6 +202,8 @@ type job struct {
 	end mail.UID
 	// absent are those of them that have gone meanwhile, as UID SEARCH confirmed.
 	absent map[mail.UID]bool
+	// sidelined tells that the mailbox is held and left out of this run.
+	sidelined bool
 	// rebind tells that the source has a new UIDVALIDITY.
 	rebind bool
 }

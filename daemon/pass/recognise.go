@@ -3,6 +3,7 @@ package pass
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,11 +19,12 @@ import (
 func (p *Pass) recognise(ctx context.Context, work []*job) error {
 	for _, job := range work {
 		if job.rebind {
-			if err := p.rebindSource(ctx, job); err != nil {
+			if err := p.sideline(job, p.rebindSource(ctx, job)); err != nil {
 				return err
 			}
 		}
 	}
+	work = slices.DeleteFunc(slices.Clone(work), func(j *job) bool { return j.sidelined })
 	if p.recognised || !slices.ContainsFunc(work, func(j *job) bool { return len(j.uids) > 0 }) {
 		return nil
 	}
@@ -31,6 +33,17 @@ func (p *Pass) recognise(ctx context.Context, work []*job) error {
 	}
 	p.recognised = true
 	return nil
+}
+
+// sideline holds a mailbox that the source refuses to show, and leaves it out
+// of this run. Any other error is returned.
+func (p *Pass) sideline(job *job, err error) error {
+	var refused *mail.Refused
+	if !errors.As(err, &refused) {
+		return err
+	}
+	job.sidelined = true
+	return p.holdMailbox(job, refused)
 }
 
 // rebindSource gives the receipts of a pair their new source UIDs. Messages
@@ -73,8 +86,6 @@ func (p *Pass) rebindSource(ctx context.Context, job *job) error {
 			change.Unhold = append(change.Unhold, key)
 		}
 	}
-	// What was in doubt keeps its fingerprint; its source UID is found again by
-	// the carry, which plans every message that has no receipt.
 	p.Logger.Info("source mailbox has a new UIDVALIDITY", "mailbox", job.source.DisplayName(), "rebound", len(matches), "new", len(job.uids))
 	p.result.Recognised += len(matches)
 	p.Observer.Recognised(len(matches))
@@ -87,7 +98,11 @@ func (p *Pass) rebindDestinations(ctx context.Context) error {
 	for _, pair := range slices.Collect(maps.Values(p.pairs)) {
 		box, ok := p.destination[pair.Destination]
 		if v := box.Status.UIDValidity; ok && v != 0 && pair.DestinationValidity != 0 && v != pair.DestinationValidity {
-			if err := p.rebindDestination(ctx, pair, box); err != nil {
+			err := p.rebindDestination(ctx, pair, box)
+			var refused *mail.Refused
+			if errors.As(err, &refused) {
+				p.unresolved[box.Name] = refused
+			} else if err != nil {
 				return err
 			}
 		}

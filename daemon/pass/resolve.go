@@ -59,6 +59,18 @@ func (p *Pass) resolve(ctx context.Context) error {
 	return p.lateTwins(ctx)
 }
 
+// receipted returns the fingerprints for which a pair has receipts.
+func (p *Pass) receipted(pair mail.PairID) (map[mail.Fingerprint]bool, error) {
+	prints := make(map[mail.Fingerprint]bool)
+	for r, err := range p.Journal.Receipts(pair) {
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrJournal, err)
+		}
+		prints[r.Fingerprint] = true
+	}
+	return prints, nil
+}
+
 // resolveStores repeats what was to be added to copies that are still as they
 // were; what has changed since is its user's.
 func (p *Pass) resolveStores(ctx context.Context, ref mail.Ref, intents []mail.Intent) error {
@@ -349,8 +361,23 @@ func (p *Pass) lookForTwins(ctx context.Context, ref mail.Ref, intents []mail.In
 			twins[m.Wanted.Tag] = m.Found.UID
 		}
 	}
+	reopened := false
 	for n, i := range intents {
-		if uid, twin := twins[uint32(n)]; twin {
+		uid, twin := twins[uint32(n)]
+		if twin {
+			prints, err := p.receipted(i.Pair)
+			if err != nil {
+				return err
+			}
+			if !prints[i.Fingerprint] {
+				// It was never sent again: this is the copy, not a twin of it.
+				i.Resent, i.Looks = time.Time{}, 0
+				change.Intents = append(change.Intents, i)
+				reopened = true
+				continue
+			}
+		}
+		if twin {
 			h := p.hold(&job{Pairing: plan.Pairing{Pair: p.pairs[i.Pair]}}, i.Source, i.Size, mail.ReasonLateTwin,
 				fmt.Sprintf("a copy that was taken for lost appeared after it had been sent again: UID %d in %q on the new server is one too many", uid, p.pairs[i.Pair].DestinationPath))
 			h.Mailbox = p.pairs[i.Pair].SourcePath
@@ -364,7 +391,10 @@ func (p *Pass) lookForTwins(ctx context.Context, ref mail.Ref, intents []mail.In
 			change.Intents = append(change.Intents, i)
 		}
 	}
-	return p.commit(change)
+	if err := p.commit(change); err != nil || !reopened {
+		return err
+	}
+	return p.resolve(ctx)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -106,9 +106,7 @@ func (w *writer) append(ctx context.Context, pieces []piece, uploads []mail.Uplo
 			stop = errors.Join(stop, mail.ErrInDoubt)
 		case errors.As(outcome.Err, &refused):
 			w.settled(intents[i])
-			if err := w.refused(ctx, m, refused); err != nil {
-				stop = err
-			}
+			stop = errors.Join(stop, w.refused(ctx, m, refused))
 		case errors.Is(outcome.Err, mail.ErrNotSent):
 			w.unsent(intents[i : i+1])
 			stop = errors.Join(stop, mail.ErrInDoubt)
@@ -137,7 +135,7 @@ func (w *writer) refused(ctx context.Context, m piece, r *mail.Refused) error {
 		return fmt.Errorf("%w: %w", mail.ErrUIDValidity, r)
 	case transient(r):
 		return r
-	case r.Code == "NOPERM" || r.Code == "NONEXISTENT":
+	case r.Code == "NOPERM" || r.Code == "NONEXISTENT" || r.Code == "SERVERBUG" || r.Code == "INUSE":
 		return errMailbox{r}
 	case r.Code == "TOOBIG" || r.Code == "LIMIT" && strings.Contains(strings.ToLower(r.Text), "size"):
 		reason = mail.ReasonTooBig

@@ -115,3 +115,58 @@ func TestDeletedThereStaysDeleted(t *testing.T) {
 		}
 	})
 }
+
+// TestRetryAboveTheAnchor: a held message is tried again while the anchor has
+// not passed it yet. What is carried already does not come again.
+func TestRetryAboveTheAnchor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := small()
+		w.new.Refuse = func(data string) bool { return data == "n4" }
+		w.settle(t)
+		for id, pair := range w.journal.pairs {
+			pair.SourceAnchor.UIDNext = 1
+			w.journal.pairs[id] = pair
+		}
+		for key, h := range w.journal.holds {
+			h.Retry = true
+			w.journal.holds[key] = h
+		}
+		w.new.Refuse = nil
+		w.settle(t)
+		if err := w.check(t, false); err != nil {
+			t.Error(err)
+		}
+		if len(w.journal.holds) != 0 {
+			t.Errorf("%v", w.journal.holds)
+		}
+	})
+}
+
+// TestResentInVain: an APPEND was taken for lost, but it was never sent again,
+// and appears late. It is the copy, not a twin of one.
+func TestResentInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.old.Deliver("INBOX", "n1", day, mail.Flags{})
+		w.old.Deliver("INBOX", "n2", day, mail.Flags{})
+		w.settle(t)
+		// As if the pass had ended right after it had decided to send n2 again.
+		w.journal.receipts[1] = w.journal.receipts[1][:1]
+		pair := w.journal.pairs[1]
+		pair.SourceAnchor.UIDNext = 2
+		w.journal.pairs[1] = pair
+		m := w.new.Boxes["INBOX"].Messages[1]
+		w.journal.intents[7] = mail.Intent{
+			ID: 7, Kind: mail.IntentAppend, Pair: 1, Source: 2, Size: 2, InternalDate: day, Mailbox: "INBOX", Floor: 2,
+			UIDValidity: w.new.Boxes["INBOX"].Validity, Fingerprint: mail.NewFingerprint(2, day, []byte(m.Data)), Resent: time.Now(),
+		}
+		time.Sleep(3 * time.Minute)
+		w.settle(t)
+		if err := w.check(t, true); err != nil {
+			t.Error(err)
+		}
+		if len(w.journal.holds) != 0 || len(w.journal.receipts[1]) != 2 {
+			t.Errorf("%v %v", w.journal.holds, w.journal.receipts[1])
+		}
+	})
+}

@@ -283,8 +283,7 @@ func (c *comparison) mailbox(ctx context.Context, m mail.Mailbox) ([]pairing, er
 	}
 	copies := make(map[mail.UID]mail.Message)
 	if destination.Name != "" {
-		err := readAll(ctx, c.Destination, destination, !receiptsHold, func(x mail.Message) { copies[x.UID] = x })
-		if err != nil {
+		if _, err := readAll(ctx, c.Destination, destination, !receiptsHold, func(x mail.Message) { copies[x.UID] = x }); err != nil {
 			return nil, err
 		}
 	}
@@ -305,7 +304,7 @@ func (c *comparison) mailbox(ctx context.Context, m mail.Mailbox) ([]pairing, er
 	}
 
 	var found, left []pairing
-	err := readAll(ctx, c.Source, m, !receiptsHold, func(x mail.Message) {
+	unserved, err := readAll(ctx, c.Source, m, !receiptsHold, func(x mail.Message) {
 		p := pairing{box: m, source: x, class: Missing, at: copyAt{name: destination.Name}}
 		if receiptsHold {
 			r, ok := receipts[x.UID]
@@ -329,6 +328,9 @@ func (c *comparison) mailbox(ctx context.Context, m mail.Mailbox) ([]pairing, er
 			p.why = "there is no message like it"
 		}
 		copied, there := copies[p.at.uid]
+		if c.named[p.at] {
+			there, p.why = false, fmt.Sprintf("its receipt names UID %d, which is the copy of another message", p.at.uid)
+		}
 		if !there || p.at.uid == 0 {
 			left = append(left, p)
 			return
@@ -339,6 +341,11 @@ func (c *comparison) mailbox(ctx context.Context, m mail.Mailbox) ([]pairing, er
 	})
 	if err != nil {
 		return nil, err
+	}
+	for _, uid := range unserved {
+		if p := (pairing{box: m, source: mail.Message{UID: uid}}); !c.isHeld(p, pair) {
+			c.report.note(Difference{Class: Missing, Mailbox: m.DisplayName(), UID: uid, What: "the old server lists the message but does not serve it"})
+		}
 	}
 	return left, c.compare(ctx, m, destination, found)
 }
@@ -365,22 +372,35 @@ func (c *comparison) isHeld(p pairing, pair mail.Pair) bool {
 	return true
 }
 
-func readAll(ctx context.Context, side Reader, m mail.Mailbox, fingerprints bool, use func(mail.Message)) error {
+// readAll reads the metadata of a mailbox and returns the UIDs that the server
+// lists, twice, and does not serve.
+func readAll(ctx context.Context, side Reader, m mail.Mailbox, fingerprints bool, use func(mail.Message)) (unserved []mail.UID, err error) {
 	ref := mail.Ref{Name: m.Name, UIDValidity: m.Status.UIDValidity}
-	if m.Status.MessagesKnown && m.Status.Messages == 0 {
-		return nil
-	}
 	uids, err := side.UIDs(ctx, ref, 1)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	served := make(map[mail.UID]bool, len(uids))
 	for x, err := range side.Messages(ctx, ref, uids, fingerprints) {
 		if err != nil {
-			return err
+			return nil, err
 		}
+		served[x.UID] = true
 		use(x)
 	}
-	return nil
+	if len(served) == len(uids) {
+		return nil, nil
+	}
+	again, err := side.UIDs(ctx, ref, 1)
+	if err != nil {
+		return nil, err
+	}
+	for _, uid := range uids {
+		if _, still := slices.BinarySearch(again, uid); still && !served[uid] {
+			unserved = append(unserved, uid)
+		}
+	}
+	return unserved, nil
 }
 
 // compare compares messages with their copies in one mailbox: date and flags,
@@ -388,7 +408,8 @@ func readAll(ctx context.Context, side Reader, m mail.Mailbox, fingerprints bool
 func (c *comparison) compare(ctx context.Context, m, destination mail.Mailbox, found []pairing) error {
 	due := found[:0:0]
 	for _, p := range found {
-		if c.share > 0 && (c.share >= 1 || c.random.Float64() < c.share) {
+		// A size that differs is looked into whatever the mode.
+		if p.source.Size != p.copied.Size || c.share > 0 && (c.share >= 1 || c.random.Float64() < c.share) {
 			due = append(due, p)
 		}
 	}
@@ -416,9 +437,6 @@ func (c *comparison) judge(p pairing, destination mail.Mailbox, f finding, looke
 	worse := func(to Class, format string, args ...any) {
 		class = to
 		what = append(what, fmt.Sprintf(format, args...))
-	}
-	if !looked && p.source.Size != p.copied.Size && p.source.Size != 0 {
-		worse(Altered, "size %d, there %d (--deep tells more)", p.source.Size, p.copied.Size)
 	}
 	if looked && f.class != Equal {
 		worse(f.class, "%s", f.what)
@@ -459,7 +477,10 @@ func (c *comparison) elsewhere(ctx context.Context, left []pairing) error {
 	}
 	c.strays = make(map[mail.Fingerprint][]copyAt)
 	for _, name := range slices.Sorted(maps.Keys(c.destination)) {
-		err := readAll(ctx, c.Destination, c.destination[name], true, func(x mail.Message) {
+		if c.destination[name].IsView() {
+			continue
+		}
+		_, err := readAll(ctx, c.Destination, c.destination[name], true, func(x mail.Message) {
 			if at := (copyAt{name, x.UID}); !c.named[at] {
 				c.strays[x.Fingerprint] = append(c.strays[x.Fingerprint], at)
 			}
@@ -484,6 +505,7 @@ func (c *comparison) elsewhere(ctx context.Context, left []pairing) error {
 				return fmt.Errorf("look for %q: %w", list[0].box.DisplayName(), err)
 			}
 			p := byUID[x.UID]
+			delete(byUID, x.UID)
 			d := Difference{Class: p.class, Mailbox: p.box.DisplayName(), UID: x.UID, What: p.why}
 			if strays := c.strays[x.Fingerprint]; len(strays) > 0 {
 				at := strays[0]
@@ -493,6 +515,9 @@ func (c *comparison) elsewhere(ctx context.Context, left []pairing) error {
 				d.What = "the copy is in " + d.Destination
 			}
 			c.report.note(d)
+		}
+		for uid, p := range byUID {
+			c.report.note(Difference{Class: p.class, Mailbox: p.box.DisplayName(), UID: uid, What: p.why})
 		}
 	}
 	return nil
