@@ -45,6 +45,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 
+	d.Metrics.ConfigReloaded(true, r.started)
+	r.reloading.Lock()
+	for _, a := range d.Config.Accounts {
+		r.start(a)
+	}
+	r.reloading.Unlock()
+	r.ready.Store(true)
+
 	serving, endServing := context.WithCancel(ctx)
 	defer endServing()
 	var servers sync.WaitGroup
@@ -63,14 +71,6 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.Listening != nil {
 		d.Listening(page.Addr())
 	}
-
-	d.Metrics.ConfigReloaded(true, r.started)
-	r.reloading.Lock()
-	for _, a := range d.Config.Accounts {
-		r.start(a)
-	}
-	r.reloading.Unlock()
-	r.ready.Store(true)
 	r.tell(sd.SdNotifyReady)
 
 	changed := make(chan struct{}, 1)
