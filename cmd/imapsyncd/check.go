@@ -18,30 +18,23 @@ func newCheck(c *common) *cobra.Command {
 		Long:  `check logs in on both sides of every account and looks at what is there. It changes nothing.`,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			options, err := c.open(cmd, accounts)
-			if err != nil {
-				return err
-			}
-			d, err := daemon.Open(options)
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			results := d.Check(cmd.Context())
-			failed := 0
-			for _, r := range results {
-				if !printCheck(cmd.OutOrStdout(), r) {
-					failed++
+			return c.withDaemon(cmd, accounts, func(d *daemon.Daemon) error {
+				results := d.Check(cmd.Context())
+				failed := 0
+				for _, r := range results {
+					if !printCheck(cmd.OutOrStdout(), r) {
+						failed++
+					}
 				}
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s checked, %d failed\n", count(len(results), "account"), failed)
-			switch {
-			case failed > 0 && failed == len(results):
-				return &exitError{code: exitFailed}
-			case failed > 0:
-				return &exitError{code: exitHeld}
-			}
-			return nil
+				fmt.Fprintf(cmd.OutOrStdout(), "%s checked, %d failed\n", count(len(results), "account"), failed)
+				switch {
+				case failed > 0 && failed == len(results):
+					return &exitError{code: exitFailed}
+				case failed > 0:
+					return &exitError{code: exitHeld}
+				}
+				return nil
+			})
 		},
 	}
 	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this account (may be repeated)")

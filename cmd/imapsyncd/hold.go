@@ -28,7 +28,7 @@ the next pass, skip records your word that it is left out.`,
 	list := &cobra.Command{
 		Use: "list", Short: "List what is held", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withDaemon(cmd, func(d *daemon.Daemon) error {
+			return c.withDaemon(cmd, nil, func(d *daemon.Daemon) error {
 				holds, err := d.Holds()
 				if err != nil {
 					return err
@@ -40,7 +40,7 @@ the next pass, skip records your word that it is left out.`,
 	show := &cobra.Command{
 		Use: "show ID", Short: "Show one thing that is held", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withDaemon(cmd, func(d *daemon.Daemon) error {
+			return c.withDaemon(cmd, nil, func(d *daemon.Daemon) error {
 				holds, err := d.Holds()
 				if err != nil {
 					return err
@@ -57,7 +57,7 @@ the next pass, skip records your word that it is left out.`,
 	retry := &cobra.Command{
 		Use: "retry ID...", Short: "Try again at the next pass", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withDaemon(cmd, func(d *daemon.Daemon) error {
+			return c.withDaemon(cmd, nil, func(d *daemon.Daemon) error {
 				n, err := d.Retry(args)
 				if err == nil {
 					fmt.Fprintf(cmd.OutOrStdout(), "%d will be tried again at the next pass\n", n)
@@ -78,7 +78,7 @@ the next pass, skip records your word that it is left out.`,
 			case reason != "" && !slices.Contains(mail.Reasons(), mail.Reason(reason)):
 				return usage(fmt.Errorf("hold skip: there is no reason %q; the reasons are %v", reason, mail.Reasons()))
 			}
-			return c.withDaemon(cmd, func(d *daemon.Daemon) error {
+			return c.withDaemon(cmd, nil, func(d *daemon.Daemon) error {
 				var n int
 				var err error
 				if reason != "" {
@@ -97,20 +97,6 @@ the next pass, skip records your word that it is left out.`,
 	skip.Flags().StringVar(&reason, "reason", "", "everything that is held for this reason")
 	cmd.AddCommand(list, show, retry, skip)
 	return cmd
-}
-
-// withDaemon works on the state directory for a moment.
-func (c *common) withDaemon(cmd *cobra.Command, use func(*daemon.Daemon) error) error {
-	options, err := c.open(cmd, nil)
-	if err != nil {
-		return err
-	}
-	d, err := daemon.Open(options)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return use(d)
 }
 
 func listHolds(out io.Writer, holds []daemon.AccountHold) error {

@@ -81,6 +81,21 @@ func (c *common) open(cmd *cobra.Command, accounts []string) (daemon.Options, er
 	return daemon.Options{Config: cfg, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(), Quiet: c.quiet}, nil
 }
 
+// withDaemon works on the state directory for a moment, for the accounts that
+// were asked for.
+func (c *common) withDaemon(cmd *cobra.Command, accounts []string, use func(*daemon.Daemon) error) error {
+	options, err := c.open(cmd, accounts)
+	if err != nil {
+		return err
+	}
+	d, err := daemon.Open(options)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return use(d)
+}
+
 // newLogger writes to standard error as [log] says.
 func newLogger(cmd *cobra.Command, cfg *config.Config) *slog.Logger {
 	options := &slog.HandlerOptions{Level: cfg.Log.Level}

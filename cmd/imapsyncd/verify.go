@@ -40,17 +40,10 @@ the contents, --sample reads a share of them. It changes nothing.`,
 				}
 				mode, share = verify.Sample, percent/100
 			}
-			options, err := c.open(cmd, accounts)
-			if err != nil {
-				return err
-			}
-			d, err := daemon.Open(options)
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			reports, errs := d.Verify(cmd.Context(), mode, share)
-			return reportVerify(cmd, reports, errs, asJSON, csvFile)
+			return c.withDaemon(cmd, accounts, func(d *daemon.Daemon) error {
+				reports, errs := d.Verify(cmd.Context(), mode, share)
+				return reportVerify(cmd, reports, errs, asJSON, csvFile)
+			})
 		},
 	}
 	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this account (may be repeated)")

@@ -264,7 +264,7 @@ func (p *Pass) untilQuiet(ctx context.Context, ref mail.Ref, floor mail.UID, wan
 			p.reportSurplus(ref, matches, surplus)
 			return s, matches, missing, nil
 		}
-		if err := sleep(ctx, min(quietPoll, quiet)); err != nil {
+		if err := p.wait(ctx, min(quietPoll, quiet)); err != nil {
 			return nil, nil, nil, err
 		}
 	}
@@ -397,12 +397,15 @@ func (p *Pass) lookForTwins(ctx context.Context, ref mail.Ref, intents []mail.In
 	return p.resolve(ctx)
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
+// wait lets time pass, unless the pass is to end.
+func (p *Pass) wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return nil
+	case <-p.Stopping:
+		return ErrStopped
 	case <-ctx.Done():
 		return ctx.Err()
 	}
