@@ -114,7 +114,7 @@ func (a *account) openState() error {
 	}
 	a.store = store
 	o := pass.Options{
-		Source: counted{a.source, a}, Destination: a.destination, Journal: store,
+		Source: counted{a.source, a}, Destination: a.destination, Journal: timed{store, a.daemon.Metrics},
 		Select:   a.selects,
 		Budget:   a.daemon.budget,
 		SpoolDir: a.daemon.Config.StateDir,
@@ -145,6 +145,18 @@ func (c counted) Mailboxes(ctx context.Context) (mail.Listing, error) {
 		c.account.with.listed(messages)
 	}
 	return listing, err
+}
+
+// timed is a state whose commits are measured.
+type timed struct {
+	*state.Store
+	metrics *metrics.Metrics
+}
+
+func (t timed) Commit(c mail.Change) error {
+	start := time.Now()
+	defer func() { t.metrics.ObserveCommit(time.Since(start)) }()
+	return t.Store.Commit(c)
 }
 
 // selects tells whether [mailboxes] wants a mailbox.

@@ -43,7 +43,7 @@ func (f *follower) show(change func(*followerStatus)) {
 	now := f.status
 	f.metrics.SetState(now.Phase, now.Health)
 	f.metrics.SetSource(now.Source)
-	f.metrics.SetPending(now.Pending, 0, now.PendingSince)
+	f.metrics.SetPending(now.Pending, now.PendingSince)
 	if now.Health == before.Health && now.Phase == before.Phase {
 		return
 	}

@@ -312,7 +312,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s%v is %v, want %v", m.name, m.labels, got, m.want)
 		}
 	}
-	if r.metric("append_duration_seconds") < 1 || r.metric("pass_duration_seconds") < 2 || r.metric("state_bytes") < 1 {
+	if r.metric("append_duration_seconds") < 1 || r.metric("state_commit_duration_seconds") < 1 || r.metric("pass_duration_seconds") < 2 || r.metric("state_bytes") < 1 {
 		t.Error("passes, appends or the state were not counted")
 	}
 	if at := r.metric("last_success_timestamp_seconds", name); at < float64(time.Now().Add(-patience).Unix()) {

@@ -40,7 +40,6 @@ type Log struct {
 // Web is [web].
 type Web struct {
 	Listen string
-	Linger time.Duration
 }
 
 // Account is one [[account]] with what it inherits.

@@ -24,7 +24,6 @@ type logKeys struct {
 
 type webKeys struct {
 	Listen *string `toml:"listen"`
-	Linger *string `toml:"linger"`
 }
 
 type metricsKeys struct {

@@ -195,7 +195,6 @@ func (l *loader) top(c *Config, f fileKeys) {
 	if _, _, err := net.SplitHostPort(c.Web.Listen); err != nil {
 		l.complain("web.listen", "web.listen: %q is no address; write for example \"127.0.0.1:9143\"", c.Web.Listen)
 	}
-	c.Web.Linger = l.duration("web.linger", or(f.Web.Linger, "10m"), 0)
 	c.AccountLabel = l.oneOf("metrics.account_label", or(f.Metrics.AccountLabel, "name"), "name", "hash", "none")
 	c.Memory = l.size("limits.memory", or(f.Limits.Memory, "32MiB"))
 	if c.Memory > 0 && c.Memory < 4<<20 {

@@ -203,7 +203,7 @@ func (w *World) writeSecrets() error {
 // are absolute when Dir is.
 func (w *World) Config() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "state_dir = %s\npoll_interval = \"2s\"\n\n[web]\nlisten = \"127.0.0.1:0\"\nlinger = \"0s\"\n",
+	fmt.Fprintf(&b, "state_dir = %s\npoll_interval = \"2s\"\n\n[web]\nlisten = \"127.0.0.1:0\"\n",
 		quote(filepath.Join(w.options.Dir, "state")))
 	for _, side := range []struct {
 		name   string

@@ -37,8 +37,7 @@ type Messages struct {
 	Copied      int64 `json:"copied"`
 	CopiedBytes int64 `json:"copied_bytes"`
 	// Pending is how many are known and not on the new server yet.
-	Pending      int   `json:"pending"`
-	PendingBytes int64 `json:"pending_bytes"`
+	Pending int `json:"pending"`
 	// Held is how many cannot be copied now.
 	Held int `json:"held"`
 }
@@ -118,7 +117,6 @@ func (s Status) Counted() Status {
 		t.Messages.Copied += a.Messages.Copied
 		t.Messages.CopiedBytes += a.Messages.CopiedBytes
 		t.Messages.Pending += a.Messages.Pending
-		t.Messages.PendingBytes += a.Messages.PendingBytes
 		t.Messages.Held += a.Messages.Held
 		t.LagSeconds = max(t.LagSeconds, a.LagSeconds)
 		t.Connections.Source += a.Connections.Source
