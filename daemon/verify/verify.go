@@ -11,7 +11,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -34,107 +33,6 @@ type Journal interface {
 	Pairs() ([]mail.Pair, error)
 	Receipts(pair mail.PairID) iter.Seq2[mail.Receipt, error]
 	Holds() ([]mail.Hold, error)
-}
-
-// Mode is how closely to look.
-type Mode string
-
-// The modes.
-const (
-	Quick  Mode = "quick"  // that it is there, its date, size and flags
-	Sample Mode = "sample" // and the contents of a share
-	Deep   Mode = "deep"   // and the contents of all
-)
-
-// Class is what a comparison found of one message: a closed list.
-type Class string
-
-// The classes.
-const (
-	Equal   Class = "equal"
-	Missing Class = "missing" // on the source, not on the destination
-	Changed Class = "changed" // flags or keywords differ
-	Date    Class = "date"    // INTERNALDATE differs
-	Damaged Class = "damaged" // the contents differ
-	Altered Class = "altered" // the new server stores it in another form; named
-	Moved   Class = "moved"   // the copy is in another mailbox of the account
-	Held    Class = "held"    // could not be copied
-	Skipped Class = "skipped" // left out on the operator's word
-	Pending Class = "pending" // newer than what has been copied
-	Extra   Class = "extra"   // on the destination only: born there
-)
-
-// Classes lists every [Class].
-func Classes() []Class {
-	return []Class{Equal, Missing, Changed, Date, Damaged, Altered, Moved, Held, Skipped, Pending, Extra}
-}
-
-// differs tells whether a class keeps a report from being clean.
-func (c Class) differs() bool {
-	switch c {
-	case Equal, Altered, Moved, Skipped, Extra:
-		return false
-	}
-	return true
-}
-
-// Options says what to compare.
-type Options struct {
-	Account     string
-	Source      Reader
-	Destination Reader
-	Journal     Journal
-	Select      func(mail.Mailbox) bool // nil: every mailbox
-	Mode        Mode
-	Sample      float64 // share of the messages, with mode Sample; at least 100
-	Logger      *slog.Logger
-}
-
-// Difference is one finding that is worth a line.
-type Difference struct {
-	Class       Class    `json:"class"`
-	Mailbox     string   `json:"mailbox"`
-	UID         mail.UID `json:"uid,omitempty"`
-	Destination string   `json:"destination_mailbox,omitempty"`
-	Copy        mail.UID `json:"destination_uid,omitempty"`
-	What        string   `json:"what"`
-}
-
-// differencesMost bounds the list of a report.
-const differencesMost = 10_000
-
-// Report is what was found in one account.
-type Report struct {
-	Account     string          `json:"account"`
-	Mode        Mode            `json:"mode"`
-	Started     time.Time       `json:"started"`
-	Finished    time.Time       `json:"finished"`
-	Mailboxes   int             `json:"mailboxes"`
-	Compared    int64           `json:"contents_compared"`
-	Counts      map[Class]int64 `json:"counts"`
-	Differences []Difference    `json:"differences"`
-	Left        int64           `json:"differences_not_listed,omitempty"`
-}
-
-// Clean tells whether everything is on the destination as it is on the source.
-func (r Report) Clean() bool {
-	for class, n := range r.Counts {
-		if n > 0 && class.differs() {
-			return false
-		}
-	}
-	return true
-}
-
-func (r *Report) note(d Difference) {
-	r.Counts[d.Class]++
-	switch {
-	case d.Class == Equal || d.Class == Extra:
-	case len(r.Differences) < differencesMost:
-		r.Differences = append(r.Differences, d)
-	default:
-		r.Left++
-	}
 }
 
 // comparison is one run over an account.
@@ -468,57 +366,3 @@ func (c *comparison) judge(p pairing, destination mail.Mailbox, f finding, looke
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// elsewhere looks over the whole destination for messages that are not where
-// they should be.
-func (c *comparison) elsewhere(ctx context.Context, left []pairing) error {
-	if len(left) == 0 {
-		return nil
-	}
-	c.strays = make(map[mail.Fingerprint][]copyAt)
-	for _, name := range slices.Sorted(maps.Keys(c.destination)) {
-		if c.destination[name].IsView() {
-			continue
-		}
-		_, err := readAll(ctx, c.Destination, c.destination[name], true, func(x mail.Message) {
-			if at := (copyAt{name, x.UID}); !c.named[at] {
-				c.strays[x.Fingerprint] = append(c.strays[x.Fingerprint], at)
-			}
-		})
-		if err != nil {
-			return fmt.Errorf("look through %q: %w", c.destination[name].DisplayName(), err)
-		}
-	}
-	byBox := make(map[string][]pairing)
-	for _, p := range left {
-		byBox[p.box.Name] = append(byBox[p.box.Name], p)
-	}
-	for _, list := range byBox {
-		uids := make([]mail.UID, len(list))
-		byUID := make(map[mail.UID]pairing, len(list))
-		for i, p := range list {
-			uids[i], byUID[p.source.UID] = p.source.UID, p
-		}
-		ref := mail.Ref{Name: list[0].box.Name, UIDValidity: list[0].box.Status.UIDValidity}
-		for x, err := range c.Source.Messages(ctx, ref, uids, true) {
-			if err != nil {
-				return fmt.Errorf("look for %q: %w", list[0].box.DisplayName(), err)
-			}
-			p := byUID[x.UID]
-			delete(byUID, x.UID)
-			d := Difference{Class: p.class, Mailbox: p.box.DisplayName(), UID: x.UID, What: p.why}
-			if strays := c.strays[x.Fingerprint]; len(strays) > 0 {
-				at := strays[0]
-				c.strays[x.Fingerprint] = strays[1:]
-				c.named[at] = true
-				d.Class, d.Copy, d.Destination = Moved, at.uid, c.destination[at.name].DisplayName()
-				d.What = "the copy is in " + d.Destination
-			}
-			c.report.note(d)
-		}
-		for uid, p := range byUID {
-			c.report.note(Difference{Class: p.class, Mailbox: p.box.DisplayName(), UID: uid, What: p.why})
-		}
-	}
-	return nil
-}
