@@ -27,13 +27,7 @@ func newCheck(c *common) *cobra.Command {
 					}
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s checked, %d failed\n", count(len(results), "account"), failed)
-				switch {
-				case failed > 0 && failed == len(results):
-					return &exitError{code: exitFailed}
-				case failed > 0:
-					return &exitError{code: exitHeld}
-				}
-				return nil
+				return outcome(failed, len(results), false)
 			})
 		},
 	}

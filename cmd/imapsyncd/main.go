@@ -68,4 +68,17 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
+// outcome is the exit code of work on so many accounts, all errors having been
+// told: failed when every one of them has, held when some have or something is
+// held or differs.
+func outcome(failed, accounts int, held bool) error {
+	switch {
+	case failed > 0 && failed == accounts:
+		return &exitError{code: exitFailed}
+	case failed > 0 || held:
+		return &exitError{code: exitHeld}
+	}
+	return nil
+}
+
 func usage(err error) error { return &exitError{exitUsage, err} }

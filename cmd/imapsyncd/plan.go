@@ -29,13 +29,7 @@ func newPlan(c *common) *cobra.Command {
 						return err
 					}
 				}
-				switch {
-				case failed > 0 && failed == len(previews):
-					return &exitError{code: exitFailed}
-				case failed > 0:
-					return &exitError{code: exitHeld}
-				}
-				return nil
+				return outcome(failed, len(previews), false)
 			})
 		},
 	}

@@ -84,13 +84,7 @@ func report(stdout, stderr io.Writer, outcomes []daemon.Outcome) error {
 		fmt.Fprintf(stdout, ", %s failed", count(failed, "account"))
 	}
 	fmt.Fprintln(stdout)
-	switch {
-	case failed > 0 && failed == len(outcomes):
-		return &exitError{code: exitFailed}
-	case failed > 0 || total.Held > 0:
-		return &exitError{code: exitHeld}
-	}
-	return nil
+	return outcome(failed, len(outcomes), total.Held > 0)
 }
 
 func count(n int, what string) string {

@@ -80,13 +80,7 @@ func reportVerify(cmd *cobra.Command, reports []verify.Report, errs []error, asJ
 			return err
 		}
 	}
-	switch {
-	case failed > 0 && failed == len(reports):
-		return &exitError{code: exitFailed}
-	case failed > 0 || unclean > 0:
-		return &exitError{code: exitHeld}
-	}
-	return nil
+	return outcome(failed, len(reports), unclean > 0)
 }
 
 // writeFile puts a file in place only when it is whole.
