@@ -86,7 +86,7 @@ func audit(file io.ReaderAt, length int64) (*contents, error) {
 	case err != nil:
 		return nil, err
 	// A newer format may well look damaged to us.
-	case c.version != "" && c.version != formatVersion:
+	case c.version != "" && c.version != formatVersion && c.version != "1":
 		return nil, &newerError{c.version}
 	case c.damage != nil:
 		return nil, c.damage
@@ -115,7 +115,7 @@ func (c *contents) complete() error {
 		return fmt.Errorf("%w: it does not say whose it is", ErrDamaged)
 	}
 	for _, name := range buckets {
-		if _, ok := c.buckets[string(name)]; !ok {
+		if _, ok := c.buckets[string(name)]; !ok && (c.version != "1" || string(name) != string(bucketAbsences)) {
 			return fmt.Errorf("%w: it lacks %s", ErrDamaged, name)
 		}
 	}

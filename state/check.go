@@ -54,7 +54,7 @@ func (c *checker) complain(format string, args ...any) {
 
 func (s *Store) problems() ([]Problem, error) {
 	c := &checker{Store: s, pairs: make(map[mail.PairID]mail.Pair)}
-	for _, look := range []func() error{c.file, c.checkPairs, c.checkReceipts, c.checkIntents, c.checkHolds} {
+	for _, look := range []func() error{c.file, c.checkPairs, c.checkReceipts, c.checkIntents, c.checkHolds, c.checkAbsences} {
 		if err := look(); errors.Is(err, ErrDamaged) {
 			c.complain("%v", err)
 			return c.problems, nil
@@ -138,7 +138,7 @@ func (c *checker) checkIntents() error {
 		if _, ok := c.pairs[i.Pair]; !ok {
 			c.complain("intent %d: there is no pair %d", i.ID, i.Pair)
 		}
-		if i.ID == 0 || i.Kind != mail.IntentAppend && i.Kind != mail.IntentStore {
+		if i.ID == 0 || i.Kind < mail.IntentAppend || i.Kind > mail.IntentRemove {
 			c.complain("intent %d is of no known kind (%d)", i.ID, i.Kind)
 		}
 	}
@@ -153,4 +153,31 @@ func (c *checker) checkHolds() error {
 		}
 	}
 	return err
+}
+
+// checkAbsences: what is missing has receipts that say so.
+func (c *checker) checkAbsences() error {
+	absences, err := c.Absences()
+	if err != nil {
+		return err
+	}
+	for _, a := range absences {
+		gone := make(map[mail.UID]bool)
+		for r, err := range c.Receipts(a.Pair) {
+			if err != nil {
+				return err
+			}
+			if r.Gone {
+				gone[r.Source] = true
+			}
+		}
+		for _, m := range a.Missing {
+			for _, uid := range m.UIDs {
+				if !gone[uid] {
+					c.complain("pair %d: source UID %d is noted as missing, but no receipt says so", a.Pair, uid)
+				}
+			}
+		}
+	}
+	return nil
 }

@@ -75,14 +75,18 @@ type storedAnchor struct {
 	UIDValidity   uint32 `json:"v,omitempty"`
 	UIDNext       uint32 `json:"n,omitempty"`
 	HighestModSeq uint64 `json:"m,omitempty"`
+	Messages      uint32 `json:"c,omitempty"`
 }
 
 func anchorOf(a mail.Anchor) storedAnchor {
-	return storedAnchor{uint32(a.UIDValidity), uint32(a.UIDNext), uint64(a.HighestModSeq)}
+	return storedAnchor{uint32(a.UIDValidity), uint32(a.UIDNext), uint64(a.HighestModSeq), a.Messages}
 }
 
 func (a storedAnchor) mail() mail.Anchor {
-	return mail.Anchor{UIDValidity: mail.UIDValidity(a.UIDValidity), UIDNext: mail.UID(a.UIDNext), HighestModSeq: mail.ModSeq(a.HighestModSeq)}
+	return mail.Anchor{
+		UIDValidity: mail.UIDValidity(a.UIDValidity), UIDNext: mail.UID(a.UIDNext),
+		HighestModSeq: mail.ModSeq(a.HighestModSeq), Messages: a.Messages,
+	}
 }
 
 type storedPair struct {
@@ -125,6 +129,10 @@ type storedIntent struct {
 	Destination  uint32  `json:"d,omitempty"`
 	Resent       instant `json:"r,omitzero"`
 	Looks        uint8   `json:"l,omitempty"`
+	FromPair     uint32  `json:"fp,omitempty"`
+	FromSource   uint32  `json:"fs,omitempty"`
+	FromMailbox  octets  `json:"fb,omitempty"`
+	FromValidity uint32  `json:"fv,omitempty"`
 }
 
 func intentOf(i mail.Intent) storedIntent {
@@ -132,6 +140,7 @@ func intentOf(i mail.Intent) storedIntent {
 		uint8(i.Kind), uint32(i.Pair), uint32(i.Source), i.Size, instant(i.InternalDate), uint64(i.Fingerprint),
 		uint8(i.Flags.System), octets(i.Flags.Keywords), octets(i.Mailbox), uint32(i.UIDValidity), uint32(i.Floor),
 		uint32(i.Destination), instant(i.Resent), i.Looks,
+		uint32(i.FromPair), uint32(i.FromSource), octets(i.FromMailbox), uint32(i.FromValidity),
 	}
 }
 
@@ -142,6 +151,8 @@ func (i storedIntent) mail(id uint64) mail.Intent {
 		Flags:   mail.Flags{System: mail.System(i.System), Keywords: string(i.Keywords)},
 		Mailbox: string(i.Mailbox), UIDValidity: mail.UIDValidity(i.UIDValidity), Floor: mail.UID(i.Floor),
 		Destination: mail.UID(i.Destination), Resent: time.Time(i.Resent), Looks: i.Looks,
+		FromPair: mail.PairID(i.FromPair), FromSource: mail.UID(i.FromSource),
+		FromMailbox: string(i.FromMailbox), FromValidity: mail.UIDValidity(i.FromValidity),
 	}
 }
 
@@ -175,6 +186,59 @@ func (h storedHold) mail() mail.Hold {
 	}
 }
 
+type storedAbsence struct {
+	Missing []storedMissing `json:"m,omitempty"`
+	Removed []storedRemoval `json:"r,omitempty"`
+}
+
+type storedMissing struct {
+	Since   instant     `json:"t"`
+	Runs    [][2]uint32 `json:"u"` // first and last UID
+	Guarded bool        `json:"g,omitempty"`
+	Apply   bool        `json:"a,omitempty"`
+}
+
+type storedRemoval struct {
+	At       instant `json:"t"`
+	Messages int     `json:"n"`
+}
+
+func absenceOf(a mail.Absence) storedAbsence {
+	var out storedAbsence
+	for _, m := range a.Missing {
+		s := storedMissing{Since: instant(m.Since), Guarded: m.Guarded, Apply: m.Apply}
+		for _, uid := range m.UIDs {
+			if n := len(s.Runs); n > 0 && s.Runs[n-1][1]+1 == uint32(uid) {
+				s.Runs[n-1][1]++
+			} else {
+				s.Runs = append(s.Runs, [2]uint32{uint32(uid), uint32(uid)})
+			}
+		}
+		out.Missing = append(out.Missing, s)
+	}
+	for _, r := range a.Removed {
+		out.Removed = append(out.Removed, storedRemoval{instant(r.At), r.Messages})
+	}
+	return out
+}
+
+func (a storedAbsence) mail(pair mail.PairID) mail.Absence {
+	out := mail.Absence{Pair: pair}
+	for _, s := range a.Missing {
+		m := mail.Missing{Since: time.Time(s.Since), Guarded: s.Guarded, Apply: s.Apply}
+		for _, run := range s.Runs {
+			for uid := uint64(run[0]); uid <= uint64(run[1]); uid++ {
+				m.UIDs = append(m.UIDs, mail.UID(uid))
+			}
+		}
+		out.Missing = append(out.Missing, m)
+	}
+	for _, r := range a.Removed {
+		out.Removed = append(out.Removed, mail.Removal{At: time.Time(r.At), Messages: r.Messages})
+	}
+	return out
+}
+
 // The bits beside the five system flags in the first octet of a receipt.
 const (
 	systemMask  = 0x1f
@@ -189,8 +253,10 @@ const (
 //	count × { uvarint source UID − previous, varint destination UID − previous,
 //	          8 octets fingerprint, octet of flags and bits,
 //	          [uvarint keywords], [uvarint mailbox, uvarint UIDVALIDITY] }
+//	[uvarint count, count × uvarint distance to the next one that is gone]
 //
-// where keywords and mailbox are numbers of the table of strings.
+// where keywords and mailbox are numbers of the table of strings. The last
+// line is left out when none is gone, which is all that format 1 knew.
 func encodeBlock(receipts []mail.Receipt, number func(string) uint32) []byte {
 	out := binary.AppendUvarint(nil, uint64(len(receipts)))
 	var source, destination mail.UID
@@ -218,6 +284,17 @@ func encodeBlock(receipts []mail.Receipt, number func(string) uint32) []byte {
 			out = binary.AppendUvarint(out, uint64(r.UIDValidity))
 		}
 	}
+	var gone []byte
+	count, next := uint64(0), 0
+	for i, r := range receipts {
+		if r.Gone {
+			gone = binary.AppendUvarint(gone, uint64(i-next))
+			count, next = count+1, i+1
+		}
+	}
+	if count > 0 {
+		out = append(binary.AppendUvarint(out, count), gone...)
+	}
 	return out
 }
 
@@ -230,6 +307,7 @@ func decodeBlock(list []mail.Receipt, data []byte, text func(uint64) (string, er
 	if d.failed || count == 0 || count > blockMost {
 		return nil, errBlock
 	}
+	known := len(list)
 	list = slices.Grow(list, int(count))
 	var source, destination uint64
 	for range count {
@@ -257,6 +335,22 @@ func decodeBlock(list []mail.Receipt, data []byte, text func(uint64) (string, er
 		}
 		r.Source, r.Destination, r.UIDValidity = mail.UID(source), mail.UID(destination), mail.UIDValidity(validity)
 		list = append(list, r)
+	}
+	if len(d.data) == 0 {
+		return list, nil
+	}
+	block := list[known:]
+	gone := d.uvarint()
+	if gone == 0 || gone > count {
+		return nil, errBlock
+	}
+	for range gone {
+		distance := d.uvarint()
+		if d.failed || distance >= uint64(len(block)) {
+			return nil, errBlock
+		}
+		block[distance].Gone = true
+		block = block[distance+1:]
 	}
 	if len(d.data) != 0 {
 		return nil, errBlock

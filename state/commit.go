@@ -25,6 +25,11 @@ func (s *Store) Commit(c mail.Change) error {
 				return err
 			}
 		}
+		for _, d := range c.Drop {
+			if err := w.dropReceipts(d); err != nil {
+				return err
+			}
+		}
 		for _, r := range c.Receipts {
 			if err := w.putReceipts(r); err != nil {
 				return err
@@ -50,6 +55,11 @@ func (s *Store) Commit(c mail.Change) error {
 				return err
 			}
 		}
+		for _, a := range c.Absences {
+			if err := w.putAbsence(a); err != nil {
+				return err
+			}
+		}
 		for name, a := range c.DestinationAnchors {
 			if err := w.put(bucketAnchors, []byte(name), anchorOf(a)); err != nil {
 				return err
@@ -57,6 +67,15 @@ func (s *Store) Commit(c mail.Change) error {
 		}
 		return nil
 	})
+}
+
+// putAbsence puts what is missing of a pair, or removes it when nothing is.
+func (w *writer) putAbsence(a mail.Absence) error {
+	if key := u32(uint32(a.Pair)); len(a.Missing)+len(a.Removed) == 0 {
+		return w.shelf(bucketAbsences).remove(key)
+	} else {
+		return w.put(bucketAbsences, key, absenceOf(a))
+	}
 }
 
 func holdKey(k mail.HoldKey) []byte {

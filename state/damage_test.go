@@ -122,7 +122,7 @@ func (h *history) verdict(t *testing.T, dir, name string, data []byte) string {
 
 // TestDamage damages a file in thousands of ways.
 func TestDamage(t *testing.T) {
-	dir, h, rng := quickDir(t), newHistory(t, 12), rand.New(rand.NewPCG(1, 1))
+	dir, h, rng := quickDir(t), newHistory(t, 16), rand.New(rand.NewPCG(1, 1))
 	newestMeta := u64At(h.last(), pageHeaderLen+48) < u64At(h.last(), h.page+pageHeaderLen+48)
 	counts := make(map[string]int)
 	// judge looks at a damaged file; the verdict must be one of those allowed.
@@ -200,7 +200,7 @@ func TestDamage(t *testing.T) {
 // TestBrokenTrees: what would make bbolt recurse without end, or give away
 // pages in use, is found before it sees the file.
 func TestBrokenTrees(t *testing.T) {
-	h := newHistory(t, 12)
+	h := newHistory(t, 16)
 	freelist := uint64(0)
 	branches := 0
 	for _, id := range h.used {
@@ -274,7 +274,7 @@ func TestPowerCut(t *testing.T) {
 // TestDamageWhileOpen: damage that comes while a file is open is an error, or
 // not to be seen; the file can still be closed and set aside.
 func TestDamageWhileOpen(t *testing.T) {
-	h, rng := newHistory(t, 12), rand.New(rand.NewPCG(3, 3))
+	h, rng := newHistory(t, 16), rand.New(rand.NewPCG(3, 3))
 	for name, damage := range map[string]func(path string) error{
 		"cut short":      func(path string) error { return os.Truncate(path, 3*int64(h.page)) },
 		"cut to nothing": func(path string) error { return os.Truncate(path, 0) },

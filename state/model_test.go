@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -22,11 +23,12 @@ type model struct {
 	intents  map[uint64]mail.Intent
 	holds    map[mail.HoldKey]mail.Hold
 	anchors  map[string]mail.Anchor
+	absences map[mail.PairID]mail.Absence
 }
 
 func newModel() *model {
 	return &model{map[mail.PairID]mail.Pair{}, map[mail.PairID][]mail.Receipt{}, map[mail.PairID]map[mail.UID]mail.Receipt{},
-		map[uint64]mail.Intent{}, map[mail.HoldKey]mail.Hold{}, map[string]mail.Anchor{}}
+		map[uint64]mail.Intent{}, map[mail.HoldKey]mail.Hold{}, map[string]mail.Anchor{}, map[mail.PairID]mail.Absence{}}
 }
 
 func (m *model) apply(c mail.Change) {
@@ -41,6 +43,11 @@ func (m *model) apply(c mail.Change) {
 			} else {
 				m.receipts[r.Pair][x.Source] = x
 			}
+		}
+	}
+	for _, d := range c.Drop {
+		for _, uid := range d.UIDs {
+			delete(m.receipts[d.Pair], uid)
 		}
 	}
 	for _, r := range c.Receipts {
@@ -62,6 +69,11 @@ func (m *model) apply(c mail.Change) {
 	}
 	for _, k := range c.Unhold {
 		delete(m.holds, k)
+	}
+	for _, a := range c.Absences {
+		if m.absences[a.Pair] = a; len(a.Missing)+len(a.Removed) == 0 {
+			delete(m.absences, a.Pair)
+		}
 	}
 	maps.Copy(m.anchors, c.DestinationAnchors)
 }
@@ -94,7 +106,8 @@ func (m *model) differs(s *Store) (what string, err error) {
 	intents, err2 := s.Intents()
 	holds, err3 := s.Holds()
 	anchors, err4 := s.DestinationAnchors()
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
+	absences, err5 := s.Absences()
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
 		return "", err
 	}
 	held := make(map[mail.HoldKey]mail.Hold)
@@ -110,6 +123,8 @@ func (m *model) differs(s *Store) (what string, err error) {
 		return "holds", nil
 	case !maps.Equal(anchors, m.anchors):
 		return "anchors", nil
+	case !reflect.DeepEqual(absences, byKey(m.absences)):
+		return "absences", nil
 	}
 	return "", nil
 }
@@ -136,6 +151,7 @@ func randomReceipt(rng *rand.Rand, uids uint32) mail.Receipt {
 	r := mail.Receipt{
 		Source: mail.UID(math.MaxUint32 - rng.Uint32N(uids)), Destination: mail.UID(rng.Uint32()), Fingerprint: mail.Fingerprint(rng.Uint64()),
 		Flags: mail.Flags{System: mail.System(rng.UintN(32)), Keywords: odd[rng.IntN(len(odd))]}, Touched: rng.IntN(2) == 0,
+		Gone: rng.IntN(5) == 0,
 	}
 	if rng.IntN(10) == 0 {
 		r.Mailbox, r.UIDValidity = odd[1+rng.IntN(len(odd)-1)], mail.UIDValidity(rng.Uint32())
@@ -150,7 +166,7 @@ func randomChange(rng *rand.Rand) mail.Change {
 	at := []time.Time{{}, time.Unix(int64(rng.Int32()), 5).UTC(), time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}[rng.IntN(3)]
 	if rng.IntN(3) == 0 {
 		c.Pairs = []mail.Pair{{ID: pair, Source: odd[rng.IntN(len(odd))], Destination: fmt.Sprint(pair, "\xff"), SourcePath: "é",
-			SourceAnchor: mail.Anchor{UIDValidity: 1, UIDNext: mail.UID(rng.Uint32()), HighestModSeq: mail.ModSeq(rng.Uint64())}, DestinationValidity: 9, Subscribed: true}}
+			SourceAnchor: mail.Anchor{UIDValidity: 1, UIDNext: mail.UID(rng.Uint32()), HighestModSeq: mail.ModSeq(rng.Uint64()), Messages: rng.Uint32()}, DestinationValidity: 9, Subscribed: true}}
 	}
 	var list []mail.Receipt
 	for range rng.IntN(300) {
@@ -166,9 +182,22 @@ func randomChange(rng *rand.Rand) mail.Change {
 	} else {
 		c.Receipts = []mail.PairReceipts{{Pair: pair, Receipts: list}}
 	}
+	if rng.IntN(2) == 0 {
+		d := mail.PairUIDs{Pair: pair}
+		for range rng.IntN(200) {
+			d.UIDs = append(d.UIDs, randomReceipt(rng, uids).Source)
+		}
+		c.Drop = []mail.PairUIDs{d}
+	}
+	c.Absences = []mail.Absence{{Pair: mail.PairID(1 + rng.Uint32N(3))}}
+	for a := &c.Absences[0]; rng.IntN(3) > 0; {
+		a.Missing = append(a.Missing, mail.Missing{Since: time.Unix(int64(rng.Int32()), 0).UTC(), UIDs: []mail.UID{1, 2, 4, mail.UID(5 + rng.Uint32N(9)), math.MaxUint32}, Guarded: rng.IntN(2) == 0, Apply: rng.IntN(2) == 0})
+		a.Removed = append(a.Removed, mail.Removal{At: time.Unix(int64(rng.Int32()), 0).UTC(), Messages: 3})
+	}
 	c.Settle = []uint64{rng.Uint64N(20)}
 	c.Intents = []mail.Intent{{ID: 1 + rng.Uint64N(20), Kind: mail.IntentAppend, Pair: pair, Source: 3, Size: 1 << 40, InternalDate: at,
-		Fingerprint: mail.Fingerprint(rng.Uint64()), Flags: mail.Flags{System: mail.Seen, Keywords: "\xff"}, Mailbox: "\xfe", UIDValidity: 4, Floor: 5, Destination: 6, Resent: at, Looks: 2}}
+		Fingerprint: mail.Fingerprint(rng.Uint64()), Flags: mail.Flags{System: mail.Seen, Keywords: "\xff"}, Mailbox: "\xfe", UIDValidity: 4, Floor: 5, Destination: 6, Resent: at, Looks: 2,
+		FromPair: 7, FromSource: 8, FromMailbox: "\xfd", FromValidity: 9}}
 	key := mail.HoldKey{Pair: pair, UID: mail.UID(rng.Uint32N(9))}
 	if rng.IntN(4) == 0 {
 		key = mail.HoldKey{Path: odd[1+rng.IntN(5)]}

@@ -89,7 +89,22 @@ func load(path string, o Options) (*Store, error) {
 		return nil, errors.Join(err, s.db.Close())
 	}
 	s.db.AllocSize = 256 << 10 // the default, 16 MiB, is many accounts' whole state
+	if s.outdated && !o.ReadOnly {
+		if err := s.upgrade(); err != nil {
+			return nil, errors.Join(fmt.Errorf("bring the state to format %s: %w", formatVersion, err), s.Close())
+		}
+	}
 	return s, nil
+}
+
+// upgrade makes format 2 of format 1.
+func (s *Store) upgrade() error {
+	return s.update(func(w *writer) error {
+		if _, err := w.tx.CreateBucketIfNotExists(bucketAbsences); err != nil {
+			return err
+		}
+		return w.tx.Bucket(bucketMeta).Put(keyVersion, seal(bucketMeta, keyVersion, []byte(formatVersion)))
+	})
 }
 
 // openFile opens, locks and audits the file, so that bbolt sees it only when
@@ -105,7 +120,7 @@ func (s *Store) openFile(path string, flag int, mode fs.FileMode) (file *os.File
 	if err != nil {
 		return s.file, err
 	}
-	s.identity, s.strings, s.totals, s.all = c.identity, c.strings, c.totals, c.all
+	s.identity, s.strings, s.totals, s.all, s.outdated = c.identity, c.strings, c.totals, c.all, c.version != formatVersion
 	for n, text := range s.strings {
 		s.numbers[text] = uint32(n)
 	}

@@ -237,6 +237,53 @@ func (w *writer) putReceipts(r mail.PairReceipts) error {
 	return nil
 }
 
+// dropReceipts removes receipts by source UID, those that there are. Each block
+// that they fall into is written once.
+func (w *writer) dropReceipts(d mail.PairUIDs) error {
+	sh, err := w.receipts(d.Pair)
+	if err != nil {
+		return err
+	}
+	rest := slices.Sorted(slices.Values(d.UIDs))
+	if len(rest) > 0 && rest[0] == 0 {
+		return errors.New("drop receipts: one without source UID goes by Replace only")
+	}
+	for len(rest) > 0 {
+		c := sh.Cursor()
+		key, sealed := seekBlock(c, kindPresent, uint32(rest[0]))
+		if key == nil {
+			return nil
+		}
+		block, err := w.readBlock(nil, sh.name, key, sealed)
+		if err != nil {
+			return err
+		}
+		here := rest
+		if next, _ := c.Next(); next != nil {
+			n, _ := slices.BinarySearch(rest, mail.UID(number(next[1:], 4)))
+			here = rest[:n]
+		}
+		rest = rest[len(here):]
+		first, count := block[0].Source, len(block)
+		block = slices.DeleteFunc(block, func(r mail.Receipt) bool {
+			_, drop := slices.BinarySearch(here, r.Source)
+			return drop
+		})
+		if len(block) == count {
+			continue
+		}
+		if len(block) == 0 || block[0].Source != first {
+			if err := sh.remove(slices.Clone(key)); err != nil {
+				return err
+			}
+		}
+		if err := w.putBlocks(sh, block, blockMost); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // putBlocks writes receipts, ascending by source UID, in blocks of at most so
 // many.
 func (w *writer) putBlocks(sh *shelf, receipts []mail.Receipt, most int) error {

@@ -2,7 +2,7 @@
 // pairs, receipts, intents, holds and anchors. It implements pass.Journal and
 // is the only package that knows bbolt.
 //
-// Layout, format version 1:
+// Layout, format version 2:
 //
 //	meta      version → decimal digits; identity → JSON; commit → number of the
 //	          last one (8 octets), and the total of the totals
@@ -14,6 +14,7 @@
 //	          (kind 0: source vanished, numbered in order; kind 1: by source UID)
 //	intents   intent ID → JSON
 //	holds     pair ID, UID, path → JSON
+//	absences  pair ID → JSON
 //	anchors   raw destination mailbox name → JSON
 //
 // Numbers in keys are big-endian, so that bbolt's order is theirs. The name of
@@ -50,7 +51,9 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
-const formatVersion = "1"
+// formatVersion is what this program writes. Format 1 had no absences, and no
+// receipts of messages that are gone; Open makes it 2.
+const formatVersion = "2"
 
 var (
 	bucketMeta     = []byte("meta")
@@ -61,7 +64,8 @@ var (
 	bucketIntents  = []byte("intents")
 	bucketHolds    = []byte("holds")
 	bucketAnchors  = []byte("anchors")
-	buckets        = [][]byte{bucketMeta, bucketTotals, bucketStrings, bucketPairs, bucketReceipts, bucketIntents, bucketHolds, bucketAnchors}
+	bucketAbsences = []byte("absences")
+	buckets        = [][]byte{bucketMeta, bucketTotals, bucketStrings, bucketPairs, bucketReceipts, bucketIntents, bucketHolds, bucketAnchors, bucketAbsences}
 
 	keyVersion  = []byte("version")
 	keyIdentity = []byte("identity")
@@ -95,9 +99,10 @@ type Options struct {
 // Store is the open state of one account. It may be used by several
 // goroutines.
 type Store struct {
-	db    *bolt.DB
-	file  *os.File // that of db, locked
-	fresh Fresh
+	db       *bolt.DB
+	file     *os.File // that of db, locked
+	fresh    Fresh
+	outdated bool // the file was in an older format when it was opened
 
 	writing sync.Mutex // held by the one that writes, and by Check
 	totals  map[string]total
@@ -186,7 +191,11 @@ func u64(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 // each unseals and decodes every value of a bucket.
 func each[T any](s *Store, bucket []byte, use func(key []byte, value T)) error {
 	return s.view(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucket).ForEach(func(key, sealed []byte) error {
+		b := tx.Bucket(bucket)
+		if b == nil {
+			return nil // format 1, read only
+		}
+		return b.ForEach(func(key, sealed []byte) error {
 			data, err := unseal(bucket, key, sealed)
 			if err != nil {
 				return err
@@ -228,6 +237,12 @@ func (s *Store) Intents() (intents []mail.Intent, err error) {
 func (s *Store) Holds() (holds []mail.Hold, err error) {
 	err = each(s, bucketHolds, func(_ []byte, h storedHold) { holds = append(holds, h.mail()) })
 	return holds, err
+}
+
+// Absences returns what is missing on the source, by pair.
+func (s *Store) Absences() (absences []mail.Absence, err error) {
+	err = each(s, bucketAbsences, func(key []byte, a storedAbsence) { absences = append(absences, a.mail(mail.PairID(number(key, 4)))) })
+	return absences, err
 }
 
 // DestinationAnchors returns the anchors of destination mailboxes by raw name.

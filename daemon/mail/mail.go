@@ -103,6 +103,9 @@ type Anchor struct {
 	UIDValidity   UIDValidity
 	UIDNext       UID
 	HighestModSeq ModSeq
+	// Messages is how many messages below UIDNext there were: while it holds,
+	// none of them has vanished. It is kept of the source only.
+	Messages uint32
 }
 
 // PairID numbers the pairs of one account, from 1. It is never reused.
@@ -129,7 +132,7 @@ type Pair struct {
 
 // Receipt proves that one source message is on the destination.
 type Receipt struct {
-	Source      UID // in the source mailbox of the pair; 0: it has vanished there
+	Source      UID // in the source mailbox of the pair; 0: it vanished with its UIDVALIDITY
 	Destination UID // 0: the copy is no longer known (its mailbox lost its UIDs)
 	// Mailbox is the raw name of the destination mailbox when the copy is not
 	// in the pair's own, with its UIDVALIDITY; empty otherwise.
@@ -138,7 +141,12 @@ type Receipt struct {
 	Fingerprint Fingerprint
 	Flags       Flags // of the copy, as we left them
 	Touched     bool  // its user has changed the copy since
+	Gone        bool  // the source message is no longer in the mailbox of the pair
 }
+
+// Vanished tells whether the source message is no longer where the receipt
+// names it.
+func (r Receipt) Vanished() bool { return r.Gone || r.Source == 0 }
 
 // IntentKind tells what an [Intent] is about to do.
 type IntentKind uint8
@@ -147,6 +155,8 @@ type IntentKind uint8
 const (
 	IntentAppend IntentKind = 1
 	IntentStore  IntentKind = 2
+	IntentMove   IntentKind = 3
+	IntentRemove IntentKind = 4
 )
 
 // Intent is a durable note that a command which changes the destination is
@@ -156,20 +166,28 @@ type Intent struct {
 	ID   uint64 // unique within the account, ascending
 	Kind IntentKind
 	Pair PairID
-	// Source is the UID of the source message.
+	// Source is the UID of the source message. Of a move it is the new one, in
+	// the mailbox of Pair.
 	Source UID
+	// FromPair and FromSource are the receipt that is moved, FromMailbox and
+	// FromValidity where its copy was (move only).
+	FromPair     PairID
+	FromSource   UID
+	FromMailbox  string
+	FromValidity UIDValidity
 	// Size, InternalDate and Fingerprint are those of the message as sent.
 	Size         int64
 	InternalDate time.Time
 	Fingerprint  Fingerprint
-	// Flags are the flags as sent (append) or to be added (store).
+	// Flags are the flags as sent (append) or to be (store).
 	Flags Flags
-	// Mailbox is the raw name of the destination mailbox, UIDValidity its
-	// UIDVALIDITY and Floor its UIDNEXT, both taken before anything was sent.
+	// Mailbox is the raw name of the destination mailbox that the message is
+	// in, or is to get into, UIDValidity its UIDVALIDITY and Floor its UIDNEXT,
+	// both taken before anything was sent.
 	Mailbox     string
 	UIDValidity UIDValidity
 	Floor       UID
-	// Destination is the UID of the copy (store only).
+	// Destination is the UID of the copy (store, move and remove).
 	Destination UID
 	// Resent is the time at which the message was sent again because the first
 	// attempt had left no trace; zero while the intent is open. A resent
@@ -234,6 +252,35 @@ func (h Hold) ID() string {
 	return strconv.FormatUint(uint64(h.Pair), 10) + "." + strconv.FormatUint(uint64(h.UID), 10)
 }
 
+// Absence is what has vanished from the source mailbox of a pair and has
+// receipts still, and what was removed on the destination for that.
+type Absence struct {
+	Pair    PairID
+	Missing []Missing
+	Removed []Removal // of the last 24 hours
+}
+
+// Missing are messages that one look found missing.
+type Missing struct {
+	Since time.Time // the look
+	UIDs  []UID     // ascending, of the source
+	// Guarded tells that they were too many to be removed without the
+	// operator's word; Apply that he has given it.
+	Guarded, Apply bool
+}
+
+// Removal is a number of copies removed at once.
+type Removal struct {
+	At       time.Time
+	Messages int
+}
+
+// PairUIDs are source UIDs of one pair.
+type PairUIDs struct {
+	Pair PairID
+	UIDs []UID
+}
+
 // PairReceipts are receipts of one pair.
 type PairReceipts struct {
 	Pair     PairID
@@ -248,6 +295,8 @@ type Change struct {
 	// Replace drops all receipts of a pair and writes these instead. Those
 	// with Source 0 are kept apart, found by fingerprint only.
 	Replace []PairReceipts
+	// Drop removes receipts, those of them that there are.
+	Drop []PairUIDs
 	// Receipts are inserted or replaced by (pair, source UID).
 	Receipts []PairReceipts
 	// Settle removes intents.
@@ -257,12 +306,15 @@ type Change struct {
 	// Holds are inserted or replaced by key; Unhold removes.
 	Holds  []Hold
 	Unhold []HoldKey
+	// Absences are inserted or replaced by pair; one without Missing and
+	// Removed is removed.
+	Absences []Absence
 	// DestinationAnchors are set by raw destination mailbox name.
 	DestinationAnchors map[string]Anchor
 }
 
 // Empty tells whether the change would write nothing.
 func (c *Change) Empty() bool {
-	return len(c.Pairs)+len(c.Replace)+len(c.Receipts)+len(c.Settle)+len(c.Intents)+
-		len(c.Holds)+len(c.Unhold)+len(c.DestinationAnchors) == 0
+	return len(c.Pairs)+len(c.Replace)+len(c.Drop)+len(c.Receipts)+len(c.Settle)+len(c.Intents)+
+		len(c.Holds)+len(c.Unhold)+len(c.Absences)+len(c.DestinationAnchors) == 0
 }
