@@ -53,6 +53,43 @@ type Appender interface {
 	Close() error
 }
 
+// Edit is a change of one message that is on the destination.
+type Edit struct {
+	UID  UID
+	From Flags // as they were read
+	To   Flags // as they shall be; Remove does not look at them
+}
+
+// Editor changes messages that are in one mailbox, as it stood when it was
+// opened. Any other call to its server ends its use.
+type Editor interface {
+	// Status is what SELECT showed.
+	Status() Status
+	// Storable reduces flags to those that the mailbox can store.
+	Storable(flags Flags) Flags
+	// Flags reads the flags of messages (ascending UIDs); a message that is not
+	// there is left out.
+	Flags(ctx context.Context, uids []UID) ([]Message, error)
+	// Store changes flags from From to To, but of those messages only whose
+	// flags have not changed since they were read: by UNCHANGEDSINCE the
+	// HIGHESTMODSEQ of Status (RFC 7162 §3.1.3), else by reading them again in
+	// the round trip before. The others are returned.
+	Store(ctx context.Context, edits []Edit) (changed []UID, err error)
+	// CanMove and CanRemove tell whether the server can take single messages
+	// out of a mailbox: MOVE (RFC 6851) or UID EXPUNGE (RFC 4315).
+	CanMove() bool
+	CanRemove() bool
+	// Move moves messages (ascending UIDs) to another mailbox, flags and all,
+	// and returns their UIDs there, with the UIDVALIDITY, as COPYUID gave them.
+	// A message without one was not there, or its outcome is not known.
+	Move(ctx context.Context, uids []UID, to string) (moved map[UID]UID, validity UIDValidity, err error)
+	// Remove marks messages \Deleted, under the condition of Store, and
+	// expunges those that were marked. The others are returned.
+	Remove(ctx context.Context, edits []Edit) (changed []UID, err error)
+	// Close ends the use of the mailbox without CLOSE.
+	Close() error
+}
+
 // Refused is a tagged NO or BAD.
 type Refused struct {
 	Command string // such as "APPEND"
