@@ -25,8 +25,9 @@ type DestinationOptions struct {
 	Cautious *atomic.Bool
 }
 
-// Destination is one account of the new server. Nothing in it removes a
-// message, and a mailbox is left by UNSELECT, by opening another or by LOGOUT.
+// Destination is one account of the new server. Only an [Editor] changes or
+// removes messages, those that it is given; a mailbox is left by UNSELECT, by
+// opening another or by LOGOUT.
 type Destination struct {
 	session
 	options   DestinationOptions

@@ -274,11 +274,15 @@ func TestOpenFails(t *testing.T) {
 	_, err2 := d.Status(ctx, box)
 	_, err3 := d.UIDs(ctx, box, 1)
 	_, err4 := d.Appender(ctx, box)
-	errs := []error{err1, err2, err3, err4, d.Create(ctx, "a", ""), d.Subscribe(ctx, "a"), d.AddFlags(ctx, box, []mail.UID{1}, mail.Seen)}
+	_, err5 := d.Editor(ctx, box)
+	errs := []error{err1, err2, err3, err4, err5, d.Create(ctx, "a", ""), d.Subscribe(ctx, "a"), d.AddFlags(ctx, box, []mail.UID{1}, mail.Seen)}
 	for _, err := range d.Messages(ctx, box, []mail.UID{1}, true) {
 		errs = append(errs, err)
 	}
 	for _, err := range d.Bodies(ctx, box, []mail.UID{1}) {
+		errs = append(errs, err)
+	}
+	for _, err := range d.Flags(ctx, box, 9, 0) {
 		errs = append(errs, err)
 	}
 	for i, err := range errs {
@@ -286,7 +290,7 @@ func TestOpenFails(t *testing.T) {
 			t.Errorf("call %d: %v", i, err)
 		}
 	}
-	if err := d.Close(); err != nil || len(errs) != 9 {
+	if err := d.Close(); err != nil || len(errs) != 11 {
 		t.Error(err, len(errs))
 	}
 }

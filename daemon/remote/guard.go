@@ -47,16 +47,24 @@ func sendableKeyword(keyword string) bool {
 // unsendable returns why a message may not be announced to a server, or nil.
 // It is decided here, before anything is sent.
 func unsendable(m mail.Upload) *mail.Refused {
-	for _, keyword := range m.Flags.KeywordList() {
-		if !sendableKeyword(keyword) {
-			return &mail.Refused{Command: "APPEND", Type: "BAD", Code: "FLAGS", Text: fmt.Sprintf("keyword %q cannot be sent", keyword)}
-		}
+	if refused := unsendableFlags("APPEND", m.Flags); refused != nil {
+		return refused
 	}
 	if !mail.DateStorable(m.Date) {
 		return &mail.Refused{Command: "APPEND", Type: "BAD", Text: "date " + m.Date.UTC().Format(time.RFC3339) + " cannot be sent"}
 	}
 	if m.Size < 0 || m.Content == nil {
 		return &mail.Refused{Command: "APPEND", Type: "BAD", Text: "message without content"}
+	}
+	return nil
+}
+
+// unsendableFlags returns why flags may not be part of a command, or nil.
+func unsendableFlags(command string, f mail.Flags) *mail.Refused {
+	for _, keyword := range f.KeywordList() {
+		if !sendableKeyword(keyword) {
+			return &mail.Refused{Command: command, Type: "BAD", Code: "FLAGS", Text: fmt.Sprintf("keyword %q cannot be sent", keyword)}
+		}
 	}
 	return nil
 }

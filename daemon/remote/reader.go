@@ -21,6 +21,7 @@ type session struct {
 	box    string // raw name of the mailbox that is open, when isOpen
 	isOpen bool
 	opened selected
+	calls  int // of raw on this connection: an Editor is of use until the next
 
 	spaces    *namespaces // nil: not asked yet
 	asked     bool        // NAMESPACE was asked on this connection
@@ -80,6 +81,12 @@ func (s *session) raw(ctx context.Context, lines ...string) ([]Reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.calls++
+	return s.exchange(ctx, conn, lines)
+}
+
+// exchange is raw on the connection that there is.
+func (s *session) exchange(ctx context.Context, conn *Conn, lines []string) ([]Reply, error) {
 	replies, err := conn.Raw(ctx, lines...)
 	if err == nil && len(replies) != len(lines) {
 		err = errors.New("answers are missing")
