@@ -333,6 +333,25 @@ func TestEditorEnds(t *testing.T) {
 	}
 }
 
+// TestReadingAfterEditor: a mailbox that was SELECTed is read only after it has
+// been EXAMINEd, though it was so before.
+func TestReadingAfterEditor(t *testing.T) {
+	var log transcript
+	d, _ := newTestEditor(t, "", &log, [2]string{"UID SEARCH", "* SEARCH 1\r\nTAG OK\r\n"})
+	for range 2 {
+		if _, err := d.UIDs(t.Context(), box, 1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Editor(t.Context(), box); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{open, `EXAMINE "box"`, "UID SEARCH UID 1:*", open, `EXAMINE "box"`, "UID SEARCH UID 1:*", open}
+	if got := log.all(); !slices.Equal(got, want) {
+		t.Errorf("sent %q, want %q", got, want)
+	}
+}
+
 // TestEditorLeaves: by UNSELECT, or without a word.
 func TestEditorLeaves(t *testing.T) {
 	for caps, want := range map[string]string{editCaps: condOpen + "\nUNSELECT", "UIDPLUS": open} {

@@ -35,6 +35,7 @@ func TestMove(t *testing.T) {
 		{name: "cut", answer: "", outcome: "broke"},
 
 		{name: "counts differ", answer: "* OK [COPYUID 8 1:2,9 30:31]\r\nTAG OK\r\n"},
+		{name: "more there than here", answer: "* OK [COPYUID 8 1:2 30:32]\r\nTAG OK\r\n"},
 		{name: "never asked for", answer: "* OK [COPYUID 8 1:3 30:32]\r\nTAG OK\r\n"},
 		{name: "all there can be", answer: "* OK [COPYUID 8 1:4294967295 1:4294967295]\r\nTAG OK\r\n"},
 		{name: "too many there", answer: "* OK [COPYUID 8 1 1:4294967295]\r\nTAG OK\r\n"},
@@ -109,26 +110,5 @@ func TestMoveInSeveralCommands(t *testing.T) {
 	_, e := newTestEditor(t, editCaps, &log)
 	if _, _, err := e.Move(t.Context(), uids, "a\r\nZ1 DELETE INBOX"); outcomeOf(err) != "BAD" || len(log.all()) != 1 {
 		t.Error(err, log.all())
-	}
-}
-
-func TestNamedBy(t *testing.T) {
-	uids := []mail.UID{1, 2, 5, 9, 4294967295}
-	for set, want := range map[string]string{
-		"5": "[5]", "3:4": "[]", "2:9": "[2 5 9]", "9:2,5": "[2 5 9]", "1:4294967295,1:4294967295": "[1 2 5 9 4294967295]", "10,4294967295": "[4294967295]",
-		"": "error", "0": "error", "1,": "error", "*": "error", "1:-2": "error",
-	} {
-		named, err := namedBy(uids, set)
-		got := fmt.Sprint(named)
-		if err != nil {
-			got = "error"
-		}
-		if got != want {
-			t.Errorf("%q: %s, want %s", set, got, want)
-		}
-	}
-	// A line as long as is read, of the largest sets there are.
-	if named, err := namedBy(uids, strings.TrimSuffix(strings.Repeat("1:4294967295,", lineMost/13), ",")); err != nil || len(named) != len(uids) {
-		t.Error(len(named), err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -68,6 +69,43 @@ func TestAppendSet(t *testing.T) {
 		got, err := appendSet(nil, c.set, c.from)
 		if (err != nil) != (c.want == "") || err == nil && fmt.Sprint(got) != c.want {
 			t.Errorf("%.40q from %d: %v %v, want %v", c.set, c.from, got, err, c.want)
+		}
+	}
+}
+
+func TestNamedBy(t *testing.T) {
+	uids := []mail.UID{1, 2, 5, 9, 4294967295}
+	for set, want := range map[string]string{
+		"5": "[5]", "3:4": "[]", "2:9": "[2 5 9]", "9:2,5": "[2 5 9]", "1:4294967295,1:4294967295": "[1 2 5 9 4294967295]", "10,4294967295": "[4294967295]",
+		"": "error", "0": "error", "1,": "error", "*": "error", "1:-2": "error",
+	} {
+		named, err := namedBy(uids, set)
+		got := fmt.Sprint(named)
+		if err != nil {
+			got = "error"
+		}
+		if got != want {
+			t.Errorf("%q: %s, want %s", set, got, want)
+		}
+	}
+	// A line as long as is read, of the largest sets there are.
+	if named, err := namedBy(uids, strings.TrimSuffix(strings.Repeat("1:4294967295,", lineMost/13), ",")); err != nil || len(named) != len(uids) {
+		t.Error(len(named), err)
+	}
+}
+
+func TestExpandSet(t *testing.T) {
+	for set, want := range map[string]string{
+		"3": "[3]", "9,1:2": "[9 1 2]", "2:1,9": "[1 2 9]", "1:3": "[1 2 3]", "1:4": "error", "1:2,5:6": "error", "4294967293:4294967295": "[4294967293 4294967294 4294967295]",
+		"1:4294967295": "error", "": "error", "x": "error",
+	} {
+		uids, err := expandSet(set, 3)
+		got := fmt.Sprint(uids)
+		if err != nil {
+			got = "error"
+		}
+		if got != want {
+			t.Errorf("%q: %s, want %s", set, got, want)
 		}
 	}
 }
