@@ -118,10 +118,15 @@ func (a *account) openState() error {
 		Select:   a.selects,
 		Budget:   a.daemon.budget,
 		SpoolDir: a.daemon.Config.StateDir,
-		Quiet:    a.daemon.Quiet,
-		Stopping: a.with.stopping,
-		Observer: a.with.observer,
-		Logger:   a.daemon.Logger.With("account", a.Name),
+		Policy: pass.Policy{
+			KeepFlags:   a.daemon.Config.Policy.Flags == "copy",
+			KeepDeleted: a.daemon.Config.Policy.Deletions == "keep",
+		},
+		Quiet:     a.daemon.Quiet,
+		LookAgain: a.daemon.LookAgain,
+		Stopping:  a.with.stopping,
+		Observer:  a.with.observer,
+		Logger:    a.daemon.Logger.With("account", a.Name),
 	}
 	a.passes = pass.New(o)
 	return nil
@@ -162,9 +167,9 @@ func (t timed) Commit(c mail.Change) error {
 // selects tells whether [mailboxes] wants a mailbox.
 func (a *account) selects(m mail.Mailbox) bool { return a.Mailboxes.Match(m.Path, m.Role) }
 
-// pass runs one pass.
+// pass runs one pass, complete whatever the source can tell.
 func (a *account) pass(ctx context.Context) (pass.Result, error) {
-	return a.passes.Run(ctx)
+	return a.passes.RunFlags(ctx)
 }
 
 // recover prepares for another pass after an error: a state whose last commit

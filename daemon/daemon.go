@@ -30,8 +30,10 @@ type Options struct {
 	// answers collected.
 	Stopping <-chan struct{}
 	// Quiet is pass.Options.Quiet.
-	Quiet   time.Duration
-	Metrics *metrics.Metrics // nil: not counted
+	Quiet time.Duration
+	// LookAgain is pass.Options.LookAgain.
+	LookAgain time.Duration
+	Metrics   *metrics.Metrics // nil: not counted
 
 	// The rest is for [Daemon.Run] only.
 

@@ -48,6 +48,7 @@ type follower struct {
 	turned      atomic.Int64    // since when the loop is at work, in Unix nanoseconds; 0: it waits
 
 	full     bool // the next pass compares everything
+	compare  bool // the next pass compares flags where the source does not tell what has changed
 	failures int  // passes that failed in a row
 	notUntil time.Time
 
@@ -66,9 +67,11 @@ type follower struct {
 }
 
 // timing is what a reload may change without starting the account again.
-type timing struct{ poll, fullSweep time.Duration }
+type timing struct{ poll, flags, fullSweep time.Duration }
 
-func timingOf(c *config.Config) timing { return timing{c.PollInterval, c.FullSweep} }
+func timingOf(c *config.Config) timing {
+	return timing{c.PollInterval, c.FlagsInterval, c.FullSweep}
+}
 
 func newFollower(d *Daemon, a config.Account, t timing) *follower {
 	f := &follower{
@@ -77,6 +80,7 @@ func newFollower(d *Daemon, a config.Account, t timing) *follower {
 		wake:        make(chan struct{}, 1),
 		done:        make(chan struct{}),
 		timing:      t,
+		compare:     true,
 		status:      followerStatus{Phase: mail.PhaseSeeding, Health: mail.HealthOK},
 	}
 	f.ending, f.ended = context.WithCancel(context.Background())
@@ -203,8 +207,10 @@ func (f *follower) run(ctx context.Context) {
 	}
 	next := time.NewTimer(0) // of a pass
 	sweep := time.NewTimer(f.times().fullSweep)
+	flags := time.NewTimer(f.times().flags)
 	cool := time.NewTimer(keepWarm)
 	defer next.Stop()
+	defer flags.Stop()
 	defer sweep.Stop()
 	defer cool.Stop()
 	for {
@@ -221,6 +227,9 @@ func (f *follower) run(ctx context.Context) {
 		case <-sweep.C:
 			f.full = true
 			sweep.Reset(f.times().fullSweep)
+		case <-flags.C:
+			f.compare = true
+			flags.Reset(f.times().flags)
 		case <-f.wake:
 		case <-next.C:
 			f.notUntil = time.Time{}
@@ -280,9 +289,13 @@ func (f *follower) pass(ctx context.Context) time.Duration {
 		f.failures++
 		return 0
 	case err == nil:
-		f.failures, f.full = 0, false
+		f.failures, f.full, f.compare = 0, false, false
 		f.succeeded(result)
-		return f.pollWait()
+		wait := f.pollWait()
+		if !result.Due.IsZero() {
+			wait = min(wait, max(time.Until(result.Due), time.Second))
+		}
+		return wait
 	case errors.Is(err, pass.ErrStopped) || ctx.Err() != nil || stopping.Err() != nil:
 		f.cool() // what is open was to end with that pass
 		return f.pollWait()
@@ -331,8 +344,11 @@ func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) 
 	defer func() { f.daemon.Metrics.ObservePass(time.Since(started)) }()
 	f.connections.work(true)
 	f.work.passes.Stopping = stopping.Done()
-	if f.full {
+	switch {
+	case f.full:
 		return f.work.passes.RunFull(ctx)
+	case f.compare:
+		return f.work.passes.RunFlags(ctx)
 	}
 	return f.work.passes.Run(ctx)
 }

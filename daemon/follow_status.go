@@ -116,8 +116,9 @@ func (f *follower) succeeded(result pass.Result) {
 		s.Phase, s.Health, s.Error = mail.PhaseFollowing, mail.HealthOK, ""
 		s.Source, s.Pending, s.PendingSince, s.Held, s.LastSuccess = result.SourceMessages, 0, time.Time{}, total, now
 	})
-	if result.Copied > 0 || result.Recognised > 0 {
-		f.logger.Info("pass done", "copied", result.Copied, "bytes", result.Bytes, "recognised", result.Recognised, "held", total)
+	if result.Copied+result.Recognised+result.Reflagged+result.Moved+result.Removed > 0 {
+		f.logger.Info("pass done", "copied", result.Copied, "bytes", result.Bytes, "recognised", result.Recognised,
+			"reflagged", result.Reflagged, "moved", result.Moved, "removed", result.Removed, "held", total)
 	}
 }
 
@@ -200,6 +201,27 @@ func (o observer) Recognised(messages int) {
 	o.metrics.AlreadyThere(messages)
 	if o.also != nil {
 		o.also.Recognised(messages)
+	}
+}
+
+func (o observer) Reflagged(messages int) {
+	o.metrics.FlagsUpdated(messages)
+	if o.also != nil {
+		o.also.Reflagged(messages)
+	}
+}
+
+func (o observer) Moved(messages int) {
+	o.metrics.Moved(messages)
+	if o.also != nil {
+		o.also.Moved(messages)
+	}
+}
+
+func (o observer) Removed(messages int) {
+	o.metrics.Expunged(messages)
+	if o.also != nil {
+		o.also.Removed(messages)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
 	"github.com/imapsyncd/imapsyncd/daemon/demo"
-	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
 )
 
@@ -73,9 +72,10 @@ func (s *show) awaitArrival(ctx context.Context, account string, copies int) err
 }
 
 // observe returns the observer of one account's passes.
-func (s *show) observe(account string) pass.Observer { return shown{s, account} }
+func (s *show) observe(account string) pass.Observer { return shown{show: s, account: account} }
 
 type shown struct {
+	pass.Nobody
 	*show
 	account string
 }
@@ -93,8 +93,3 @@ func (s shown) InDoubt(outcome string, messages int) {
 	defer s.mu.Unlock()
 	s.outcomes[outcome] += messages
 }
-
-func (shown) Pending(int)                 {}
-func (shown) Appended(int, time.Duration) {}
-func (shown) Held(mail.Hold)              {}
-func (shown) Recognised(int)              {}

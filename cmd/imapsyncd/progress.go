@@ -10,7 +10,6 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 
 	"github.com/imapsyncd/imapsyncd/daemon"
-	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
 )
 
@@ -124,9 +123,12 @@ func (p *progress) close() {
 }
 
 // account returns the observer of one account's passes.
-func (p *progress) account(name string) pass.Observer { return accountProgress{p, name} }
+func (p *progress) account(name string) pass.Observer {
+	return accountProgress{progress: p, name: name}
+}
 
 type accountProgress struct {
+	pass.Nobody
 	*progress
 	name string
 }
@@ -155,8 +157,3 @@ func (p accountProgress) Copied(_ string, bytes int64, _ time.Time) {
 		}
 	}
 }
-
-func (accountProgress) Appended(int, time.Duration) {}
-func (accountProgress) Held(mail.Hold)              {}
-func (accountProgress) Recognised(int)              {}
-func (accountProgress) InDoubt(string, int)         {}

@@ -18,17 +18,25 @@ import (
 
 // Config is a configuration that can be worked with.
 type Config struct {
-	Path         string
-	Sum          [sha256.Size]byte // of the file's content
-	StateDir     string
-	Socket       string
-	PollInterval time.Duration
-	FullSweep    time.Duration
-	Log          Log
-	Web          Web
-	AccountLabel string // name, hash or none
-	Memory       int64  // octets in flight, all accounts together
-	Accounts     []Account
+	Path          string
+	Sum           [sha256.Size]byte // of the file's content
+	StateDir      string
+	Socket        string
+	PollInterval  time.Duration
+	FlagsInterval time.Duration
+	FullSweep     time.Duration
+	Log           Log
+	Web           Web
+	AccountLabel  string // name, hash or none
+	Memory        int64  // octets in flight, all accounts together
+	Policy        Policy
+	Accounts      []Account
+}
+
+// Policy is [policy].
+type Policy struct {
+	Flags     string // follow or copy
+	Deletions string // follow or keep
 }
 
 // Log is [log].

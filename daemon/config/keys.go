@@ -3,18 +3,20 @@ package config
 // fileKeys is the file as it is written. A pointer is nil where the key does
 // not stand there.
 type fileKeys struct {
-	StateDir     *string       `toml:"state_dir"`
-	Socket       *string       `toml:"socket"`
-	PollInterval *string       `toml:"poll_interval"`
-	FullSweep    *string       `toml:"full_sweep"`
-	Log          logKeys       `toml:"log"`
-	Web          webKeys       `toml:"web"`
-	Metrics      metricsKeys   `toml:"metrics"`
-	Limits       limitsKeys    `toml:"limits"`
-	Source       serverKeys    `toml:"source"`
-	Destination  serverKeys    `toml:"destination"`
-	Mailboxes    mailboxKeys   `toml:"mailboxes"`
-	Account      []accountKeys `toml:"account"`
+	StateDir      *string       `toml:"state_dir"`
+	Socket        *string       `toml:"socket"`
+	PollInterval  *string       `toml:"poll_interval"`
+	FlagsInterval *string       `toml:"flags_interval"`
+	FullSweep     *string       `toml:"full_sweep"`
+	Log           logKeys       `toml:"log"`
+	Web           webKeys       `toml:"web"`
+	Metrics       metricsKeys   `toml:"metrics"`
+	Limits        limitsKeys    `toml:"limits"`
+	Source        serverKeys    `toml:"source"`
+	Destination   serverKeys    `toml:"destination"`
+	Policy        policyKeys    `toml:"policy"`
+	Mailboxes     mailboxKeys   `toml:"mailboxes"`
+	Account       []accountKeys `toml:"account"`
 }
 
 type logKeys struct {
@@ -28,6 +30,11 @@ type webKeys struct {
 
 type metricsKeys struct {
 	AccountLabel *string `toml:"account_label"`
+}
+
+type policyKeys struct {
+	Flags     *string `toml:"flags"`
+	Deletions *string `toml:"deletions"`
 }
 
 type limitsKeys struct {

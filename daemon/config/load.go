@@ -184,6 +184,7 @@ func (l *loader) top(c *Config, f fileKeys) {
 		l.complain("socket", "socket: %s is longer than the %d octets a unix socket's name may have; set socket to a shorter one", c.Socket, socketMost)
 	}
 	c.PollInterval = l.duration("poll_interval", or(f.PollInterval, "60s"), time.Second)
+	c.FlagsInterval = l.duration("flags_interval", or(f.FlagsInterval, "1h"), time.Second)
 	c.FullSweep = l.duration("full_sweep", or(f.FullSweep, "6h"), time.Minute)
 	c.Log.Format = l.oneOf("log.format", or(f.Log.Format, "auto"), "auto", "text", "json")
 	if err := c.Log.Level.UnmarshalText([]byte(l.oneOf("log.level", or(f.Log.Level, "info"), "debug", "info", "warn", "error"))); err != nil {
@@ -192,6 +193,10 @@ func (l *loader) top(c *Config, f fileKeys) {
 	c.Web.Listen = or(f.Web.Listen, "127.0.0.1:9143")
 	if _, _, err := net.SplitHostPort(c.Web.Listen); err != nil {
 		l.complain("web.listen", "web.listen: %q is no address; write for example \"127.0.0.1:9143\"", c.Web.Listen)
+	}
+	c.Policy = Policy{
+		Flags:     l.oneOf("policy.flags", or(f.Policy.Flags, "follow"), "follow", "copy"),
+		Deletions: l.oneOf("policy.deletions", or(f.Policy.Deletions, "follow"), "follow", "keep"),
 	}
 	c.AccountLabel = l.oneOf("metrics.account_label", or(f.Metrics.AccountLabel, "name"), "name", "hash", "none")
 	c.Memory = l.size("limits.memory", or(f.Limits.Memory, "32MiB"))

@@ -81,10 +81,11 @@ func TestProblems(t *testing.T) {
 		want []string // each a part of one line, in order
 	}{
 		"unknown key":         {strings.Replace(good, "host = \"192", "hots = \"192", 1), []string{"c.toml:3:1: unknown key source.hots; did you mean host?", "account foo: [source] host is missing"}},
-		"not built yet":       {good + "[policy]\nflags = \"follow\"\n", []string{"c.toml:14:2: unknown key policy"}},
+		"not built yet":       {good + "[cutover]\nmax_lag = \"5m\"\n", []string{"c.toml:14:2: unknown key cutover"}},
 		"wrong type":          {strings.Replace(good, "host = \"192.0.2.10\"", "host = 5", 1), []string{"c.toml:3:8: source.host:"}},
 		"no TOML":             {"[source\n", []string{"c.toml:1:"}},
 		"several at once":     {"poll_interval = \"5 minutes\"\n[log]\nlevel = \"loud\"\n" + good, []string{"c.toml:1:1: poll_interval: \"5 minutes\" is no duration", "c.toml:3:1: log.level: \"loud\"; write one of debug, info, warn, error"}},
+		"policy":              {"[policy]\nflags = \"keep\"\n" + good, []string{"c.toml:2:1: policy.flags: \"keep\"; write one of follow, copy"}},
 		"size":                {"[limits]\nmemory = \"much\"\n" + good, []string{"c.toml:2:1: limits.memory: \"much\" is no size"}},
 		"no account":          {"[source]\nhost = \"a\"\n", []string{"there is no [[account]]"}},
 		"no password":         {strings.Replace(good, "password_file = \"pw\"\n", "", 1), []string{"c.toml:8:", "account foo: [source] there is no password"}},

@@ -89,6 +89,11 @@ func (f Flags) With(other Flags) Flags {
 	return Flags{System: f.System | other.System, Keywords: joinKeywords(append(f.KeywordList(), other.KeywordList()...))}
 }
 
+// Has tells whether a keyword is among them, in any case.
+func (f Flags) Has(keyword string) bool {
+	return slices.ContainsFunc(f.KeywordList(), func(k string) bool { return strings.EqualFold(k, keyword) })
+}
+
 // Equal compares two sets of flags; keywords without regard to case.
 func (f Flags) Equal(other Flags) bool {
 	return f.System == other.System && strings.EqualFold(f.Keywords, other.Keywords)

@@ -1,7 +1,6 @@
 package pass
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -131,30 +130,37 @@ func (p *Pass) movedCopies(ctx context.Context, missing, unwanted []plan.Item, g
 	}
 	change := mail.Change{}
 	for id, list := range byPair {
-		slices.SortFunc(list, func(a, b mail.Receipt) int { return cmp.Compare(a.Source, b.Source) })
+		slices.SortFunc(list, bySource)
 		change.Receipts = append(change.Receipts, mail.PairReceipts{Pair: id, Receipts: list})
 	}
 	return rest, p.commit(change)
 }
 
 // isPresent tells whether the copy that a receipt names is where it names it.
-// present remembers the UIDs of the mailboxes that were asked.
 func (p *Pass) isPresent(ctx context.Context, pair mail.Pair, r mail.Receipt, present map[string]map[mail.UID]bool) (bool, error) {
 	name, validity := whereabouts(pair, r)
-	if box, ok := p.destination[name]; !ok || r.Destination == 0 || box.Status.UIDValidity != validity {
+	return p.isAt(ctx, mail.Ref{Name: name, UIDValidity: validity}, r.Destination, present)
+}
+
+// isAt tells whether there is a message of that UID. present remembers the
+// UIDs of the mailboxes that were asked.
+func (p *Pass) isAt(ctx context.Context, ref mail.Ref, uid mail.UID, present map[string]map[mail.UID]bool) (bool, error) {
+	box, ok := p.destination[ref.Name]
+	if v := box.Status.UIDValidity; !ok || uid == 0 || v != 0 && v != ref.UIDValidity {
 		return false, nil
 	}
-	if present[name] == nil {
-		uids, err := p.Destination.UIDs(ctx, mail.Ref{Name: name, UIDValidity: validity}, 1)
-		if err != nil {
-			return false, fmt.Errorf("look at %q on the new server: %w", p.destination[name].DisplayName(), err)
+	if present[ref.Name] == nil {
+		uids, err := p.Destination.UIDs(ctx, ref, 1)
+		var refused *mail.Refused
+		if err != nil && !errors.As(err, &refused) && !errors.Is(err, mail.ErrUIDValidity) {
+			return false, fmt.Errorf("look at %q on the new server: %w", p.destination[ref.Name].DisplayName(), err)
 		}
-		present[name] = make(map[mail.UID]bool, len(uids))
+		present[ref.Name] = make(map[mail.UID]bool, len(uids))
 		for _, uid := range uids {
-			present[name][uid] = true
+			present[ref.Name][uid] = true
 		}
 	}
-	return present[name][r.Destination], nil
+	return present[ref.Name][uid], nil
 }
 
 // growth is a destination mailbox that may have grown since it was looked at.
@@ -249,13 +255,9 @@ func (p *Pass) unnamed(ctx context.Context, grown []growth, flags *flagTable) ([
 // user's, and is born touched; what was read, answered or flagged on the
 // source and not here is added, once, after the receipt is durable.
 func (p *Pass) adoptBatch(ctx context.Context, matches []plan.Match, grown []growth, jobs map[uint32]*job, flags *flagTable) error {
-	type place struct {
-		mailbox uint32
-		add     mail.System
-	}
 	change := mail.Change{}
 	byPair := make(map[mail.PairID][]mail.Receipt)
-	stores := make(map[place][]mail.Intent)
+	stores := make(map[mail.Ref][]store)
 	for _, m := range matches {
 		job, at := jobs[m.Wanted.Mailbox], grown[m.Found.Mailbox].ref
 		r := mail.Receipt{Source: m.Wanted.UID, Destination: m.Found.UID, Fingerprint: m.Wanted.Fingerprint, Flags: flags.list[m.Found.Tag]}
@@ -271,17 +273,16 @@ func (p *Pass) adoptBatch(ctx context.Context, matches []plan.Match, grown []gro
 				p.lastID++
 				i := mail.Intent{
 					ID: p.lastID, Kind: mail.IntentStore, Pair: job.Pair.ID, Source: r.Source, Fingerprint: r.Fingerprint,
-					Flags: mail.Flags{System: add}, Mailbox: at.Name, UIDValidity: at.UIDValidity, Destination: r.Destination,
+					Flags: r.Flags.With(mail.Flags{System: add}), Mailbox: at.Name, UIDValidity: at.UIDValidity, Destination: r.Destination,
 				}
 				change.Intents = append(change.Intents, i)
-				stores[place{m.Found.Mailbox, add}] = append(stores[place{m.Found.Mailbox, add}], i)
-				r.Flags.System |= add
+				stores[at] = append(stores[at], store{i, r})
 			}
 		}
 		byPair[job.Pair.ID] = append(byPair[job.Pair.ID], r)
 	}
 	for pair, receipts := range byPair {
-		slices.SortFunc(receipts, func(a, b mail.Receipt) int { return cmp.Compare(a.Source, b.Source) })
+		slices.SortFunc(receipts, bySource)
 		change.Receipts = append(change.Receipts, mail.PairReceipts{Pair: pair, Receipts: receipts})
 	}
 	if err := p.commit(change); err != nil {
@@ -289,32 +290,12 @@ func (p *Pass) adoptBatch(ctx context.Context, matches []plan.Match, grown []gro
 	}
 	p.result.Recognised += len(matches)
 	p.Observer.Recognised(len(matches))
-	for at, intents := range stores {
-		if err := p.store(ctx, grown[at.mailbox].ref, at.add, intents); err != nil {
+	for at, list := range stores {
+		if err := p.store(ctx, at, list); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// store adds flags to copies and settles the intents to do so. A refusal is
-// logged: the copy is as its user left it.
-func (p *Pass) store(ctx context.Context, ref mail.Ref, add mail.System, intents []mail.Intent) error {
-	uids := make([]mail.UID, len(intents))
-	settle := make([]uint64, len(intents))
-	for i, intent := range intents {
-		uids[i], settle[i] = intent.Destination, intent.ID
-	}
-	slices.Sort(uids)
-	err := p.Destination.AddFlags(ctx, ref, uids, add)
-	var refused *mail.Refused
-	switch {
-	case errors.As(err, &refused), errors.Is(err, mail.ErrReadOnly), errors.Is(err, mail.ErrUIDValidity):
-		p.Logger.Warn("flags of recognised messages could not be added", "mailbox", p.destination[ref.Name].DisplayName(), "messages", len(uids), "error", err)
-	case err != nil:
-		return fmt.Errorf("add flags: %w", err)
-	}
-	return p.commit(mail.Change{Settle: settle})
 }
 
 // flagTable numbers the sets of flags that occur; there are few.

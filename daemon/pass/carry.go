@@ -17,6 +17,7 @@ func (p *Pass) carry(ctx context.Context, job *job) error {
 	if err := p.unresolved[job.Pair.Destination]; err != nil {
 		return mailboxError(err) // sending now might send twice
 	}
+	p.refresh(job)
 	probed := !alike(job)
 	for len(job.uids) > 0 {
 		before, uids := len(job.uids), job.uids
@@ -28,6 +29,13 @@ func (p *Pass) carry(ctx context.Context, job *job) error {
 		if !errors.Is(err, ErrJournal) && ctx.Err() == nil {
 			if rerr := p.resolve(ctx); rerr != nil {
 				return errors.Join(err, rerr)
+			}
+		}
+		p.refresh(job)
+		claimed := job.claimed
+		if job.claimed = nil; err == nil {
+			if err := p.claim(ctx, job, claimed); err != nil {
+				return err
 			}
 		}
 		left, uerr := p.uncarried(job)
@@ -56,6 +64,15 @@ func (p *Pass) carry(ctx context.Context, job *job) error {
 	return p.commit(finished)
 }
 
+// refresh gives the job its pair as commits of others have left it.
+func (p *Pass) refresh(job *job) {
+	stored := p.pairs[job.Pair.ID]
+	if stored.DestinationValidity == 0 {
+		stored.DestinationValidity = job.Pair.DestinationValidity // not in use yet
+	}
+	job.Pair = stored
+}
+
 // uncarried returns what is left of the job.
 func (p *Pass) uncarried(job *job) ([]mail.UID, error) {
 	held := make(map[mail.UID]bool)
@@ -74,6 +91,10 @@ func (p *Pass) uncarried(job *job) ([]mail.UID, error) {
 // carryOnce runs the two sides at once: parcels are fetched while earlier ones
 // are appended. It ends with nothing in flight.
 func (p *Pass) carryOnce(ctx context.Context, job *job, uids []mail.UID) error {
+	gone, err := p.vanished()
+	if err != nil {
+		return err
+	}
 	appender, err := p.open(ctx, job)
 	if err != nil {
 		return err
@@ -88,7 +109,7 @@ func (p *Pass) carryOnce(ctx context.Context, job *job, uids []mail.UID) error {
 		fetched <- p.fetch(ctx, job.ref(), uids, parcels, done)
 	}()
 
-	w := &writer{Pass: p, job: job, appender: appender, status: appender.Status()}
+	w := &writer{Pass: p, job: job, appender: appender, status: appender.Status(), gone: gone}
 	if w.floor = w.status.UIDNext; w.floor == 0 {
 		// Courier's SELECT does not tell; what STATUS told earlier is a floor too.
 		w.floor = max(p.destination[job.Pair.Destination].Status.UIDNext, 1)

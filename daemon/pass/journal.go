@@ -42,6 +42,15 @@ func (p *Pass) load() error {
 	for _, h := range holds {
 		p.holds[h.HoldKey] = h
 	}
+	absences, err := p.Journal.Absences()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	p.absences = make(map[mail.PairID]mail.Absence, len(absences))
+	for _, a := range absences {
+		p.absences[a.Pair] = a
+	}
+	p.confirmed = make(map[mail.PairID][]mail.UID)
 	if p.anchors, err = p.Journal.DestinationAnchors(); err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
@@ -57,6 +66,7 @@ func (p *Pass) commit(c mail.Change) error {
 		return nil
 	}
 	if err := p.Journal.Commit(c); err != nil {
+		p.gone.known = false
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
 	for _, pair := range c.Pairs {
@@ -75,9 +85,13 @@ func (p *Pass) commit(c mail.Change) error {
 	for _, key := range c.Unhold {
 		delete(p.holds, key)
 	}
+	for _, a := range c.Absences {
+		p.absences[a.Pair] = a
+	}
 	for name, a := range c.DestinationAnchors {
 		p.anchors[name] = a
 	}
+	p.gone.apply(c)
 	return nil
 }
 
@@ -154,3 +168,6 @@ func (p *Pass) keepHold(h mail.Hold) error {
 	}
 	return p.commit(mail.Change{Holds: []mail.Hold{h}})
 }
+
+// bySource sorts receipts as the journal keeps them.
+func bySource(a, b mail.Receipt) int { return cmp.Compare(a.Source, b.Source) }

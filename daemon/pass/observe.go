@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/plan"
@@ -34,6 +37,7 @@ func (p *Pass) observe(ctx context.Context) ([]plan.Pairing, error) {
 	if err := p.holdConflicts(conflicts); err != nil {
 		return nil, err
 	}
+	p.source = source
 	p.result.Mailboxes = len(pairings)
 	for _, pairing := range pairings {
 		p.result.SourceMessages += int(pairing.Source.Status.Messages)
@@ -69,6 +73,9 @@ func (p *Pass) observe(ctx context.Context) ([]plan.Pairing, error) {
 // news returns the jobs of those mailboxes that have something to carry, in
 // the order of copying.
 func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error) {
+	if err := p.noteUnlisted(p.source); err != nil {
+		return nil, err
+	}
 	var work []*job
 	var settled mail.Change
 	for _, pairing := range pairings {
@@ -104,7 +111,7 @@ func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 		case len(job.uids) > 0 || job.rebind:
 			work = append(work, job)
 			continue
-		case job.end > job.Pair.SourceAnchor.UIDNext:
+		case job.end > job.Pair.SourceAnchor.UIDNext || !job.uncounted && job.count(job.end) != job.Pair.SourceAnchor.Messages:
 			settled.Pairs = append(settled.Pairs, job.anchored(job.end))
 		}
 		if isHeld {
@@ -160,8 +167,9 @@ func (p *Pass) holdConflicts(conflicts []plan.Conflict) error {
 	return nil
 }
 
-// look finds the source messages of a mailbox that are not carried yet. It
-// asks the server only when the status or a hold to be retried calls for it.
+// look finds the source messages of a mailbox that are not carried yet, and
+// those that have vanished. It asks the server only when the status, a hold to
+// be retried or a message found missing before calls for it.
 func (p *Pass) look(ctx context.Context, job *job) error {
 	anchor := job.Pair.SourceAnchor
 	if s := job.source.Status; s.UIDValidity == 0 || s.UIDNext == 0 {
@@ -169,52 +177,136 @@ func (p *Pass) look(ctx context.Context, job *job) error {
 		if err != nil {
 			return err
 		}
+		opened.HighestModSeq = max(opened.HighestModSeq, s.HighestModSeq)
 		job.source.Status = opened
 	}
 	status := job.source.Status
-	held := make(map[mail.UID]bool)
-	var retry []mail.UID
+	known := anchor.UIDValidity != 0
+	job.rebind = known && status.UIDValidity != 0 && status.UIDValidity != anchor.UIDValidity
+	if job.end = max(status.UIDNext, anchor.UIDNext, 1); job.rebind {
+		job.end = max(status.UIDNext, 1) // the anchor is of other UIDs
+		uids, err := p.Source.UIDs(ctx, job.ref(), 1)
+		if err != nil {
+			return err
+		}
+		job.found(uids, 0)
+		job.uids = uids
+		return nil
+	}
+	if anchor.HighestModSeq == 0 && status.HighestModSeq != 0 {
+		// What an earlier run has carried has the flags of that time.
+		for range p.Journal.Receipts(job.Pair.ID) {
+			job.Pair.SourceAnchor.HighestModSeq = compareAll
+			p.pairs[job.Pair.ID] = job.Pair
+			break
+		}
+	}
+	held, retry := p.heldOf(job.Pair.ID)
+	again := p.full || p.lookDue(job.Pair.ID)
+	shrunk := status.MessagesKnown && status.Messages != anchor.Messages
+	if known && !again && !shrunk && len(retry) == 0 && status.UIDNext != 0 && status.UIDNext <= anchor.UIDNext {
+		job.found(nil, anchor.Messages)
+		return nil
+	}
+	from := max(anchor.UIDNext, 1)
+	var uids []mail.UID
+	if !status.MessagesKnown || status.Messages > 0 || status.UIDNext == 0 {
+		var err error
+		if uids, err = p.Source.UIDs(ctx, job.ref(), from); err != nil {
+			return err
+		}
+	}
+	job.found(uids, anchor.Messages)
+	counted, _ := slices.BinarySearch(uids, max(status.UIDNext, 1)) // what arrived since is not
+	odd := known && status.MessagesKnown && status.UIDNext != 0 && int(status.Messages) != int(anchor.Messages)+counted
+	if !again && !odd {
+		// Receipts above the anchor were not counted by it.
+		lost, _, err := plan.Missing(uids, above(from, p.Journal.Receipts(job.Pair.ID)))
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrJournal, err)
+		}
+		odd = len(lost) > 0
+	}
+	if again || odd {
+		all, agree, err := p.census(ctx, job)
+		if err != nil {
+			return err
+		}
+		if agree {
+			if err := p.noteMissing(job.Pair.ID, all); err != nil {
+				return err
+			}
+			job.found(all, 0)
+			uids = all
+		} else {
+			job.uncounted = true // the next pass counts again
+		}
+	}
+	uids = append(uids, retry...) // a hold may lie above the anchor
+	slices.Sort(uids)
+	uids = slices.Compact(uids)
+	var err error
+	if job.uids, err = plan.Uncarried(uids, p.Journal.Receipts(job.Pair.ID), held); err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	return p.deferDrafts(ctx, job)
+}
+
+// above leaves out the receipts of source UIDs below from.
+func above(from mail.UID, receipts iter.Seq2[mail.Receipt, error]) iter.Seq2[mail.Receipt, error] {
+	return func(yield func(mail.Receipt, error) bool) {
+		for r, err := range receipts {
+			if (err != nil || r.Source >= from) && !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// heldOf returns what is held of a pair: true for what stays so, and those
+// that are to be tried again.
+func (p *Pass) heldOf(pair mail.PairID) (held map[mail.UID]bool, retry []mail.UID) {
+	held = make(map[mail.UID]bool)
 	for key, h := range p.holds {
-		if key.Pair == job.Pair.ID && key.UID != 0 && h.Reason != mail.ReasonLateTwin {
+		if key.Pair == pair && key.UID != 0 && h.Reason != mail.ReasonLateTwin {
 			held[key.UID] = !h.Retry
 			if h.Retry {
 				retry = append(retry, key.UID)
 			}
 		}
 	}
-	job.rebind = anchor.UIDValidity != 0 && status.UIDValidity != 0 && status.UIDValidity != anchor.UIDValidity
-	from := max(anchor.UIDNext, 1)
-	switch {
-	case job.rebind:
-		from, retry, held = 1, nil, nil
-	case p.full:
-		from, retry = 1, nil
-	}
-	if !job.rebind && !p.full && len(retry) == 0 && status.UIDNext != 0 && status.UIDNext <= from && anchor.UIDNext != 0 {
+	return held, retry
+}
+
+// draftAge is how old a draft must be to be carried: until then its user is
+// likely to replace it.
+const draftAge = 10 * time.Minute
+
+// deferDrafts leaves young drafts, and what follows them, to a later pass.
+func (p *Pass) deferDrafts(ctx context.Context, job *job) error {
+	if !strings.EqualFold(job.source.Role, `\Drafts`) || len(job.uids) == 0 || job.Pair.SourceAnchor.UIDValidity == 0 {
 		return nil
 	}
-	job.end = max(status.UIDNext, anchor.UIDNext, 1)
-	if status.MessagesKnown && status.Messages == 0 && status.UIDNext != 0 && !job.rebind {
-		return nil
-	}
-	uids, err := p.Source.UIDs(ctx, job.ref(), from)
-	if err != nil {
-		return err
-	}
-	if len(uids) > 0 {
-		job.end = max(job.end, uids[len(uids)-1]+1)
-	}
-	if job.rebind {
-		job.uids = uids
-		return nil
-	}
-	uids = append(uids, retry...) // a hold may lie above the anchor
-	slices.Sort(uids)
-	uids = slices.Compact(uids)
-	if job.uids, err = plan.Uncarried(uids, p.Journal.Receipts(job.Pair.ID), held); err != nil {
-		return fmt.Errorf("%w: %w", ErrJournal, err)
+	now := time.Now()
+	for m, err := range p.Source.Messages(ctx, job.ref(), job.uids, false) {
+		if err != nil {
+			return err
+		}
+		if age := now.Sub(m.InternalDate); age.Abs() < draftAge {
+			n, _ := slices.BinarySearch(job.uids, m.UID)
+			job.uids, job.end = job.uids[:n], m.UID
+			p.wake(m.InternalDate.Add(draftAge))
+			break
+		}
 	}
 	return nil
+}
+
+// wake has the next pass run at a time, or sooner.
+func (p *Pass) wake(at time.Time) {
+	if p.result.Due.IsZero() || at.Before(p.result.Due) {
+		p.result.Due = at
+	}
 }
 
 // anchored is the job's pair with everything below next processed (I3). The
@@ -226,8 +318,31 @@ func (j *job) anchored(next mail.UID) mail.Pair {
 		a.UIDValidity = j.source.Status.UIDValidity
 	}
 	a.UIDNext = max(a.UIDNext, next)
+	if !j.uncounted {
+		a.Messages = j.count(a.UIDNext)
+	}
 	if next == j.end && a.HighestModSeq == 0 {
 		a.HighestModSeq = j.source.Status.HighestModSeq
 	}
 	return j.Pair
+}
+
+// found notes how far the job is complete, given UIDs that are there beside so
+// many messages below them.
+func (j *job) found(uids []mail.UID, below uint32) {
+	j.listed, j.below = uids, below
+	if len(uids) > 0 {
+		j.end = max(j.end, uids[len(uids)-1]+1)
+	}
+}
+
+// count is how many messages there are below a UID.
+func (j *job) count(uid mail.UID) uint32 {
+	n, _ := slices.BinarySearch(j.listed, uid)
+	for gone := range j.absent {
+		if gone < uid {
+			n--
+		}
+	}
+	return j.below + uint32(n)
 }

@@ -22,14 +22,29 @@ type Options struct {
 	Budget *Budget
 	// SpoolDir is where messages over 1 MiB wait between the two servers.
 	SpoolDir string
+	Policy   Policy
 	// Quiet is how long nothing of ours must have appeared on the destination
 	// before a lost answer is taken to mean "not stored"; 0: 5 s.
 	Quiet time.Duration
+	// LookAgain is how far apart two looks must be that find a message missing
+	// before its copy may be removed; 0: 15 minutes.
+	LookAgain time.Duration
 	// Stopping, when closed, lets the pass end between two batches, with all
 	// answers collected.
 	Stopping <-chan struct{}
 	Observer Observer
 	Logger   *slog.Logger
+}
+
+// Policy is what of the source is followed. The zero value follows everything.
+type Policy struct {
+	// Draining is true from the handover on: nothing on the destination is
+	// changed or removed any more (I8); what was never carried still is.
+	Draining bool
+	// KeepFlags leaves the flags of a copy as they were carried.
+	KeepFlags bool
+	// KeepDeleted keeps the copies of what is deleted on the source.
+	KeepDeleted bool
 }
 
 // Observer is told what a pass does as it does it; it is called from more
@@ -44,6 +59,10 @@ type Observer interface {
 	Held(mail.Hold)
 	// Recognised: so many messages were there already.
 	Recognised(messages int)
+	// Reflagged, Moved, Removed: so many copies follow their source message.
+	Reflagged(messages int)
+	Moved(messages int)
+	Removed(messages int)
 	// InDoubt: what became of so many lost answers: "found", "moved" or "resent".
 	InDoubt(outcome string, messages int)
 }
@@ -58,6 +77,12 @@ type Result struct {
 	Bytes          int64
 	Recognised     int // adopted or rebound, not sent
 	Resent         int
+	Reflagged      int // copies whose flags, place or existence followed the source
+	Moved          int
+	Removed        int
+	// Due is when the next pass has something to look at again, whatever is
+	// new by then; zero: nothing.
+	Due time.Time
 	// Changed tells that a mailbox changed its UIDVALIDITY under the pass, so
 	// that another pass is needed.
 	Changed bool
@@ -79,6 +104,7 @@ type Pass struct {
 	Options
 	recognised bool // I7 has been done since the start or the last error
 	full       bool // look at every mailbox whole, whatever its status says
+	compare    bool // compare flags where the source has no CONDSTORE
 	latency    time.Duration
 	result     Result
 
@@ -86,12 +112,18 @@ type Pass struct {
 	intents  map[uint64]mail.Intent
 	holds    map[mail.HoldKey]mail.Hold
 	anchors  map[string]mail.Anchor // of destination mailboxes, by raw name
+	absences map[mail.PairID]mail.Absence
+	gone     gone
+	unlisted map[mail.PairID]bool // pairs without source mailbox, whose receipts say so
 	lastPair mail.PairID
 	lastID   uint64
 
+	source      mail.Listing
 	destination map[string]mail.Mailbox // selectable, by raw name
 	made        map[string]bool         // of those, the ones made by this run
 	unresolved  map[string]error        // mailboxes whose lost answers could not be looked at
+	// confirmed are the source UIDs that were found missing twice.
+	confirmed map[mail.PairID][]mail.UID
 }
 
 // New returns a Pass for one account.
@@ -102,16 +134,19 @@ func New(o Options) *Pass {
 	if o.Quiet == 0 {
 		o.Quiet = 5 * time.Second
 	}
+	if o.LookAgain == 0 {
+		o.LookAgain = 15 * time.Minute
+	}
 	if o.Budget == nil {
 		o.Budget = NewBudget(32 << 20)
 	}
 	if o.Observer == nil {
-		o.Observer = nobody{}
+		o.Observer = Nobody{}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Pass{Options: o}
+	return &Pass{Options: o, unlisted: make(map[mail.PairID]bool)}
 }
 
 // errMailbox marks an error that ends the work on one mailbox, not the pass.
@@ -120,17 +155,26 @@ type errMailbox struct{ err error }
 func (e errMailbox) Error() string { return e.err.Error() }
 func (e errMailbox) Unwrap() error { return e.err }
 
-// RunFull is Run without trust in UIDNEXT: every UID of the source is compared
-// with the receipts.
+// RunFull is Run without trust in UIDNEXT, in counts or in HIGHESTMODSEQ: every
+// UID and every flag of the source is compared with the receipts.
 func (p *Pass) RunFull(ctx context.Context) (Result, error) {
 	p.full = true
 	defer func() { p.full = false }()
 	return p.Run(ctx)
 }
 
+// RunFlags is Run with all flags compared where the source has no CONDSTORE to
+// tell which have changed (RFC 7162).
+func (p *Pass) RunFlags(ctx context.Context) (Result, error) {
+	p.compare = true
+	defer func() { p.compare = false }()
+	return p.Run(ctx)
+}
+
 // Run carries everything that is new. Its order is the way of a message:
 // observe both sides, resolve what an earlier run left open, look for news,
-// recognise what is there already, carry the rest mailbox by mailbox.
+// recognise what is there already, move what has moved, carry the rest mailbox
+// by mailbox; then flags, and at last what has vanished.
 func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 	p.result = Result{}
 	defer func() {
@@ -158,6 +202,9 @@ func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 	if err := p.recognise(ctx, work); err != nil {
 		return p.result, fmt.Errorf("recognise: %w", err)
 	}
+	if err := p.relocate(ctx, work); err != nil {
+		return p.result, fmt.Errorf("move: %w", err)
+	}
 	pending := 0
 	for _, job := range work {
 		pending += len(job.uids)
@@ -171,7 +218,27 @@ func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 			return p.result, err
 		}
 	}
+	if err := p.follow(ctx, pairings, work); err != nil {
+		return p.result, err
+	}
+	if next := p.nextLook(); !next.IsZero() {
+		p.wake(next)
+	}
 	return p.result, nil
+}
+
+// follow carries the changes of what was carried before.
+func (p *Pass) follow(ctx context.Context, pairings []plan.Pairing, work []*job) error {
+	if err := p.stopped(); err != nil {
+		return err
+	}
+	if err := p.flags(ctx, pairings, work); err != nil {
+		return fmt.Errorf("follow flags: %w", err)
+	}
+	if err := p.removals(ctx, pairings, work); err != nil {
+		return fmt.Errorf("follow deletions: %w", err)
+	}
+	return nil
 }
 
 // mailbox does what one mailbox needs. What concerns this mailbox alone is
@@ -200,10 +267,18 @@ type job struct {
 	uids []mail.UID
 	// end is the UIDNEXT up to which uids is complete.
 	end mail.UID
+	// listed are UIDs that are there, below is how many are there beside them,
+	// under the lowest; uncounted tells that the counts did not agree.
+	listed    []mail.UID
+	below     uint32
+	uncounted bool
 	// absent are those of them that have gone meanwhile, as UID SEARCH confirmed.
 	absent map[mail.UID]bool
 	// sidelined tells that the mailbox is held and left out of this run.
 	sidelined bool
+	// claimed are messages in hand that were carried before, under a UID that
+	// has vanished since.
+	claimed []plan.Item
 	// rebind tells that the source has a new UIDVALIDITY.
 	rebind bool
 }
@@ -212,11 +287,15 @@ func (j *job) ref() mail.Ref {
 	return mail.Ref{Name: j.source.Name, UIDValidity: j.source.Status.UIDValidity}
 }
 
-type nobody struct{}
+// Nobody is an observer that is not interested; others embed it.
+type Nobody struct{}
 
-func (nobody) Pending(int)                     {}
-func (nobody) Copied(string, int64, time.Time) {}
-func (nobody) Appended(int, time.Duration)     {}
-func (nobody) Held(mail.Hold)                  {}
-func (nobody) Recognised(int)                  {}
-func (nobody) InDoubt(string, int)             {}
+func (Nobody) Pending(int)                     {}
+func (Nobody) Copied(string, int64, time.Time) {}
+func (Nobody) Appended(int, time.Duration)     {}
+func (Nobody) Held(mail.Hold)                  {}
+func (Nobody) Recognised(int)                  {}
+func (Nobody) Reflagged(int)                   {}
+func (Nobody) Moved(int)                       {}
+func (Nobody) Removed(int)                     {}
+func (Nobody) InDoubt(string, int)             {}

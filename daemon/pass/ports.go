@@ -26,6 +26,10 @@ type Reader interface {
 	// number), each at most once, with fingerprints when asked for. A UID that
 	// the server does not answer for is left out.
 	Messages(ctx context.Context, box mail.Ref, uids []mail.UID, fingerprints bool) iter.Seq2[mail.Message, error]
+	// Flags yields UID, flags and MODSEQ of the messages below a UID whose flags
+	// have changed after since (CHANGEDSINCE, RFC 7162 §3.1.4.1); since 0 means
+	// all of them.
+	Flags(ctx context.Context, box mail.Ref, below mail.UID, since mail.ModSeq) iter.Seq2[mail.Message, error]
 	// Bodies yields the messages themselves, each at most once. A UID that the
 	// server does not answer for is left out.
 	Bodies(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Body, error]
@@ -34,7 +38,7 @@ type Reader interface {
 // Source is the old server. By type it can only be read.
 type Source interface{ Reader }
 
-// Destination is the new server. Nothing in it removes a message.
+// Destination is the new server.
 type Destination interface {
 	Reader
 	// Name spells a path as this server does: prefix of the personal namespace,
@@ -46,8 +50,8 @@ type Destination interface {
 	// asked to.
 	Create(ctx context.Context, name, role string) error
 	Subscribe(ctx context.Context, name string) error
-	// AddFlags adds system flags to messages (UID STORE +FLAGS.SILENT).
-	AddFlags(ctx context.Context, box mail.Ref, uids []mail.UID, flags mail.System) error
+	// Editor opens a mailbox for changes to messages that are in it.
+	Editor(ctx context.Context, box mail.Ref) (mail.Editor, error)
 	// Appender opens a mailbox for writing, on a connection of its own.
 	Appender(ctx context.Context, box mail.Ref) (Appender, error)
 }
@@ -65,6 +69,7 @@ type Journal interface {
 	// Intents returns all intents by ascending ID.
 	Intents() ([]mail.Intent, error)
 	Holds() ([]mail.Hold, error)
+	Absences() ([]mail.Absence, error)
 	DestinationAnchors() (map[string]mail.Anchor, error)
 	// Commit makes a change durable, all or nothing. After an error the
 	// outcome is unknown: the journal is of no further use until it is opened

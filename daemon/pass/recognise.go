@@ -1,7 +1,6 @@
 package pass
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,20 +65,22 @@ func (p *Pass) rebindSource(ctx context.Context, job *job) error {
 	}
 	matches, _, _ := plan.Recognise(wanted, found, false)
 	for i := range receipts {
-		receipts[i].Source = 0
+		receipts[i].Source, receipts[i].Gone = 0, false
 	}
 	bound := make(map[mail.UID]bool, len(matches))
 	for _, m := range matches {
 		receipts[m.Wanted.Tag].Source = m.Found.UID
 		bound[m.Found.UID] = true
 	}
-	slices.SortStableFunc(receipts, func(a, b mail.Receipt) int { return cmp.Compare(a.Source, b.Source) })
+	slices.SortStableFunc(receipts, bySource)
 	job.uids = slices.DeleteFunc(job.uids, func(uid mail.UID) bool { return bound[uid] })
 
-	job.Pair.SourceAnchor = mail.Anchor{UIDValidity: job.source.Status.UIDValidity, UIDNext: 1}
+	job.Pair.SourceAnchor = mail.Anchor{UIDValidity: job.source.Status.UIDValidity, UIDNext: 1, HighestModSeq: compareAll}
 	change := mail.Change{
 		Pairs:   []mail.Pair{job.Pair},
 		Replace: []mail.PairReceipts{{Pair: job.Pair.ID, Receipts: receipts}},
+		// What was missing had a UID that means nothing any more.
+		Absences: []mail.Absence{{Pair: job.Pair.ID, Removed: p.absences[job.Pair.ID].Removed}},
 	}
 	for key := range p.holds {
 		if key.Pair == job.Pair.ID && key.UID != 0 {
@@ -114,15 +115,23 @@ func (p *Pass) rebindDestinations(ctx context.Context) error {
 // copy that is not found stays as a receipt without UID: it is refilled on the
 // operator's word only.
 func (p *Pass) rebindDestination(ctx context.Context, pair mail.Pair, box mail.Mailbox) error {
-	receipts, err := p.receipts(pair.ID)
-	if err != nil {
-		return err
-	}
 	ref := mail.Ref{Name: box.Name, UIDValidity: box.Status.UIDValidity}
+	lists := make(map[mail.PairID][]mail.Receipt)
+	var here []*mail.Receipt // those that name the mailbox, of all pairs
 	var wanted []plan.Item
-	for i, r := range receipts {
-		if r.Mailbox == "" {
-			wanted = append(wanted, plan.Item{Fingerprint: r.Fingerprint, UID: r.Destination, Tag: uint32(i)})
+	for _, other := range p.storedPairs() {
+		receipts, err := p.receipts(other.ID)
+		if err != nil {
+			return err
+		}
+		for i := range receipts {
+			name, validity := whereabouts(other, receipts[i])
+			if name != box.Name || validity != pair.DestinationValidity {
+				continue
+			}
+			wanted = append(wanted, plan.Item{Fingerprint: receipts[i].Fingerprint, UID: receipts[i].Destination, Tag: uint32(len(here))})
+			here = append(here, &receipts[i])
+			lists[other.ID] = receipts
 		}
 	}
 	uids, err := p.Destination.UIDs(ctx, ref, 1)
@@ -138,13 +147,13 @@ func (p *Pass) rebindDestination(ctx context.Context, pair mail.Pair, box mail.M
 		found = append(found, plan.Item{Fingerprint: m.Fingerprint, UID: m.UID, Tag: table.index(m.Flags)})
 	}
 	matches, _, _ := plan.Recognise(wanted, found, false)
-	for i := range receipts {
-		if receipts[i].Mailbox == "" {
-			receipts[i].Destination = 0
+	for _, r := range here {
+		if r.Destination = 0; r.Mailbox != "" {
+			r.UIDValidity = ref.UIDValidity
 		}
 	}
 	for _, m := range matches {
-		r := &receipts[m.Wanted.Tag]
+		r := here[m.Wanted.Tag]
 		r.Destination = m.Found.UID
 		if !table.list[m.Found.Tag].WithoutNoise().Equal(r.Flags.WithoutNoise()) {
 			r.Touched = true
@@ -154,11 +163,14 @@ func (p *Pass) rebindDestination(ctx context.Context, pair mail.Pair, box mail.M
 	p.Logger.Info("destination mailbox has a new UIDVALIDITY", "mailbox", box.DisplayName(), "rebound", len(matches), "lost", len(wanted)-len(matches))
 	p.result.Recognised += len(matches)
 	p.Observer.Recognised(len(matches))
-	return p.commit(mail.Change{
+	change := mail.Change{
 		Pairs:              []mail.Pair{pair},
-		Replace:            []mail.PairReceipts{{Pair: pair.ID, Receipts: receipts}},
 		DestinationAnchors: map[string]mail.Anchor{box.Name: {UIDValidity: box.Status.UIDValidity, UIDNext: 1}},
-	})
+	}
+	for id, receipts := range lists {
+		change.Replace = append(change.Replace, mail.PairReceipts{Pair: id, Receipts: receipts})
+	}
+	return p.commit(change)
 }
 
 func (p *Pass) receipts(pair mail.PairID) ([]mail.Receipt, error) {

@@ -1,11 +1,9 @@
 package pass
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -31,18 +29,20 @@ func (p *Pass) resolve(ctx context.Context) error {
 		byMailbox[ref] = append(byMailbox[ref], i)
 	}
 	for _, ref := range order {
-		var appends, stores []mail.Intent
+		of := make(map[mail.IntentKind][]mail.Intent)
 		for _, i := range byMailbox[ref] {
-			if i.Kind == mail.IntentStore {
-				stores = append(stores, i)
-			} else {
-				appends = append(appends, i)
-			}
+			of[i.Kind] = append(of[i.Kind], i)
 		}
-		if err := p.resolveStores(ctx, ref, stores); err != nil {
+		if err := p.resolveStores(ctx, ref, of[mail.IntentStore]); err != nil {
 			return err
 		}
-		err := p.resolveAppends(ctx, ref, appends)
+		if err := p.resolveRemovals(ctx, ref, of[mail.IntentRemove]); err != nil {
+			return err
+		}
+		err := p.resolveAppends(ctx, ref, of[mail.IntentAppend])
+		if err == nil {
+			err = p.resolveMoves(ctx, ref, of[mail.IntentMove])
+		}
 		var refused *mail.Refused
 		switch {
 		case errors.As(err, &refused) || errors.Is(err, mail.ErrUIDValidity):
@@ -54,53 +54,6 @@ func (p *Pass) resolve(ctx context.Context) error {
 		}
 	}
 	return p.lateTwins(ctx)
-}
-
-// resolveStores repeats what was to be added to copies that are still as they
-// were; what has changed since is its user's.
-func (p *Pass) resolveStores(ctx context.Context, ref mail.Ref, intents []mail.Intent) error {
-	if len(intents) == 0 {
-		return nil
-	}
-	byUID := make(map[mail.UID]mail.Intent, len(intents))
-	change := mail.Change{}
-	for _, i := range intents {
-		byUID[i.Destination] = i
-		change.Settle = append(change.Settle, i.ID)
-	}
-	if p.destination[ref.Name].Status.UIDValidity != ref.UIDValidity {
-		return p.commit(change) // the UIDs mean nothing any more
-	}
-	left := make(map[mail.UID]mail.Flags, len(intents))
-	for pair := range p.pairs {
-		for r, err := range p.Journal.Receipts(pair) {
-			if err != nil {
-				return fmt.Errorf("%w: %w", ErrJournal, err)
-			}
-			if i, ok := byUID[r.Destination]; ok && i.Pair == pair && i.Source == r.Source {
-				left[r.Destination] = r.Flags
-			}
-		}
-	}
-	byAdd := make(map[mail.System][]mail.Intent)
-	uids := slices.Sorted(maps.Keys(byUID))
-	for m, err := range p.Destination.Messages(ctx, ref, uids, false) {
-		if err != nil {
-			return fmt.Errorf("look at flags: %w", err)
-		}
-		i := byUID[m.UID]
-		before := left[m.UID]
-		before.System &^= i.Flags.System
-		if m.Flags.Equal(before) {
-			byAdd[i.Flags.System] = append(byAdd[i.Flags.System], i)
-		}
-	}
-	for add, again := range byAdd {
-		if err := p.store(ctx, ref, add, again); err != nil {
-			return err
-		}
-	}
-	return p.commit(change)
 }
 
 // resolveAppends finds out which messages of open intents were stored. It
@@ -171,7 +124,7 @@ func (p *Pass) resolveAppends(ctx context.Context, ref mail.Ref, intents []mail.
 	p.result.Resent += len(missing)
 
 	for pair, list := range receipts {
-		slices.SortFunc(list, func(a, b mail.Receipt) int { return cmp.Compare(a.Source, b.Source) })
+		slices.SortFunc(list, bySource)
 		change.Receipts = append(change.Receipts, mail.PairReceipts{Pair: pair, Receipts: list})
 		stored := p.pairs[pair]
 		if stored.DestinationValidity == 0 {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/plan"
 )
 
 // writer is the destination side of one carry.
@@ -18,6 +19,7 @@ type writer struct {
 	appender Appender
 	status   mail.Status
 	floor    mail.UID
+	gone     map[mail.Fingerprint][]vanished
 	change   mail.Change // what the next commit makes durable
 	done     []done      // told to the observer once it is
 }
@@ -45,6 +47,11 @@ func (w *writer) send(ctx context.Context, next parcel, anchor bool) error {
 			w.change.Holds = append(w.change.Holds, w.hold(w.job, m.UID, m.claimed, mail.ReasonEmpty, "the old server announces a size but serves no content"))
 			return true
 		}
+		if len(w.gone[m.Fingerprint]) > 0 {
+			// It was carried before: its receipt is to have this UID.
+			w.job.claimed = append(w.job.claimed, plan.Item{Fingerprint: m.Fingerprint, UID: m.UID})
+			return true
+		}
 		return false
 	})
 	uploads := make([]mail.Upload, len(pieces))
@@ -68,7 +75,7 @@ func (w *writer) send(ctx context.Context, next parcel, anchor bool) error {
 	if err := w.append(ctx, pieces, uploads, intents); err != nil {
 		return err
 	}
-	if anchor {
+	if anchor && len(w.job.claimed) == 0 {
 		pair := w.job.anchored(next.asked[len(next.asked)-1] + 1)
 		w.change.Pairs = []mail.Pair{pair}
 	}

@@ -139,51 +139,6 @@ func (d *Destination) Subscribe(ctx context.Context, name string) error {
 	return err
 }
 
-// AddFlags adds system flags to messages. The mailbox is SELECTed for it and
-// left by UNSELECT, or when the next one is opened.
-func (d *Destination) AddFlags(ctx context.Context, box mail.Ref, uids []mail.UID, flags mail.System) error {
-	names := mail.Flags{System: flags}.Names()
-	if len(uids) == 0 || len(names) == 0 {
-		return nil
-	}
-	quoted, err := quote(box.Name)
-	if err != nil {
-		return &mail.Refused{Command: "SELECT", Type: "BAD", Text: err.Error()}
-	}
-	d.isOpen = false
-	reply, err := d.command(ctx, "SELECT", quoted)
-	if err != nil {
-		return err
-	}
-	shown := parseSelected(reply)
-	if err := shown.check(box); err != nil {
-		return err
-	}
-	if shown.readOnly {
-		return mail.ErrReadOnly
-	}
-	var lines []string
-	for len(uids) > 0 {
-		var set string
-		set, uids = uidSet(uids)
-		lines = append(lines, "UID STORE "+set+" +FLAGS.SILENT ("+strings.Join(names, " ")+")")
-	}
-	stores := len(lines)
-	if d.Has("UNSELECT") {
-		lines = append(lines, "UNSELECT")
-	}
-	replies, err := d.raw(ctx, lines...)
-	if err != nil {
-		return fmt.Errorf("add flags: %w", err)
-	}
-	for _, reply := range replies[:stores] {
-		if err := verdict("UID STORE", reply.Tagged); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Appender opens a mailbox for writing, on a connection of its own that is
 // kept for the next call. An appender in use before is of no further use.
 func (d *Destination) Appender(ctx context.Context, box mail.Ref) (mail.Appender, error) {

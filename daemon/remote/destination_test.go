@@ -86,57 +86,6 @@ func TestSubscribe(t *testing.T) {
 	}
 }
 
-func TestAddFlags(t *testing.T) {
-	readOnly := strings.Replace(selectShown, "READ-WRITE", "READ-ONLY", 1)
-	for _, c := range []struct {
-		name, caps, shown, store string
-		box                      mail.Ref
-		flags                    mail.System
-		sent                     []string
-		want                     string
-	}{
-		{"added", "UNSELECT", selectShown, "TAG OK\r\n", box, mail.Seen | mail.Flagged,
-			[]string{`SELECT "box"`, `UID STORE 1:2,9 +FLAGS.SILENT (\Seen \Flagged)`, "UNSELECT"}, "ok"},
-		{"without UNSELECT", "", selectShown, "TAG OK\r\n", box, mail.Seen, []string{`SELECT "box"`, `UID STORE 1:2,9 +FLAGS.SILENT (\Seen)`}, "ok"},
-		{"refused", "", selectShown, "TAG NO [NOPERM]\r\n", box, mail.Seen, []string{`SELECT "box"`, `UID STORE 1:2,9 +FLAGS.SILENT (\Seen)`}, "NO NOPERM"},
-		{"another mailbox by now", "", selectShown, "", mail.Ref{Name: "box", UIDValidity: 8}, mail.Seen, []string{`SELECT "box"`}, "uidvalidity"},
-		{"read-only", "", readOnly, "", box, mail.Seen, []string{`SELECT "box"`}, "read-only"},
-		{"none", "", "", "", box, 0, nil, "ok"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			var log transcript
-			d := newTestDestination(t, listServer(t, SideDestination, c.caps, &log,
-				[2]string{"SELECT", c.shown}, [2]string{"UID STORE", c.store}, [2]string{"UNSELECT", "TAG OK\r\n"}), 2)
-			if got := outcomeOf(d.AddFlags(t.Context(), c.box, []mail.UID{1, 2, 9}, c.flags)); got != c.want {
-				t.Errorf("%s, want %s", got, c.want)
-			}
-			if got := log.all(); !slices.Equal(got, c.sent) {
-				t.Errorf("sent %q, want %q", got, c.sent)
-			}
-		})
-	}
-}
-
-// TestReadingAfterAddFlags: a mailbox that was SELECTed is read only after it
-// has been EXAMINEd.
-func TestReadingAfterAddFlags(t *testing.T) {
-	var log transcript
-	d := newTestDestination(t, listServer(t, SideDestination, "", &log, [2]string{"EXAMINE", examined}, [2]string{"SELECT", selectShown},
-		[2]string{"UID STORE", "TAG OK\r\n"}, [2]string{"UID SEARCH", "* SEARCH 1\r\nTAG OK\r\n"}), 2)
-	if _, err := d.UIDs(t.Context(), box, 1); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.AddFlags(t.Context(), box, []mail.UID{1}, mail.Seen); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := d.UIDs(t.Context(), box, 1); err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(log.String(), `EXAMINE "box"`); n != 2 {
-		t.Errorf("sent %s", log.String())
-	}
-}
-
 func TestAppenderOpens(t *testing.T) {
 	for _, c := range []struct {
 		shown string
@@ -275,7 +224,7 @@ func TestOpenFails(t *testing.T) {
 	_, err3 := d.UIDs(ctx, box, 1)
 	_, err4 := d.Appender(ctx, box)
 	_, err5 := d.Editor(ctx, box)
-	errs := []error{err1, err2, err3, err4, err5, d.Create(ctx, "a", ""), d.Subscribe(ctx, "a"), d.AddFlags(ctx, box, []mail.UID{1}, mail.Seen)}
+	errs := []error{err1, err2, err3, err4, err5, d.Create(ctx, "a", ""), d.Subscribe(ctx, "a")}
 	for _, err := range d.Messages(ctx, box, []mail.UID{1}, true) {
 		errs = append(errs, err)
 	}
@@ -290,7 +239,7 @@ func TestOpenFails(t *testing.T) {
 			t.Errorf("call %d: %v", i, err)
 		}
 	}
-	if err := d.Close(); err != nil || len(errs) != 11 {
+	if err := d.Close(); err != nil || len(errs) != 10 {
 		t.Error(err, len(errs))
 	}
 }

@@ -126,7 +126,22 @@ func TestAgainstRealServer(t *testing.T) {
 	if at != n {
 		t.Errorf("%d messages", at)
 	}
-	if err := d.AddFlags(ctx, ref, uids, mail.Flagged); err != nil {
+	editor, err := d.Editor(ctx, ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := editor.Flags(ctx, uids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var edits []mail.Edit
+	for _, m := range rows {
+		edits = append(edits, mail.Edit{UID: m.UID, From: m.Flags, To: mail.Flags{System: mail.Seen | mail.Flagged, Keywords: m.Flags.Keywords}})
+	}
+	if changed, err := editor.Store(ctx, edits); err != nil || len(changed) > 0 {
+		t.Fatal(changed, err)
+	}
+	if err := editor.Close(); err != nil {
 		t.Fatal(err)
 	}
 	at = 10

@@ -71,7 +71,11 @@ func (s *session) search(ctx context.Context, first, last mail.UID, before ...st
 	if err != nil {
 		return nil, fmt.Errorf("search: %w", err)
 	}
-	reply := replies[len(replies)-1]
+	// The answer may stand before the tagged one of a command sent along.
+	reply := Reply{Tagged: replies[len(replies)-1].Tagged}
+	for _, r := range replies {
+		reply.Untagged = append(reply.Untagged, r.Untagged...)
+	}
 	uids, answered, err := parseSearch(reply, first, last)
 	switch {
 	case err != nil:

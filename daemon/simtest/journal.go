@@ -17,6 +17,7 @@ type Journal struct {
 	intents  map[uint64]mail.Intent
 	holds    map[mail.HoldKey]mail.Hold
 	anchors  map[string]mail.Anchor
+	absences map[mail.PairID]mail.Absence
 }
 
 // NewJournal returns an empty journal.
@@ -24,12 +25,13 @@ func NewJournal() *Journal {
 	return &Journal{
 		pairs: make(map[mail.PairID]mail.Pair), receipts: make(map[mail.PairID][]mail.Receipt),
 		intents: make(map[uint64]mail.Intent), holds: make(map[mail.HoldKey]mail.Hold), anchors: make(map[string]mail.Anchor),
+		absences: make(map[mail.PairID]mail.Absence),
 	}
 }
 
 // Clone is a backup.
 func (j *Journal) Clone() *Journal {
-	c := &Journal{maps.Clone(j.pairs), make(map[mail.PairID][]mail.Receipt), maps.Clone(j.intents), maps.Clone(j.holds), maps.Clone(j.anchors)}
+	c := &Journal{maps.Clone(j.pairs), make(map[mail.PairID][]mail.Receipt), maps.Clone(j.intents), maps.Clone(j.holds), maps.Clone(j.anchors), maps.Clone(j.absences)}
 	for id, list := range j.receipts {
 		c.receipts[id] = slices.Clone(list)
 	}
@@ -42,6 +44,9 @@ func (j *Journal) apply(c mail.Change) {
 	}
 	for _, r := range c.Replace {
 		j.receipts[r.Pair] = slices.Clone(r.Receipts)
+	}
+	for _, d := range c.Drop {
+		j.receipts[d.Pair] = slices.DeleteFunc(slices.Clone(j.receipts[d.Pair]), func(r mail.Receipt) bool { return slices.Contains(d.UIDs, r.Source) })
 	}
 	for _, r := range c.Receipts {
 		for _, x := range r.Receipts {
@@ -62,6 +67,11 @@ func (j *Journal) apply(c mail.Change) {
 	}
 	for _, k := range c.Unhold {
 		delete(j.holds, k)
+	}
+	for _, a := range c.Absences {
+		if j.absences[a.Pair] = a; len(a.Missing)+len(a.Removed) == 0 {
+			delete(j.absences, a.Pair)
+		}
 	}
 	maps.Copy(j.anchors, c.DestinationAnchors)
 }
@@ -94,6 +104,10 @@ func (v JournalView) Intents() ([]mail.Intent, error) {
 
 func (v JournalView) Holds() ([]mail.Hold, error) {
 	return slices.Collect(maps.Values(v.holds)), v.usable()
+}
+
+func (v JournalView) Absences() ([]mail.Absence, error) {
+	return slices.SortedFunc(maps.Values(v.absences), func(a, b mail.Absence) int { return cmp.Compare(a.Pair, b.Pair) }), v.usable()
 }
 
 func (v JournalView) DestinationAnchors() (map[string]mail.Anchor, error) {
@@ -135,4 +149,29 @@ func (j *Journal) intended(box string, size int64, print mail.Fingerprint) bool 
 		}
 	}
 	return false
+}
+
+// changing tells whether a durable intent of that kind is about a copy, and
+// whether a receipt names it.
+func (j *Journal) changing(kind mail.IntentKind, box mail.Ref, uid mail.UID) (intended, named bool) {
+	for _, i := range j.intents {
+		at := mail.Ref{Name: i.Mailbox, UIDValidity: i.UIDValidity}
+		if i.Kind == mail.IntentMove {
+			at = mail.Ref{Name: i.FromMailbox, UIDValidity: i.FromValidity}
+		}
+		if (i.Kind == kind || i.Kind == mail.IntentMove && kind == mail.IntentRemove) && at == box && i.Destination == uid {
+			intended = true
+		}
+	}
+	for id, list := range j.receipts {
+		pair := j.pairs[id]
+		for _, r := range list {
+			at := mail.Ref{Name: pair.Destination, UIDValidity: pair.DestinationValidity}
+			if r.Mailbox != "" {
+				at = mail.Ref{Name: r.Mailbox, UIDValidity: r.UIDValidity}
+			}
+			named = named || at == box && r.Destination == uid
+		}
+	}
+	return intended, named
 }

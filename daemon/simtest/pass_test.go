@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +28,9 @@ var (
 	_ pass.Journal     = JournalView{}
 )
 
+// spool is where large messages would wait; there are none.
+var spool = os.TempDir()
+
 var day = time.Date(2020, 5, 6, 7, 8, 9, 0, time.UTC)
 
 // world is two servers, a journal, and what has gone wrong so far.
@@ -36,6 +40,7 @@ type world struct {
 	errs     []error
 	foreign  map[string]int // contents that were put on the new server by others
 	gone     map[string]int // contents that their user removed there
+	policy   pass.Policy
 }
 
 func newWorld() *world {
@@ -64,13 +69,25 @@ func (w *world) live(t *testing.T, f *Faults) error {
 
 func (w *world) incarnation(t *testing.T, f *Faults) *pass.Pass {
 	return pass.New(pass.Options{
-		Source: View{w.old, f}, Journal: w.journal.View(f), SpoolDir: t.TempDir(),
-		Destination: Writable{View{w.new, f}, func(box string, size int64, print mail.Fingerprint) error {
-			if !w.journal.intended(box, size, print) {
-				w.errs = append(w.errs, fmt.Errorf("I1: an APPEND to %s of %d octets without a durable intent", box, size))
-			}
-			return nil
-		}},
+		Policy: w.policy, Source: View{w.old, f}, Journal: w.journal.View(f), SpoolDir: spool,
+		Destination: Writable{
+			View: View{w.new, f},
+			Intended: func(box string, size int64, print mail.Fingerprint) error {
+				if !w.journal.intended(box, size, print) {
+					w.errs = append(w.errs, fmt.Errorf("I1: an APPEND to %s of %d octets without a durable intent", box, size))
+				}
+				return nil
+			},
+			Changing: func(kind mail.IntentKind, box mail.Ref, uid mail.UID) {
+				intended, named := w.journal.changing(kind, box, uid)
+				if !intended {
+					w.errs = append(w.errs, fmt.Errorf("I1: a change (%d) of UID %d in %v without a durable intent", kind, uid, box))
+				}
+				if !named {
+					w.errs = append(w.errs, fmt.Errorf("I4: a change (%d) of UID %d in %v, which no receipt names", kind, uid, box))
+				}
+			},
+		},
 	})
 }
 
@@ -368,7 +385,7 @@ func TestTheCheckerFails(t *testing.T) {
 			w.journal.receipts[1] = append(w.journal.receipts[1], mail.Receipt{Source: 99, Destination: 1})
 		},
 		"no intent": func(w *world) {
-			a, _ := Writable{View{w.new, &Faults{}}, w.unintended}.Appender(context.Background(), mail.Ref{Name: "INBOX"})
+			a, _ := Writable{View: View{w.new, &Faults{}}, Intended: w.unintended}.Appender(context.Background(), mail.Ref{Name: "INBOX"})
 			a.Append(context.Background(), []mail.Upload{{Size: 1, Content: strings.NewReader("x")}})
 			w.foreign["x of 0001-01-01"]++
 		},

@@ -1,0 +1,141 @@
+package simtest
+
+import (
+	"context"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// View is a server as one incarnation of a pass sees it.
+type View struct {
+	*Server
+	*Faults
+}
+
+func (v View) Mailboxes(context.Context) (mail.Listing, error) {
+	if err := v.ask(); err != nil {
+		return mail.Listing{}, err
+	}
+	v.Server.mu.Lock()
+	defer v.Server.mu.Unlock()
+	l := mail.Listing{Separator: '/'}
+	for _, name := range slices.Sorted(maps.Keys(v.Boxes)) {
+		b := v.Boxes[name]
+		l.Mailboxes = append(l.Mailboxes, mail.Mailbox{Name: name, Path: strings.Split(name, "/"), Role: b.Role, Subscribed: b.Subscribed, Status: v.status(b)})
+	}
+	return l, nil
+}
+
+func (s *Server) status(b *Box) mail.Status {
+	status := mail.Status{UIDValidity: b.Validity, UIDNext: b.Next, Messages: uint32(len(b.Messages)), MessagesKnown: true}
+	if !s.NoCondstore {
+		status.HighestModSeq = b.ModSeq
+	}
+	return status
+}
+
+// open returns what the mailbox shows now.
+func (v View) open(box mail.Ref) (*Box, error) {
+	if err := v.ask(); err != nil {
+		return nil, err
+	}
+	v.Server.mu.Lock()
+	defer v.Server.mu.Unlock()
+	b := v.Boxes[box.Name]
+	switch {
+	case b == nil:
+		return nil, &mail.Refused{Command: "EXAMINE", Type: "NO", Code: "NONEXISTENT"}
+	case box.UIDValidity != 0 && box.UIDValidity != b.Validity:
+		return nil, mail.ErrUIDValidity
+	}
+	shown := *b
+	shown.Messages = slices.Clone(b.Messages)
+	return &shown, nil
+}
+
+func (v View) Status(_ context.Context, box mail.Ref) (mail.Status, error) {
+	b, err := v.open(box)
+	if err != nil {
+		return mail.Status{}, err
+	}
+	return v.status(b), nil
+}
+
+func (v View) UIDs(_ context.Context, box mail.Ref, from mail.UID) ([]mail.UID, error) {
+	b, err := v.open(box)
+	if err != nil {
+		return nil, err
+	}
+	var uids []mail.UID
+	for _, m := range b.Messages {
+		if m.UID >= from {
+			uids = append(uids, m.UID)
+		}
+	}
+	return uids, nil
+}
+
+func (v View) Messages(_ context.Context, box mail.Ref, uids []mail.UID, fingerprints bool) iter.Seq2[mail.Message, error] {
+	return func(yield func(mail.Message, error) bool) {
+		b, err := v.open(box)
+		if err != nil {
+			yield(mail.Message{}, err)
+			return
+		}
+		for _, m := range b.Messages {
+			if !slices.Contains(uids, m.UID) {
+				continue
+			}
+			x := mail.Message{UID: m.UID, Size: int64(len(m.Data)), InternalDate: m.Date, Flags: m.Flags}
+			if fingerprints {
+				x.Fingerprint = mail.NewFingerprint(x.Size, m.Date, []byte(m.Data))
+			}
+			if err := v.ask(); err != nil {
+				yield(mail.Message{}, err)
+				return
+			}
+			if !yield(x, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (v View) Flags(_ context.Context, box mail.Ref, below mail.UID, since mail.ModSeq) iter.Seq2[mail.Message, error] {
+	return func(yield func(mail.Message, error) bool) {
+		b, err := v.open(box)
+		if err != nil {
+			yield(mail.Message{}, err)
+			return
+		}
+		for _, m := range b.Messages {
+			if m.UID < below && (m.ModSeq > since || v.NoCondstore) && !yield(mail.Message{UID: m.UID, Flags: m.Flags, ModSeq: m.ModSeq}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (v View) Bodies(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Body, error] {
+	return func(yield func(mail.Body, error) bool) {
+		b, err := v.open(box)
+		if err != nil {
+			yield(mail.Body{}, err)
+			return
+		}
+		for x, err := range v.Messages(ctx, box, uids, false) {
+			if err != nil {
+				yield(mail.Body{}, err)
+				return
+			}
+			i := slices.IndexFunc(b.Messages, func(m Message) bool { return m.UID == x.UID })
+			if i >= 0 && !yield(mail.Body{Message: x, Content: strings.NewReader(b.Messages[i].Data)}, nil) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package simtest
+
+import (
+	"context"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// Writable is the new server as a pass sees it. Intended is asked before a
+// message is taken: an intent must be durable by then (I1).
+type Writable struct {
+	View
+	Intended func(box string, size int64, print mail.Fingerprint) error
+	// Changing is asked before a message is changed, moved or removed: an intent
+	// must be durable by then (I1), and a receipt name the message (I4).
+	Changing func(kind mail.IntentKind, box mail.Ref, uid mail.UID)
+}
+
+func (w Writable) Name(path []string) string { return strings.Join(path, "/") }
+
+// effect runs a change between two questions.
+func (w Writable) effect(change func()) error {
+	if err := w.ask(); err != nil {
+		return err
+	}
+	w.Server.mu.Lock()
+	w.Changes++
+	change()
+	w.Server.mu.Unlock()
+	return w.ask()
+}
+
+func (w Writable) Create(_ context.Context, name, _ string) error {
+	return w.effect(func() { w.box(name) })
+}
+
+func (w Writable) Subscribe(_ context.Context, name string) error {
+	return w.effect(func() { w.Boxes[name].Subscribed = true })
+}
+
+func (w Writable) Appender(_ context.Context, box mail.Ref) (mail.Appender, error) {
+	b, err := w.open(box)
+	if err != nil {
+		return nil, err
+	}
+	return &appender{w, box.Name, w.status(b)}, nil
+}
+
+type appender struct {
+	w      Writable
+	name   string
+	status mail.Status
+}
+
+func (a *appender) Status() mail.Status                  { return a.status }
+func (a *appender) Storable(flags mail.Flags) mail.Flags { return flags }
+func (a *appender) Close() error                         { return nil }
+func (a *appender) store(m mail.Upload, data string) mail.Appended {
+	a.w.Server.mu.Lock()
+	defer a.w.Server.mu.Unlock()
+	if a.w.Boxes[a.name] == nil {
+		return mail.Appended{}
+	}
+	a.w.Appends++
+	a.w.Changes++
+	return mail.Appended{UID: a.w.deliver(a.name, data, m.Date, m.Flags), UIDValidity: a.w.Boxes[a.name].Validity}
+}
+
+// Append takes messages one after the other. Where the connection is lost, the
+// message in flight and those behind it may still be stored, a prefix of them,
+// at once or late.
+func (a *appender) Append(_ context.Context, messages []mail.Upload) ([]mail.Appended, error) {
+	outcomes := make([]mail.Appended, len(messages))
+	contents := make([]string, len(messages))
+	for i, m := range messages {
+		data := make([]byte, m.Size)
+		if _, err := m.Content.ReadAt(data, 0); err != nil && len(data) > 0 && err != io.EOF {
+			return nil, err
+		}
+		contents[i] = string(data)
+		if err := a.w.Intended(a.name, m.Size, mail.NewFingerprint(m.Size, m.Date, data)); err != nil {
+			return nil, err
+		}
+	}
+	for i, m := range messages {
+		if err := a.w.ask(); err != nil {
+			a.lose(messages[i:], contents[i:])
+			for j := i; j < len(messages); j++ {
+				outcomes[j].Err = mail.ErrInDoubt
+			}
+			return outcomes, err
+		}
+		if a.w.Refuse != nil && a.w.Refuse(contents[i]) {
+			outcomes[i].Err = &mail.Refused{Command: "APPEND", Type: "NO", Text: "not this one"}
+			continue
+		}
+		stored := a.store(m, contents[i])
+		if err := a.w.ask(); err != nil {
+			a.lose(messages[i+1:], contents[i+1:])
+			for j := i; j < len(messages); j++ {
+				outcomes[j].Err = mail.ErrInDoubt
+			}
+			return outcomes, err
+		}
+		if !a.w.NoUIDPlus {
+			outcomes[i] = stored
+		}
+	}
+	return outcomes, nil
+}
+
+// lose has what was in flight stored late, or never.
+func (a *appender) lose(messages []mail.Upload, contents []string) {
+	if a.w.Late == nil {
+		return
+	}
+	after, ever := a.w.Late()
+	if !ever {
+		return
+	}
+	rest, texts := slices.Clone(messages), slices.Clone(contents)
+	store := func() {
+		for i, m := range rest {
+			if a.w.Refuse == nil || !a.w.Refuse(texts[i]) {
+				a.store(m, texts[i])
+			}
+		}
+	}
+	if after == 0 {
+		store()
+		return
+	}
+	time.AfterFunc(after, store)
+}
