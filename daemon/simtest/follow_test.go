@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/pass"
 )
 
 // fate is what should become of one message: its life on the source, and what
@@ -151,7 +152,7 @@ func (l *life) onSource() {
 	}
 	box, i := at(l.old, f.text)
 	deed := l.rng.IntN(6)
-	if l.new.NoUIDPlus && (deed == 2 || deed == 3 || deed == 5) {
+	if l.new.NoUIDPlus && !l.policy.Draining && (deed == 2 || deed == 3 || deed == 5) {
 		return // copies cannot follow
 	}
 	switch deed {
@@ -204,7 +205,7 @@ func (l *life) onDestination() {
 	}
 	switch l.rng.IntN(4) {
 	case 0, 1:
-		flags := mail.Flags{System: mail.Flagged | mail.System(l.rng.IntN(4)), Keywords: []string{"", "Work"}[l.rng.IntN(2)]}
+		flags := mail.Flags{System: mail.Flagged | mail.System(l.rng.IntN(4))&^mail.Deleted | mail.Deleted*mail.System(l.rng.IntN(2)), Keywords: []string{"", "Work"}[l.rng.IntN(2)]}
 		l.new.Flag(box, i, flags)
 		f.flagged, f.userFlags = true, flags
 		l.note("  destination: %s gets %v in %s", f.text, flags, box)
@@ -293,13 +294,22 @@ func TestLives(t *testing.T) {
 	}
 	for seed := first; seed < last && !t.Failed(); seed++ {
 		synctest.Test(t, func(t *testing.T) {
-			l := &life{world: newWorld(), t: t, rng: rand.New(rand.NewPCG(uint64(seed), 2))}
-			if err := l.run(); err != nil {
-				t.Errorf("go test ./daemon/simtest -run TestLives -seed=%d\n%s\n%v", seed, strings.Join(l.trace, "\n"), err)
+			if err := live(t, seed, nil); err != nil {
+				t.Errorf("go test ./daemon/simtest -run TestLives -seed=%d\n%v", seed, err)
 			}
 		})
 	}
 	t.Logf("%d worlds", last-first)
+}
+
+// live simulates one life.
+func live(t *testing.T, seed int64, mutate func(*world, *pass.Options)) error {
+	l := &life{world: newWorld(), t: t, rng: rand.New(rand.NewPCG(uint64(seed), 2))}
+	l.mutated(mutate)
+	if err := l.run(); err != nil {
+		return fmt.Errorf("%s\n%w", strings.Join(l.trace, "\n"), err)
+	}
+	return nil
 }
 
 func (l *life) run() error {
@@ -311,7 +321,9 @@ func (l *life) run() error {
 	for range 2 + l.rng.IntN(5) {
 		switch l.rng.IntN(12) {
 		case 0:
-			l.quiet()
+			if !l.policy.Draining {
+				l.quiet()
+			}
 			name := l.boxes()[l.rng.IntN(len(l.old.Boxes))]
 			l.old.Rebuild(name)
 			l.note("old %s rebuilt", name)
@@ -323,6 +335,17 @@ func (l *life) run() error {
 		case 2:
 			l.new.Deliver("INBOX", "born here", day, mail.Flags{})
 			l.foreign["born here"]++
+		}
+		if !l.policy.Draining && l.rng.IntN(8) == 0 {
+			l.quiet()
+			l.policy.Draining = true
+			l.note("handover")
+		}
+		if l.policy.Draining {
+			l.settle(l.t) // what arrives is carried, and then left alone
+			for _, f := range l.fates {
+				l.remain(f)
+			}
 		}
 		for range l.rng.IntN(4) {
 			l.onSource()

@@ -41,6 +41,8 @@ type world struct {
 	foreign  map[string]int // contents that were put on the new server by others
 	gone     map[string]int // contents that their user removed there
 	policy   pass.Policy
+	// mutate makes something else of what a pass works with; nil: nothing.
+	mutate func(*pass.Options)
 }
 
 func newWorld() *world {
@@ -68,7 +70,7 @@ func (w *world) live(t *testing.T, f *Faults) error {
 }
 
 func (w *world) incarnation(t *testing.T, f *Faults) *pass.Pass {
-	return pass.New(pass.Options{
+	options := pass.Options{
 		Policy: w.policy, Source: View{w.old, f}, Journal: w.journal.View(f), SpoolDir: spool,
 		Destination: Writable{
 			View: View{w.new, f},
@@ -86,9 +88,16 @@ func (w *world) incarnation(t *testing.T, f *Faults) *pass.Pass {
 				if !named {
 					w.errs = append(w.errs, fmt.Errorf("I4: a change (%d) of UID %d in %v, which no receipt names", kind, uid, box))
 				}
+				if w.policy.Draining {
+					w.errs = append(w.errs, fmt.Errorf("I8: a change (%d) of UID %d in %v after the handover", kind, uid, box))
+				}
 			},
 		},
-	})
+	}
+	if w.mutate != nil {
+		w.mutate(&options)
+	}
+	return pass.New(options)
 }
 
 // settle runs without faults until nothing is left to do.
@@ -282,7 +291,7 @@ func TestRandomWorlds(t *testing.T) {
 	}
 	for seed := first; seed < last && !t.Failed(); seed++ {
 		synctest.Test(t, func(t *testing.T) {
-			if err := random(t, seed); err != nil {
+			if err := random(t, seed, nil); err != nil {
 				t.Errorf("go test ./daemon/simtest -run TestRandomWorlds -seed=%d\n%v", seed, err)
 			}
 		})
@@ -290,9 +299,10 @@ func TestRandomWorlds(t *testing.T) {
 	t.Logf("%d worlds", last-first)
 }
 
-func random(t *testing.T, seed int64) error {
+func random(t *testing.T, seed int64, mutate func(*world, *pass.Options)) error {
 	rng := rand.New(rand.NewPCG(uint64(seed), 1))
 	w := newWorld()
+	w.mutated(mutate)
 	w.new.NoUIDPlus = rng.IntN(4) == 0
 	w.new.Refuse = func(data string) bool { return strings.Contains(data, "refuse") }
 	boxes := []string{"INBOX", "a", "a/b"}

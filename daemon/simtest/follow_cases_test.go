@@ -1,0 +1,261 @@
+package simtest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/pass"
+)
+
+// deletedMany is a world in which so many messages of so many are deleted on
+// the source, after both looks.
+func deletedMany(t *testing.T, role string, deleted, of int) *world {
+	w := newWorld()
+	w.old.Make("a")
+	w.old.Boxes["a"].Role = role
+	for i := range of {
+		w.old.Deliver("a", fmt.Sprintf("n%03d", i), day, mail.Flags{})
+	}
+	w.settle(t)
+	for range deleted {
+		w.old.Expunge("a", 0)
+	}
+	for range 3 {
+		w.settle(t)
+		time.Sleep(16 * time.Minute)
+	}
+	return w
+}
+
+func TestGuard(t *testing.T) {
+	for _, c := range []struct {
+		role              string
+		deleted, of, left int
+	}{
+		{"", 20, 30, 10},         // few
+		{"", 21, 30, 30},         // too many of it
+		{"", 21, 300, 279},       // too many, but a small part
+		{"", 40, 300, 300},       // a large part
+		{`\Trash`, 40, 50, 10},   // people empty it
+		{`\Junk`, 300, 300, 0},   // likewise
+		{`\Sent`, 300, 300, 300}, // a mailbox that suddenly looks empty
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := deletedMany(t, c.role, c.deleted, c.of)
+			if n := len(w.new.Boxes["a"].Messages); n != c.left {
+				t.Errorf("%+v: %d are left", c, n)
+			}
+		})
+	}
+}
+
+// TestGuardAddsUp: the guard counts what has gone within 24 hours.
+func TestGuardAddsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := deletedMany(t, "", 15, 40)
+		left := func() int { return len(w.new.Boxes["a"].Messages) }
+		deleteMore := func() {
+			for range 15 {
+				w.old.Expunge("a", 0)
+			}
+			for range 3 {
+				w.settle(t)
+				time.Sleep(16 * time.Minute)
+			}
+		}
+		if deleteMore(); left() != 25 {
+			t.Fatalf("%d are left: the second 15 of one day should stay", left())
+		}
+		// The operator says that they may go.
+		for id, a := range w.journal.absences {
+			for i := range a.Missing {
+				if !a.Missing[i].Guarded || len(a.Missing[i].UIDs) != 15 {
+					t.Errorf("%+v", a.Missing[i])
+				}
+				a.Missing[i].Apply = true
+			}
+			w.journal.absences[id] = a
+		}
+		time.Sleep(16 * time.Minute)
+		if w.settle(t); left() != 10 {
+			t.Errorf("%d are left after the operator's word", left())
+		}
+		time.Sleep(25 * time.Hour)
+		for range 5 {
+			w.old.Expunge("a", 0)
+		}
+		for range 3 {
+			w.settle(t)
+			time.Sleep(16 * time.Minute)
+		}
+		if left() != 5 {
+			t.Errorf("%d are left a day later", left())
+		}
+	})
+}
+
+// TestDeletedMailbox: a small mailbox that is deleted is emptied on the
+// destination too; one that is made anew under its name is another.
+func TestDeletedMailbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := small()
+		w.settle(t)
+		w.old.Delete("a/b")
+		w.settle(t)
+		if n := len(w.new.Boxes["a/b"].Messages); n != 2 {
+			t.Fatalf("%d copies after the first look", n)
+		}
+		time.Sleep(16 * time.Minute)
+		w.settle(t)
+		if n := len(w.new.Boxes["a/b"].Messages); n != 0 {
+			t.Errorf("%d copies after the second look", n)
+		}
+		w.old.Deliver("a/b", "n9", day, mail.Flags{})
+		w.settle(t)
+		if n := len(w.new.Boxes["a/b"].Messages); n != 1 {
+			t.Errorf("%d copies of what came later", n)
+		}
+	})
+}
+
+// TestExcludedMailbox: a message that was moved into a mailbox which is left
+// out is still on the source; its copy is kept.
+func TestExcludedMailbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := small()
+		w.mutate = func(o *pass.Options) { o.Select = func(m mail.Mailbox) bool { return m.Name != "Trash" } }
+		w.old.Make("Trash")
+		w.settle(t)
+		w.old.Move("a/b", 0, "Trash")
+		w.old.Expunge("a/b", 0)
+		for range 3 {
+			w.settle(t)
+			time.Sleep(16 * time.Minute)
+		}
+		if b := w.new.Boxes["a/b"].Messages; len(b) != 1 || b[0].Data != "n4" {
+			t.Errorf("%+v: only what was expunged should go", b)
+		}
+	})
+}
+
+// TestSameChange: what was changed on both sides alike is nobody's own: the
+// copy goes on to follow.
+func TestSameChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := small()
+		w.settle(t)
+		read := mail.Flags{System: mail.Seen | mail.Answered}
+		w.old.Flag("INBOX", 0, read)
+		w.new.Flag("INBOX", 0, read)
+		w.settle(t)
+		w.old.Flag("INBOX", 0, mail.Flags{System: mail.Flagged})
+		w.settle(t)
+		if f := w.new.Boxes["INBOX"].Messages[0].Flags; f != (mail.Flags{System: mail.Flagged}) {
+			t.Errorf("%v", f)
+		}
+	})
+}
+
+// TestForeignKeywords: what a server adds by itself makes no copy its user's,
+// and is kept.
+func TestForeignKeywords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := small()
+		w.settle(t)
+		w.new.Flag("INBOX", 0, mail.Flags{System: mail.Seen, Keywords: "$HasAttachment"})
+		w.old.Flag("INBOX", 0, mail.Flags{System: mail.Answered, Keywords: "Work"})
+		w.settle(t)
+		if f := w.new.Boxes["INBOX"].Messages[0].Flags; f != (mail.Flags{System: mail.Answered, Keywords: "$HasAttachment Work"}) {
+			t.Errorf("%v", f)
+		}
+	})
+}
+
+// TestSourceWithoutCondstore: flags follow when they are compared.
+func TestSourceWithoutCondstore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := small()
+		w.old.NoCondstore = true
+		w.settle(t)
+		w.old.Flag("INBOX", 0, mail.Flags{System: mail.Flagged})
+		w.settle(t)
+		flags := func() mail.Flags { return w.new.Boxes["INBOX"].Messages[0].Flags }
+		if flags() != (mail.Flags{System: mail.Seen}) {
+			t.Fatalf("%v before they are compared", flags())
+		}
+		if _, err := w.incarnation(t, &Faults{}).RunFlags(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if flags() != (mail.Flags{System: mail.Flagged}) {
+			t.Errorf("%v", flags())
+		}
+	})
+}
+
+// TestKeptFlags: [policy] flags = "copy".
+func TestKeptFlags(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := small()
+		w.policy.KeepFlags = true
+		w.settle(t)
+		w.old.Flag("INBOX", 0, mail.Flags{System: mail.Flagged})
+		w.settle(t)
+		if f := w.new.Boxes["INBOX"].Messages[0].Flags; f != (mail.Flags{System: mail.Seen}) {
+			t.Errorf("%v", f)
+		}
+	})
+}
+
+// TestDrafts: a draft is carried once its user has let it be for ten minutes,
+// and the pass says when that is.
+func TestDrafts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.old.Make("Drafts")
+		w.old.Boxes["Drafts"].Role = `\Drafts`
+		w.old.Deliver("Drafts", "n1", day, mail.Flags{})
+		w.settle(t)
+		for i := range 5 {
+			time.Sleep(time.Minute)
+			if i > 0 {
+				w.old.Expunge("Drafts", 1)
+			}
+			w.old.Deliver("Drafts", fmt.Sprintf("n2 version %d", i), time.Now(), mail.Flags{})
+			w.settle(t)
+		}
+		if n := len(w.new.Boxes["Drafts"].Messages); n != 1 {
+			t.Fatalf("%d drafts while one is being written", n)
+		}
+		result, err := w.incarnation(t, &Faults{}).Run(context.Background())
+		if wait := time.Until(result.Due); err != nil || wait < 9*time.Minute || wait > 10*time.Minute {
+			t.Errorf("due in %v, %v", wait, err)
+		}
+		time.Sleep(10 * time.Minute)
+		w.settle(t)
+		if b := w.new.Boxes["Drafts"].Messages; len(b) != 2 || b[1].Data != "n2 version 4" {
+			t.Errorf("%+v", b)
+		}
+	})
+}
+
+// TestFewerAfterRebuild: a new UIDVALIDITY numbers anew, from below the old
+// UIDNEXT; what arrives then must not be taken for old.
+func TestFewerAfterRebuild(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := small()
+		w.settle(t)
+		w.old.Expunge("INBOX", 0)
+		w.old.Expunge("INBOX", 0)
+		w.old.Rebuild("INBOX")
+		w.settle(t)
+		w.old.Deliver("INBOX", "n9", day, mail.Flags{})
+		w.settle(t)
+		if b := w.new.Boxes["INBOX"].Messages; b[len(b)-1].Data != "n9" {
+			t.Errorf("%+v", b)
+		}
+	})
+}
