@@ -1,8 +1,10 @@
 package mail
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"io"
 	"time"
 )
 
@@ -33,24 +35,74 @@ func NewFingerprint(size int64, date time.Time, prefix []byte) Fingerprint {
 	var buf [16 + digestLen]byte
 	binary.BigEndian.PutUint64(buf[0:], uint64(size))
 	binary.BigEndian.PutUint64(buf[8:], uint64(StorableDate(date, prefix).Unix()))
-	n := 16
-	for _, c := range prefix {
+	return digest(buf[:16+normalise(buf[16:], prefix)])
+}
+
+// Opening is the fingerprint of the beginning of a message alone: it is the
+// same for every form in which servers are known to store one message, but not
+// only for those. Whether two messages with one opening are one, [Content] has
+// to tell.
+func Opening(prefix []byte) Fingerprint {
+	if len(prefix) > PrefixLen {
+		prefix = prefix[:PrefixLen]
+	}
+	var buf [digestLen]byte
+	n := normalise(buf[:], prefix)
+	return digest(bytes.TrimRight(buf[:n], "\n"))
+}
+
+// Content is the fingerprint of a whole message without what servers are known
+// to alter in it: see [NewFingerprint], and line ends at its end, which some
+// add. It reads to the end.
+func Content(r io.Reader) (Fingerprint, error) {
+	hash := sha256.New()
+	in, out := make([]byte, 16<<10), make([]byte, 16<<10)
+	held := 0 // line ends that may be the last
+	for {
+		n, err := r.Read(in)
+		text := out[:normalise(out, in[:n])]
+		if body := bytes.TrimRight(text, "\n"); len(body) > 0 {
+			for ; held > 0; held-- {
+				hash.Write([]byte{'\n'})
+			}
+			hash.Write(body)
+			held = len(text) - len(body)
+		} else {
+			held += len(text)
+		}
+		if err == io.EOF {
+			return first64(hash.Sum(nil)), nil
+		} else if err != nil {
+			return 0, err
+		}
+	}
+}
+
+// normalise writes text without CR, and with X for NUL and every octet above
+// 0x7F, as far as there is room, and returns how long it is.
+func normalise(to, text []byte) int {
+	n := 0
+	for _, c := range text {
 		if c == '\r' {
 			continue
 		}
 		if c == 0 || c >= 0x80 {
 			c = 'X'
 		}
-		if n == len(buf) {
+		if n == len(to) {
 			break
 		}
-		buf[n] = c
+		to[n] = c
 		n++
 	}
-	sum := sha256.Sum256(buf[:n])
-	f := Fingerprint(binary.BigEndian.Uint64(sum[:]))
-	if f == 0 {
-		f = 1
-	}
-	return f
+	return n
+}
+
+func digest(data []byte) Fingerprint {
+	sum := sha256.Sum256(data)
+	return first64(sum[:])
+}
+
+func first64(sum []byte) Fingerprint {
+	return max(Fingerprint(binary.BigEndian.Uint64(sum)), 1)
 }

@@ -92,8 +92,9 @@ type Message struct {
 	InternalDate time.Time // zero when the server gave none that can be read
 	Flags        Flags
 	ModSeq       ModSeq
-	// Fingerprint is 0 when it was not asked for.
+	// Fingerprint and Opening are 0 when they were not asked for.
 	Fingerprint Fingerprint
+	Opening     Fingerprint
 }
 
 // Anchor is what has been fully processed of one side of a pair: everything

@@ -2,8 +2,10 @@ package mail
 
 import (
 	"bytes"
+	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 )
 
@@ -107,5 +109,36 @@ func TestHoldID(t *testing.T) {
 	}
 	if id := (Hold{HoldKey: HoldKey{Path: "a/b"}}).ID(); id != "a/b" {
 		t.Error(id)
+	}
+}
+
+// TestContentSurvivesAlterations: the forms in which servers are known to store
+// one message have one content and one opening.
+func TestContentSurvivesAlterations(t *testing.T) {
+	for _, original := range []string{"a: b\r\n\r\ntext\r\n\r\nmore", "", "\n", "x", strings.Repeat("0123456789\r\n", 5000), strings.Repeat("\n", 40_000) + "x"} {
+		want, err := Content(strings.NewReader(original))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, altered := range map[string]string{
+			"line end":    original + "\r\n",
+			"bare LF":     strings.ReplaceAll(original, "\r\n", "\n"),
+			"CR":          strings.ReplaceAll(original, "\n", "\r\r\n"),
+			"last CR":     original + "\r",
+			"two of them": strings.ReplaceAll(original, "\r\n", "\n") + "\n",
+		} {
+			got, err := Content(iotest.OneByteReader(strings.NewReader(altered)))
+			if err != nil || got != want || Opening([]byte(altered)) != Opening([]byte(original)) {
+				t.Errorf("%.20q, %s: %v", original, name, err)
+			}
+		}
+		for name, other := range map[string]string{"before": "y" + original, "after": original + "y", "within": strings.Replace(original+"x\n\nx", "\n", "\n\n", 1)} {
+			if got, _ := Content(strings.NewReader(other)); got == want {
+				t.Errorf("%.20q, something %s: the same content", original, name)
+			}
+		}
+	}
+	if _, err := Content(iotest.ErrReader(io.ErrUnexpectedEOF)); err != io.ErrUnexpectedEOF {
+		t.Error(err)
 	}
 }

@@ -51,18 +51,24 @@ func (p *Pass) adopt(ctx context.Context, work []*job) error {
 			if err := p.sideline(job, err); err != nil {
 				return fmt.Errorf("read %q: %w", job.source.DisplayName(), err)
 			}
-			wanted = append(wanted, plan.Item{Fingerprint: m.Fingerprint, Mailbox: number, UID: m.UID, Tag: flags.index(m.Flags)})
+			wanted = append(wanted, plan.Item{Fingerprint: m.Fingerprint, Opening: m.Opening, Mailbox: number, UID: m.UID, Tag: flags.index(m.Flags)})
 		}
 		if job.sidelined {
 			wanted = wanted[:before]
 		}
 	}
 	matches, unwanted, missing := plan.Recognise(wanted, found, false)
-	if unwanted, err = p.movedCopies(ctx, missing, unwanted, grown, &flags); err != nil {
+	origin := func(item plan.Item) place { return place{onSource, jobs[item.Mailbox].ref(), item.UID} }
+	if unwanted, err = p.movedCopies(ctx, missing, unwanted, grown, &flags, origin); err != nil {
 		return err
 	}
-	elsewhere, _, _ := plan.Recognise(missing, unwanted, true)
-	matches = append(matches, elsewhere...)
+	elsewhere, unwanted, missing := plan.Recognise(missing, unwanted, true)
+	altered, _, _, err := p.matchAltered(ctx, missing, unwanted, origin,
+		func(item plan.Item) place { return place{onDestination, grown[item.Mailbox].ref, item.UID} })
+	if err != nil {
+		return err
+	}
+	matches = slices.Concat(matches, elsewhere, altered)
 	for batch := range slices.Chunk(matches, adoptedAtOnce) {
 		if err := p.adoptBatch(ctx, batch, grown, jobs, &flags); err != nil {
 			return err
@@ -80,28 +86,27 @@ func (p *Pass) adopt(ctx context.Context, work []*job) error {
 // of where a receipt names them, binds their receipts to the new place, and
 // returns the rest. Without this a twin of such a message would be taken for
 // it and never be copied. It looks only where a missing message might be
-// mistaken for one of them.
-func (p *Pass) movedCopies(ctx context.Context, missing, unwanted []plan.Item, grown []growth, flags *flagTable) ([]plan.Item, error) {
-	doubtful := make(map[mail.Fingerprint]bool)
+// mistaken for one of them; origin is where that message is.
+func (p *Pass) movedCopies(ctx context.Context, missing, unwanted []plan.Item, grown []growth, flags *flagTable, origin func(plan.Item) place) ([]plan.Item, error) {
+	twins := make(map[mail.Fingerprint]plan.Item) // a missing message of each kind
+	openings := make(map[mail.Fingerprint]bool)
 	for _, item := range missing {
-		doubtful[item.Fingerprint] = true
+		twins[item.Fingerprint] = item
+		openings[item.Opening] = true
 	}
-	if !slices.ContainsFunc(unwanted, func(i plan.Item) bool { return doubtful[i.Fingerprint] }) {
+	if !slices.ContainsFunc(unwanted, func(i plan.Item) bool { return openings[i.Opening] }) {
 		return unwanted, nil
 	}
-	type named struct {
-		pair mail.PairID
-		mail.Receipt
-	}
-	var receipts []named
+	var receipts []vanished
 	var claims []plan.Item
 	present := make(map[string]map[mail.UID]bool)
-	for id, pair := range p.pairs {
-		for r, err := range p.Journal.Receipts(id) {
+	for _, pair := range p.storedPairs() {
+		for r, err := range p.Journal.Receipts(pair.ID) {
 			if err != nil {
 				return nil, fmt.Errorf("%w: %w", ErrJournal, err)
 			}
-			if !doubtful[r.Fingerprint] {
+			twin, doubtful := twins[r.Fingerprint]
+			if !doubtful {
 				continue
 			}
 			there, err := p.isPresent(ctx, pair, r, present)
@@ -109,14 +114,20 @@ func (p *Pass) movedCopies(ctx context.Context, missing, unwanted []plan.Item, g
 				return nil, err
 			}
 			if !there {
-				claims = append(claims, plan.Item{Fingerprint: r.Fingerprint, UID: r.Source, Tag: uint32(len(receipts))})
-				receipts = append(receipts, named{id, r})
+				claims = append(claims, plan.Item{Fingerprint: r.Fingerprint, Opening: twin.Opening, UID: r.Source, Tag: uint32(len(receipts))})
+				receipts = append(receipts, vanished{pair.ID, r})
 			}
 		}
 	}
-	matches, rest, _ := plan.Recognise(claims, unwanted, true)
+	matches, rest, lost := plan.Recognise(claims, unwanted, true)
+	altered, rest, _, err := p.matchAltered(ctx, lost, rest,
+		func(claim plan.Item) place { return origin(twins[claim.Fingerprint]) },
+		func(item plan.Item) place { return place{onDestination, grown[item.Mailbox].ref, item.UID} })
+	if err != nil {
+		return nil, err
+	}
 	byPair := make(map[mail.PairID][]mail.Receipt)
-	for _, m := range matches {
+	for _, m := range slices.Concat(matches, altered) {
 		r, at := receipts[m.Wanted.Tag], grown[m.Found.Mailbox].ref
 		if r.Source == 0 {
 			continue // its source has vanished too: nothing of it is carried again
@@ -128,12 +139,7 @@ func (p *Pass) movedCopies(ctx context.Context, missing, unwanted []plan.Item, g
 		}
 		byPair[r.pair] = append(byPair[r.pair], r.Receipt)
 	}
-	change := mail.Change{}
-	for id, list := range byPair {
-		slices.SortFunc(list, bySource)
-		change.Receipts = append(change.Receipts, mail.PairReceipts{Pair: id, Receipts: list})
-	}
-	return rest, p.commit(change)
+	return rest, p.commit(mail.Change{Receipts: sorted(byPair)})
 }
 
 // isPresent tells whether the copy that a receipt names is where it names it.
@@ -245,7 +251,7 @@ func (p *Pass) unnamed(ctx context.Context, grown []growth, flags *flagTable) ([
 			if err != nil {
 				return nil, fmt.Errorf("look at %q on the new server: %w", p.destination[g.ref.Name].DisplayName(), err)
 			}
-			found = append(found, plan.Item{Fingerprint: m.Fingerprint, Mailbox: uint32(i), UID: m.UID, Tag: flags.index(m.Flags)})
+			found = append(found, plan.Item{Fingerprint: m.Fingerprint, Opening: m.Opening, Mailbox: uint32(i), UID: m.UID, Tag: flags.index(m.Flags)})
 		}
 	}
 	return found, nil

@@ -12,9 +12,10 @@ import (
 
 // relocate finds messages that have only changed their place on the source,
 // before anything of them is fetched. It looks while something has vanished
-// lately; what was gone for longer is recognised once it is in hand.
+// lately, and before anything on the destination is recognised; what was gone
+// for longer is recognised once it is in hand.
 func (p *Pass) relocate(ctx context.Context, work []*job) error {
-	if !slices.ContainsFunc(p.storedPairs(), func(pair mail.Pair) bool { return len(p.absences[pair.ID].Missing) > 0 }) {
+	if p.recognised && !slices.ContainsFunc(p.storedPairs(), func(pair mail.Pair) bool { return len(p.absences[pair.ID].Missing) > 0 }) {
 		return nil
 	}
 	gone, err := p.vanished()
@@ -318,7 +319,7 @@ func (p *Pass) resolveMoves(ctx context.Context, to mail.Ref, intents []mail.Int
 	}
 	arrived := make(map[uint32]mail.UID)
 	if box, ok := p.destination[to.Name]; ok && (box.Status.UIDValidity == 0 || box.Status.UIDValidity == to.UIDValidity) {
-		_, matches, _, err := p.untilQuiet(ctx, to, floor, wanted)
+		_, matches, _, err := p.untilQuiet(ctx, to, floor, wanted, func(item plan.Item) place { return p.origin(moves[item.Tag].Intent) })
 		if err != nil {
 			return err
 		}

@@ -100,6 +100,11 @@ func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 		case err != nil:
 			return nil, fmt.Errorf("look at mailbox %q: %w", job.source.DisplayName(), err)
 		}
+		if anchor := &job.Pair.SourceAnchor; anchor.UIDValidity == 0 && job.source.Status.UIDValidity != 0 {
+			// Durable before the first receipt or intent names a UID under it (I5).
+			anchor.UIDValidity = job.source.Status.UIDValidity
+			settled.Pairs = append(settled.Pairs, job.Pair)
+		}
 		switch {
 		case job.rebind && p.inDoubt(job.Pair.ID):
 			// Its open intents name source UIDs of the old numbering: they have
@@ -284,7 +289,7 @@ const draftAge = 10 * time.Minute
 
 // deferDrafts leaves young drafts, and what follows them, to a later pass.
 func (p *Pass) deferDrafts(ctx context.Context, job *job) error {
-	if !strings.EqualFold(job.source.Role, `\Drafts`) || len(job.uids) == 0 || job.Pair.SourceAnchor.UIDValidity == 0 {
+	if !strings.EqualFold(job.source.Role, `\Drafts`) || len(job.uids) == 0 || job.Pair.SourceAnchor.UIDNext == 0 {
 		return nil
 	}
 	now := time.Now()

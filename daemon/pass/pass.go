@@ -173,7 +173,7 @@ func (p *Pass) RunFlags(ctx context.Context) (Result, error) {
 
 // Run carries everything that is new. Its order is the way of a message:
 // observe both sides, resolve what an earlier run left open, look for news,
-// recognise what is there already, move what has moved, carry the rest mailbox
+// move what has moved, recognise what is there already, carry the rest mailbox
 // by mailbox; then flags, and at last what has vanished.
 func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 	p.result = Result{}
@@ -199,11 +199,14 @@ func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 	if err != nil {
 		return p.result, err
 	}
-	if err := p.recognise(ctx, work); err != nil {
-		return p.result, fmt.Errorf("recognise: %w", err)
+	if err := p.rebindSources(ctx, work); err != nil {
+		return p.result, fmt.Errorf("rebind: %w", err)
 	}
 	if err := p.relocate(ctx, work); err != nil {
 		return p.result, fmt.Errorf("move: %w", err)
+	}
+	if err := p.recognise(ctx, work); err != nil {
+		return p.result, fmt.Errorf("recognise: %w", err)
 	}
 	pending := 0
 	for _, job := range work {

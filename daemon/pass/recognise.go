@@ -11,11 +11,9 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/plan"
 )
 
-// recognise finds what is there already before anything is copied: receipts
-// whose source UIDs a new UIDVALIDITY has voided are bound again (I5), and
-// messages on the destination that no receipt names are matched with those to
-// be carried (I7). What remains in the jobs has to be copied.
-func (p *Pass) recognise(ctx context.Context, work []*job) error {
+// rebindSources binds the receipts again whose source UIDs a new UIDVALIDITY
+// has voided (I5).
+func (p *Pass) rebindSources(ctx context.Context, work []*job) error {
 	for _, job := range work {
 		if job.rebind {
 			if err := p.sideline(job, p.rebindSource(ctx, job)); err != nil {
@@ -23,6 +21,13 @@ func (p *Pass) recognise(ctx context.Context, work []*job) error {
 			}
 		}
 	}
+	return nil
+}
+
+// recognise finds what is there already before anything is copied: messages on
+// the destination that no receipt names are matched with those to be carried
+// (I7). What remains in the jobs has to be copied.
+func (p *Pass) recognise(ctx context.Context, work []*job) error {
 	work = slices.DeleteFunc(slices.Clone(work), func(j *job) bool { return j.sidelined })
 	if p.recognised || !slices.ContainsFunc(work, func(j *job) bool { return len(j.uids) > 0 }) {
 		return nil
@@ -118,6 +123,7 @@ func (p *Pass) rebindDestination(ctx context.Context, pair mail.Pair, box mail.M
 	ref := mail.Ref{Name: box.Name, UIDValidity: box.Status.UIDValidity}
 	lists := make(map[mail.PairID][]mail.Receipt)
 	var here []*mail.Receipt // those that name the mailbox, of all pairs
+	var sources []place      // of their messages
 	var wanted []plan.Item
 	for _, other := range p.storedPairs() {
 		receipts, err := p.receipts(other.ID)
@@ -131,6 +137,11 @@ func (p *Pass) rebindDestination(ctx context.Context, pair mail.Pair, box mail.M
 			}
 			wanted = append(wanted, plan.Item{Fingerprint: receipts[i].Fingerprint, UID: receipts[i].Destination, Tag: uint32(len(here))})
 			here = append(here, &receipts[i])
+			at := place{onSource, mail.Ref{Name: other.Source, UIDValidity: other.SourceAnchor.UIDValidity}, receipts[i].Source}
+			if receipts[i].Vanished() {
+				at.uid = 0
+			}
+			sources = append(sources, at)
 			lists[other.ID] = receipts
 		}
 	}
@@ -144,9 +155,20 @@ func (p *Pass) rebindDestination(ctx context.Context, pair mail.Pair, box mail.M
 		if err != nil {
 			return fmt.Errorf("rebind %q on the new server: %w", box.DisplayName(), err)
 		}
-		found = append(found, plan.Item{Fingerprint: m.Fingerprint, UID: m.UID, Tag: table.index(m.Flags)})
+		found = append(found, plan.Item{Fingerprint: m.Fingerprint, Opening: m.Opening, UID: m.UID, Tag: table.index(m.Flags)})
 	}
-	matches, _, _ := plan.Recognise(wanted, found, false)
+	matches, surplus, missing := plan.Recognise(wanted, found, false)
+	if len(surplus) > 0 && len(missing) > 0 {
+		origin := func(item plan.Item) place { return sources[item.Tag] }
+		if err := p.openings(ctx, missing, origin); err != nil {
+			return err
+		}
+		altered, _, _, err := p.matchAltered(ctx, missing, surplus, origin, func(item plan.Item) place { return place{onDestination, ref, item.UID} })
+		if err != nil {
+			return err
+		}
+		matches = append(matches, altered...)
+	}
 	for _, r := range here {
 		if r.Destination = 0; r.Mailbox != "" {
 			r.UIDValidity = ref.UIDValidity

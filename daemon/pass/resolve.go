@@ -81,7 +81,9 @@ func (p *Pass) resolveAppends(ctx context.Context, ref mail.Ref, intents []mail.
 	var missing []plan.Item
 	if there {
 		var err error
-		if seen, matches, missing, err = p.untilQuiet(ctx, ref, floor, wanted); err != nil {
+		if seen, matches, missing, err = p.untilQuiet(ctx, ref, floor, wanted, func(item plan.Item) place {
+			return p.origin(intents[item.Tag])
+		}); err != nil {
 			return err
 		}
 	} else {
@@ -142,6 +144,12 @@ func (p *Pass) resolveAppends(ctx context.Context, ref mail.Ref, intents []mail.
 	return nil
 }
 
+// origin is where the source message of an intent is.
+func (p *Pass) origin(i mail.Intent) place {
+	pair := p.pairs[i.Pair]
+	return place{onSource, mail.Ref{Name: pair.Source, UIDValidity: pair.SourceAnchor.UIDValidity}, i.Source}
+}
+
 // sighting is what a destination mailbox showed at and above a floor.
 type sighting struct {
 	next    mail.UID
@@ -152,14 +160,18 @@ type sighting struct {
 
 // untilQuiet looks at a mailbox until every wanted message has appeared, or
 // until none has for the quiet time. Foreign arrivals do not restart the clock.
-func (p *Pass) untilQuiet(ctx context.Context, ref mail.Ref, floor mail.UID, wanted []plan.Item) (*sighting, []plan.Match, []plan.Item, error) {
+//
+// What the server has altered is recognised by comparing it with the source
+// message, which origin tells.
+func (p *Pass) untilQuiet(ctx context.Context, ref mail.Ref, floor mail.UID, wanted []plan.Item, origin func(plan.Item) place) (*sighting, []plan.Match, []plan.Item, error) {
 	named, err := p.named(map[string]mail.Anchor{ref.Name: {UIDValidity: ref.UIDValidity, UIDNext: floor}})
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	quiet := max(p.Quiet, 4*p.latency)
 	started := time.Now()
-	last, changed := -1, started
+	last, changed, compared := -1, started, 0
+	var altered []plan.Match
 	items := make(map[mail.UID]plan.Item)
 	s := &sighting{named: named[ref.Name], flags: make(map[mail.UID]mail.Flags)}
 	for {
@@ -184,7 +196,7 @@ func (p *Pass) untilQuiet(ctx context.Context, ref mail.Ref, floor mail.UID, wan
 			if err != nil {
 				return nil, nil, nil, fmt.Errorf("look at %q: %w", ref.Name, err)
 			}
-			items[m.UID] = plan.Item{Fingerprint: m.Fingerprint, UID: m.UID}
+			items[m.UID] = plan.Item{Fingerprint: m.Fingerprint, Opening: m.Opening, UID: m.UID}
 			s.flags[m.UID] = m.Flags
 		}
 		found := make([]plan.Item, 0, len(items))
@@ -194,6 +206,20 @@ func (p *Pass) untilQuiet(ctx context.Context, ref mail.Ref, floor mail.UID, wan
 			}
 		}
 		matches, surplus, missing := plan.Recognise(wanted, found, false)
+		if len(missing) > 0 && len(surplus) > 0 {
+			if len(items) != compared {
+				compared = len(items)
+				if err := p.openings(ctx, missing, origin); err != nil {
+					return nil, nil, nil, err
+				}
+				if altered, _, _, err = p.matchAltered(ctx, missing, surplus, origin, func(item plan.Item) place {
+					return place{onDestination, ref, item.UID}
+				}); err != nil {
+					return nil, nil, nil, err
+				}
+			}
+			matches, surplus, missing = together(matches, altered, surplus, missing)
+		}
 		now := time.Now()
 		if len(matches) != last {
 			last, changed = len(matches), now
@@ -206,6 +232,15 @@ func (p *Pass) untilQuiet(ctx context.Context, ref mail.Ref, floor mail.UID, wan
 			return nil, nil, nil, err
 		}
 	}
+}
+
+// together adds matches, and takes what they match out of the rest.
+func together(matches, more []plan.Match, surplus, missing []plan.Item) ([]plan.Match, []plan.Item, []plan.Item) {
+	for _, m := range more {
+		surplus = slices.DeleteFunc(slices.Clone(surplus), func(i plan.Item) bool { return i.UID == m.Found.UID })
+		missing = slices.DeleteFunc(slices.Clone(missing), func(i plan.Item) bool { return i.Tag == m.Wanted.Tag })
+	}
+	return append(matches, more...), surplus, missing
 }
 
 // reportSurplus tells of copies beyond those that were sent; they are never

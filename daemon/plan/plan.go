@@ -77,11 +77,12 @@ func Uncarried(uids []mail.UID, receipts iter.Seq2[mail.Receipt, error], held ma
 	return rest, nil
 }
 
-// Item is one message, or one receipt, as far as recognising it goes: 24
+// Item is one message, or one receipt, as far as recognising it goes: 32
 // octets, because there may be one for every message of an account.
 type Item struct {
 	Fingerprint mail.Fingerprint
-	Mailbox     uint32 // the destination mailbox it is in, or belongs in; numbered by the caller
+	Opening     mail.Fingerprint // of its beginning alone; 0: not known
+	Mailbox     uint32           // the destination mailbox it is in, or belongs in; numbered by the caller
 	UID         mail.UID
 	Tag         uint32 // the caller's own, not looked at
 }

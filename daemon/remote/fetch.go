@@ -47,7 +47,7 @@ func (s *session) Messages(ctx context.Context, box mail.Ref, uids []mail.UID, f
 				return r.UID, incomplete
 			}
 			if fingerprints {
-				r.Fingerprint = mail.NewFingerprint(r.Size, r.InternalDate, r.prefix)
+				r.Fingerprint, r.Opening = mail.NewFingerprint(r.Size, r.InternalDate, r.prefix), mail.Opening(r.prefix)
 			}
 			if !yield(r.Message, nil) {
 				return r.UID, stopped

@@ -31,7 +31,8 @@ var (
 // spool is where large messages would wait; there are none.
 var spool = os.TempDir()
 
-var day = time.Date(2020, 5, 6, 7, 8, 9, 0, time.UTC)
+// day is long past where a simulation begins.
+var day = time.Date(1990, 5, 6, 7, 8, 9, 0, time.UTC)
 
 // world is two servers, a journal, and what has gone wrong so far.
 type world struct {
@@ -157,7 +158,15 @@ func (w *world) check(t *testing.T, inOrder bool) error {
 	return errors.Join(append(errs, w.checkReceipts()...)...)
 }
 
-func key(m Message) string { return m.Data + " of " + m.Date.Format(time.DateOnly) }
+// key tells messages apart, whatever form a server has given them. Those of the
+// tests are of one day; what is stored on another has lost its date.
+func key(m Message) string {
+	date := " of " + m.Date.Format(time.DateOnly)
+	if strings.HasSuffix(m.Data, "\r\n") && m.Date.Year() == 2000 {
+		date = " of " + future.Format(time.DateOnly) // the day on which simulations begin
+	}
+	return strings.TrimSuffix(m.Data, "\r\n") + date
+}
 
 // checkReceipts: each receipt names a message of its fingerprint, and no two
 // name one.
@@ -183,7 +192,7 @@ func (w *world) checkReceipts() (errs []error) {
 				continue
 			}
 			for _, m := range b.Messages {
-				if m.UID == r.Destination && mail.NewFingerprint(int64(len(m.Data)), m.Date, []byte(m.Data)) != r.Fingerprint {
+				if m.UID == r.Destination && !w.new.Alters && mail.NewFingerprint(int64(len(m.Data)), m.Date, []byte(m.Data)) != r.Fingerprint {
 					errs = append(errs, fmt.Errorf("the receipt for %s is of another message", at))
 				}
 			}
@@ -304,6 +313,7 @@ func random(t *testing.T, seed int64, mutate func(*world, *pass.Options)) error 
 	w := newWorld()
 	w.mutated(mutate)
 	w.new.NoUIDPlus = rng.IntN(4) == 0
+	w.new.Alters = rng.IntN(4) == 0
 	w.new.Refuse = func(data string) bool { return strings.Contains(data, "refuse") }
 	boxes := []string{"INBOX", "a", "a/b"}
 	n := 0
@@ -317,7 +327,11 @@ func random(t *testing.T, seed int64, mutate func(*world, *pass.Options)) error 
 			case 1:
 				text += " refuse"
 			}
-			w.old.Deliver(boxes[rng.IntN(3)], text, day, mail.Flags{System: mail.System(rng.IntN(4))})
+			date := day
+			if rng.IntN(8) == 0 {
+				date = future
+			}
+			w.old.Deliver(boxes[rng.IntN(3)], text, date, mail.Flags{System: mail.System(rng.IntN(4))})
 		}
 	}
 	deliver()
@@ -360,7 +374,9 @@ func random(t *testing.T, seed int64, mutate func(*world, *pass.Options)) error 
 			}
 		case 4:
 			w.settle(t)
-			if b := w.new.Boxes["INBOX"]; len(b.Messages) > 0 {
+			// A moved copy in another form, its twin and an old state together are
+			// beyond recognition: such a twin may come again.
+			if b := w.new.Boxes["INBOX"]; len(b.Messages) > 0 && !w.new.Alters {
 				w.new.Move("INBOX", rng.IntN(len(b.Messages)), "kept")
 				note("a copy moved by its user")
 				inOrder = false

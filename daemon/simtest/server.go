@@ -43,8 +43,10 @@ type Server struct {
 	// NoUIDPlus, NoCondstore and NoMove leave away what an old server does not
 	// know: APPENDUID, COPYUID and UID EXPUNGE, MODSEQ, and MOVE.
 	NoUIDPlus, NoCondstore, NoMove bool
-	Appends                        int // that were stored
-	Changes                        int // commands that changed something
+	// Alters has what is appended stored in another form, as real servers do.
+	Alters  bool
+	Appends int // that were stored
+	Changes int // commands that changed something
 }
 
 // NewServer returns a server with an empty INBOX; first decides its
@@ -93,6 +95,21 @@ func (s *Server) Move(from string, i int, to string) {
 	defer s.mu.Unlock()
 	m := s.Boxes[from].take(i)
 	s.deliver(to, m.Data, m.Date, m.Flags)
+}
+
+// future is a date that no server can have received a message on.
+var future = time.Date(2090, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// altered is a message as a server that alters stores it: with a last line end,
+// and with now for a date in the future.
+func (s *Server) altered(data string, date time.Time) (string, time.Time) {
+	if !s.Alters {
+		return data, date
+	}
+	if date.Equal(future) {
+		date = time.Now()
+	}
+	return data + "\r\n", date
 }
 
 // take takes a message out.

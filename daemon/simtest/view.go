@@ -92,7 +92,7 @@ func (v View) Messages(_ context.Context, box mail.Ref, uids []mail.UID, fingerp
 			}
 			x := mail.Message{UID: m.UID, Size: int64(len(m.Data)), InternalDate: m.Date, Flags: m.Flags}
 			if fingerprints {
-				x.Fingerprint = mail.NewFingerprint(x.Size, m.Date, []byte(m.Data))
+				x.Fingerprint, x.Opening = mail.NewFingerprint(x.Size, m.Date, []byte(m.Data)), mail.Opening([]byte(m.Data))
 			}
 			if err := v.ask(); err != nil {
 				yield(mail.Message{}, err)

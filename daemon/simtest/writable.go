@@ -67,7 +67,8 @@ func (a *appender) store(m mail.Upload, data string) mail.Appended {
 	}
 	a.w.Appends++
 	a.w.Changes++
-	return mail.Appended{UID: a.w.deliver(a.name, data, m.Date, m.Flags), UIDValidity: a.w.Boxes[a.name].Validity}
+	data, date := a.w.altered(data, m.Date)
+	return mail.Appended{UID: a.w.deliver(a.name, data, date, m.Flags), UIDValidity: a.w.Boxes[a.name].Validity}
 }
 
 // Append takes messages one after the other. Where the connection is lost, the

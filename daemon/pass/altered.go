@@ -1,0 +1,208 @@
+package pass
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/plan"
+)
+
+// Some servers alter what they store: they add a last line end, mend bare line
+// feeds, set a date in the future to now; and some tell wrong sizes. Then no
+// fingerprint matches, and what is left over on both sides is compared by
+// content, as far as it begins alike.
+
+// place is where the message of an item can be read.
+type place struct {
+	side side
+	ref  mail.Ref
+	uid  mail.UID
+}
+
+// side is one of the two servers.
+type side uint8
+
+const (
+	onSource side = iota
+	onDestination
+)
+
+func (p *Pass) reader(s side) Reader {
+	if s == onSource {
+		return p.Source
+	}
+	return p.Destination
+}
+
+// matchAltered matches what was wanted and what was found by content and date,
+// and then by content alone what has a date that servers are known to replace
+// by now: one in the future, or the first of 1970. Of
+// items without an opening nothing is read. What it cannot match is returned.
+func (p *Pass) matchAltered(ctx context.Context, wanted, found []plan.Item, wantedAt, foundAt func(plan.Item) place) (matches []plan.Match, unwanted, missing []plan.Item, err error) {
+	common := make(map[mail.Fingerprint]int)
+	for _, item := range wanted {
+		common[item.Opening] |= 1
+	}
+	for _, item := range found {
+		common[item.Opening] |= 2
+	}
+	begins := func(item plan.Item) bool { return item.Opening != 0 && common[item.Opening] == 3 }
+	if !slices.ContainsFunc(wanted, begins) {
+		return nil, found, wanted, nil
+	}
+	w, err := p.contents(ctx, wanted, begins, wantedAt)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	f, err := p.contents(ctx, found, begins, foundAt)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	now := time.Now()
+	for _, key := range []func(content) mail.Fingerprint{
+		func(c content) mail.Fingerprint { return mail.NewFingerprint(int64(c.text), c.date, nil) },
+		func(c content) mail.Fingerprint { return c.text },
+	} {
+		same, surplus, rest := plan.Recognise(keyed(w, key), keyed(f, key), true)
+		for _, m := range same {
+			matches = append(matches, plan.Match{Wanted: w[m.Wanted.Tag].Item, Found: f[m.Found.Tag].Item})
+		}
+		w, f = remaining(w, rest), remaining(f, surplus)
+		for i := range w {
+			if d := w[i].date; !d.After(now) && d.Unix() > 24*60*60 {
+				w[i].text = 0 // its date should have been kept
+			}
+		}
+		for i := range f {
+			if now.Sub(f[i].date) > recently {
+				f[i].text = 0 // its date is its own
+			}
+		}
+	}
+	for _, c := range f {
+		unwanted = append(unwanted, c.Item)
+	}
+	for _, c := range w {
+		missing = append(missing, c.Item)
+	}
+	if len(matches) > 0 {
+		p.Logger.Info("recognised messages in the form that the new server gave them", "messages", len(matches))
+	}
+	return matches, unwanted, missing, nil
+}
+
+// recently is how long ago a copy may have been stored whose date the server has
+// set to that moment: longer than a migration takes.
+const recently = 90 * 24 * time.Hour
+
+// content is an item with what its message holds; text is 0 when that is not
+// known.
+type content struct {
+	plan.Item
+	text mail.Fingerprint
+	date time.Time
+}
+
+// keyed are items by what key makes of their contents; their tags say which.
+func keyed(list []content, key func(content) mail.Fingerprint) []plan.Item {
+	items := make([]plan.Item, len(list))
+	for i, c := range list {
+		items[i] = plan.Item{Mailbox: c.Mailbox, UID: c.UID, Tag: uint32(i)}
+		if c.text != 0 {
+			items[i].Fingerprint = key(c)
+		}
+	}
+	return items
+}
+
+func remaining(list []content, items []plan.Item) []content {
+	left := make([]content, len(items))
+	for i, item := range items {
+		left[i] = list[item.Tag]
+	}
+	return left
+}
+
+// contents reads those messages that are to be read.
+func (p *Pass) contents(ctx context.Context, items []plan.Item, read func(plan.Item) bool, at func(plan.Item) place) ([]content, error) {
+	out := make([]content, len(items))
+	var indices []int
+	for i, item := range items {
+		if out[i].Item = item; read(item) {
+			indices = append(indices, i)
+		}
+	}
+	for box, of := range group(indices, func(i int) place { return at(items[i]) }) {
+		for body, err := range p.reader(box.side).Bodies(ctx, box.ref, slices.Sorted(maps.Keys(of))) {
+			if isOutOfReach(err) {
+				break
+			} else if err != nil {
+				return nil, fmt.Errorf("compare contents: %w", err)
+			}
+			c := &out[of[body.UID]]
+			text := bufio.NewReaderSize(body.Content, mail.PrefixLen)
+			prefix, _ := text.Peek(mail.PrefixLen) // what fails here fails below
+			c.date = mail.StorableDate(body.InternalDate, prefix)
+			if c.text, err = mail.Content(text); err != nil {
+				return nil, fmt.Errorf("compare contents: %w", err)
+			}
+		}
+	}
+	return out, nil
+}
+
+// openings gives items the openings of their messages, as far as they are
+// there.
+func (p *Pass) openings(ctx context.Context, items []plan.Item, at func(plan.Item) place) error {
+	all := make([]int, len(items))
+	for i := range items {
+		all[i] = i
+	}
+	for box, of := range group(all, func(i int) place { return at(items[i]) }) {
+		for m, err := range p.reader(box.side).Messages(ctx, box.ref, slices.Sorted(maps.Keys(of)), true) {
+			if isOutOfReach(err) {
+				break
+			} else if err != nil {
+				return fmt.Errorf("read openings: %w", err)
+			}
+			items[of[m.UID]].Opening = m.Opening
+		}
+	}
+	return nil
+}
+
+// isOutOfReach tells whether a mailbox cannot be read now: nothing of it is
+// recognised then.
+func isOutOfReach(err error) bool {
+	var refused *mail.Refused
+	return errors.As(err, &refused) || errors.Is(err, mail.ErrUIDValidity)
+}
+
+// mailbox is a mailbox of either server.
+type mailbox struct {
+	side side
+	ref  mail.Ref
+}
+
+// group sorts places by mailbox and UID; those without UID are left out.
+func group(indices []int, at func(int) place) map[mailbox]map[mail.UID]int {
+	groups := make(map[mailbox]map[mail.UID]int)
+	for _, i := range indices {
+		where := at(i)
+		if where.uid == 0 {
+			continue
+		}
+		box := mailbox{where.side, where.ref}
+		if groups[box] == nil {
+			groups[box] = make(map[mail.UID]int)
+		}
+		groups[box][where.uid] = i
+	}
+	return groups
+}
