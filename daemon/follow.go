@@ -359,7 +359,7 @@ func (f *follower) pollWait() time.Duration {
 	if f.Status().Watching {
 		poll *= 10
 	}
-	return poll - rand.N(poll/8+1)
+	return poll*7/8 - rand.N(poll/8+1) // early enough to carry what it finds
 }
 
 // judge says what an error makes of the account and when to try again.

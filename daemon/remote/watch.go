@@ -77,8 +77,9 @@ func (w *watcher) watch(ctx context.Context) error {
 		return err
 	}
 	for {
-		// A little early and never all at once.
-		pause := w.Sweep - rand.N(w.Sweep/8+1)
+		// Never all at once, and early enough that what a sweep finds can be
+		// carried before the interval is over.
+		pause := w.Sweep*7/8 - rand.N(w.Sweep/8+1)
 		if w.idles {
 			if err := w.idle(ctx, min(pause, idleLeast+rand.N(idleMost-idleLeast))); err != nil {
 				return err

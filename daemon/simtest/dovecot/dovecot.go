@@ -19,6 +19,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -49,6 +50,7 @@ type Server struct {
 	CAFile  string
 	conf    string
 	cmd     *exec.Cmd
+	dropped atomic.Int64 // messages written by Drop
 	t       testing.TB
 }
 
@@ -112,6 +114,7 @@ mail_location = maildir:%[1]s/mail/%%u
 mail_fsync = never
 first_valid_uid = 1
 mail_max_userip_connections = 100
+postmaster_address = postmaster@test.example
 passdb {
   driver = passwd-file
   args = scheme=plain username_format=all %[1]s/users

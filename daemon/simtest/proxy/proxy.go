@@ -18,13 +18,18 @@ type Proxy struct {
 	// Cut is asked, with all that a connection's server has sent so far and the
 	// part that is about to be forwarded; true cuts the connection before it.
 	Cut func(seen, next []byte) bool
+	// Drop is asked with each part that a server has sent; true: it is not
+	// forwarded.
+	Drop func(next []byte) bool
 	// Delay is added on each way of every piece of data.
 	Delay time.Duration
 
-	mu     sync.Mutex
-	client []*bytes.Buffer
-	conns  map[net.Conn]bool
-	closed bool
+	mu      sync.Mutex
+	client  []*bytes.Buffer
+	conns   map[net.Conn]bool
+	closed  bool
+	hole    bool      // nothing is forwarded
+	changed sync.Cond // of closed and hole
 }
 
 // Start starts a proxy that ends with its test. Set its hooks before the first
@@ -36,6 +41,7 @@ func Start(t testing.TB, target string) *Proxy {
 		t.Fatal(err)
 	}
 	p := &Proxy{Address: l.Addr().String(), target: target, conns: make(map[net.Conn]bool)}
+	p.changed.L = &p.mu
 	var ended sync.WaitGroup
 	ended.Go(func() {
 		for {
@@ -50,6 +56,7 @@ func Start(t testing.TB, target string) *Proxy {
 		l.Close()
 		p.mu.Lock()
 		p.closed = true
+		p.changed.Broadcast()
 		for c := range p.conns {
 			c.Close()
 		}
@@ -64,6 +71,32 @@ func (p *Proxy) Port() int {
 	_, port, _ := net.SplitHostPort(p.Address)
 	n, _ := strconv.Atoi(port)
 	return n
+}
+
+// Connections is how many connections there have been.
+func (p *Proxy) Connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.client)
+}
+
+// BlackHole stops the forwarding, of new connections too, without closing
+// anything, or takes it up again with what has been kept back, as TCP does.
+func (p *Proxy) BlackHole(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hole = on
+	p.changed.Broadcast()
+}
+
+// forwards waits until something may be forwarded; false: never again.
+func (p *Proxy) forwards() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.hole && !p.closed {
+		p.changed.Wait()
+	}
+	return !p.closed
 }
 
 func (p *Proxy) keep(c net.Conn) bool {
@@ -93,38 +126,55 @@ func (p *Proxy) serve(client net.Conn) {
 	p.mu.Unlock()
 	var both sync.WaitGroup
 	both.Go(func() {
-		p.pipe(client, server, func(data []byte) bool {
+		p.pipe(client, server, func(data []byte) fate {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			sent.Write(data)
-			return false
+			return forwarded
 		})
 	})
 	var seen []byte
 	both.Go(func() {
-		p.pipe(server, client, func(data []byte) bool {
-			if p.Cut == nil {
-				return false
-			}
-			if p.Cut(seen, data) {
-				return true
+		p.pipe(server, client, func(data []byte) fate {
+			switch {
+			case p.Drop != nil && p.Drop(data):
+				return dropped
+			case p.Cut == nil:
+				return forwarded
+			case p.Cut(seen, data):
+				return cut
 			}
 			seen = append(seen, data...)
-			return false
+			return forwarded
 		})
 	})
 	both.Wait()
 }
 
-func (p *Proxy) pipe(from, to net.Conn, cut func([]byte) bool) {
+// fate is what becomes of a piece of data.
+type fate int
+
+const (
+	forwarded fate = iota
+	dropped
+	cut // with the connection
+)
+
+func (p *Proxy) pipe(from, to net.Conn, decide func([]byte) fate) {
 	defer from.Close()
 	defer to.Close()
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
+		if !p.forwards() {
+			return
+		}
 		if n > 0 {
-			if cut(buf[:n]) {
+			switch decide(buf[:n]) {
+			case cut:
 				return
+			case dropped:
+				continue
 			}
 			if p.Delay > 0 {
 				time.Sleep(p.Delay) // the distance that is simulated

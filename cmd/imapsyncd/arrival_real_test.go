@@ -1,0 +1,138 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/simtest/corpus"
+	"github.com/imapsyncd/imapsyncd/daemon/simtest/dovecot"
+	"github.com/imapsyncd/imapsyncd/daemon/simtest/proxy"
+	"github.com/imapsyncd/imapsyncd/daemon/web"
+)
+
+// push is what a server says by itself while it is listened to, in a piece of
+// its own.
+var push = regexp.MustCompile(`^(\* \d+ (EXISTS|RECENT)\r\n)+$`)
+
+// wire stands between the daemon and both servers and knows what goes through.
+type wire struct {
+	source, destination *proxy.Proxy
+	mute                bool // the old server's pushes are dropped
+
+	mu     sync.Mutex
+	pushed time.Time      // when the old server last pushed
+	stored chan time.Time // each OK to an APPEND
+}
+
+func newWire(t *testing.T, s *site, mute bool) *wire {
+	w := &wire{source: proxy.Start(t, s.old.Address()), destination: proxy.Start(t, s.new.Address()), mute: mute, stored: make(chan time.Time, 1000)}
+	w.source.Drop = func(next []byte) bool {
+		if !push.Match(next) {
+			return false
+		}
+		w.mu.Lock()
+		w.pushed = time.Now()
+		w.mu.Unlock()
+		return w.mute
+	}
+	w.destination.Cut = func(_, next []byte) bool {
+		for range bytes.Count(next, []byte("APPENDUID")) {
+			w.stored <- time.Now()
+		}
+		return false
+	}
+	return w
+}
+
+func (w *wire) lastPush() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pushed
+}
+
+// next waits until the new server has stored one more message.
+func (w *wire) next(t *testing.T) time.Time {
+	t.Helper()
+	select {
+	case at := <-w.stored:
+		return at
+	case <-time.After(20 * time.Second):
+		t.Fatal("the message has not come to the new server")
+		return time.Time{}
+	}
+}
+
+// TestArrival: mail of delivery agents is on the new server within a second of
+// the old one's push, or within poll_interval where nothing is pushed: in
+// other mailboxes, and when the server has stopped telling.
+func TestArrival(t *testing.T) {
+	const other = "Kunden/Müller & Söhne"
+	folder := "." + strings.ReplaceAll(corpus.Encode(other), "/", ".")
+	for _, test := range []struct {
+		name    string
+		poll    time.Duration
+		mailbox string
+		folder  string // of the Maildir
+		mute    bool
+		pushed  bool // the push is what tells
+	}{
+		{"INBOX", time.Minute, "INBOX", "", false, true},
+		{"another mailbox", 3 * time.Second, other, folder, false, false},
+		{"server that does not tell", 3 * time.Second, "INBOX", "", true, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, dovecot.Options{}, dovecot.Options{})
+			s.client(s.old, "u").Fill(corpus.Make(12, 25, 2000))
+			w := newWire(t, s, test.mute)
+			s.configure(near(w.source.Port()), near(w.destination.Port()), "u")
+			s.write(fmt.Sprintf("poll_interval = %q\n", test.poll) + readFile(t, filepath.Join(s.dir, "c.toml")) + "[web]\nlisten = \"127.0.0.1:0\"\n")
+			p := s.daemon()
+			p.until("it follows and listens", func(a web.AccountStatus) bool {
+				return a.Phase == mail.PhaseFollowing && a.Health == mail.HealthOK && a.Messages.Pending == 0 && a.Connections.Source > 1
+			})
+			for range 25 {
+				w.next(t)
+			}
+			for _, agent := range []struct {
+				name    string
+				deliver func(data []byte)
+			}{
+				{"dovecot-lda", func(data []byte) { s.old.Deliver("u", test.mailbox, data) }},
+				{"rename into new", func(data []byte) { s.old.Drop("u", test.folder, data) }},
+			} {
+				before := w.lastPush()
+				agent.deliver([]byte("Message-ID: <" + agent.name + "@test.example>\r\nSubject: x\r\n\r\nby " + agent.name + "\r\n"))
+				delivered := time.Now()
+				stored, pushed := w.next(t), w.lastPush()
+				t.Logf("%s: stored %s after the delivery", agent.name, stored.Sub(delivered).Round(time.Millisecond))
+				if took := stored.Sub(delivered); took > test.poll {
+					t.Errorf("%s: on the new server after %s, poll_interval is %s", agent.name, took, test.poll)
+				}
+				if !test.pushed {
+					continue
+				}
+				t.Logf("%s: stored %s after the push", agent.name, stored.Sub(pushed).Round(time.Millisecond))
+				if took := stored.Sub(pushed); !pushed.After(before) || took < 0 || took > time.Second {
+					t.Errorf("%s: on the new server %s after the push", agent.name, took)
+				}
+			}
+			if test.mute && w.lastPush().IsZero() {
+				t.Error("the server has pushed nothing that could be dropped")
+			}
+			p.until("it knows that all is there", func(a web.AccountStatus) bool { return a.Messages.Source == 27 && a.Messages.Pending == 0 })
+			if err := p.end(syscall.SIGTERM); err != nil {
+				t.Error(err)
+			}
+			s.same("u")
+		})
+	}
+}

@@ -1,0 +1,53 @@
+package dovecot
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// lda is Dovecot's own delivery agent.
+const lda = "/usr/lib/dovecot/dovecot-lda"
+
+// Deliver has Dovecot's delivery agent put a message into a mailbox, which
+// keeps the server's indexes on the way.
+func (s *Server) Deliver(name, mailbox string, data []byte) {
+	s.t.Helper()
+	cmd := exec.Command(lda, "-c", s.conf, "-d", name, "-m", mailbox)
+	cmd.Stdin = bytes.NewReader(data)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		s.t.Fatalf("deliver to %s of %s: %v\n%s", mailbox, name, err, out)
+	}
+}
+
+// Drop writes a message straight into the Maildir, as an agent does that knows
+// nothing of the server: into tmp, then by rename into new. folder is the
+// directory below the Maildir, "" for INBOX.
+func (s *Server) Drop(name, folder string, data []byte) {
+	s.t.Helper()
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	uid, _ := strconv.Atoi(nobody.Uid)
+	gid, _ := strconv.Atoi(nobody.Gid)
+	dir := filepath.Join(s.Maildir(name), folder)
+	file := fmt.Sprintf("%d.M%dP%d.agent", os.Getpid(), s.dropped.Add(1), os.Getpid())
+	tmp := filepath.Join(dir, "tmp", file)
+	// A Maildir keeps mail with the line ends of the system.
+	text := strings.ReplaceAll(string(data), "\r\n", "\n")
+	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.Chown(tmp, uid, gid); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.Rename(tmp, filepath.Join(dir, "new", file)); err != nil {
+		s.t.Fatal(err)
+	}
+}
