@@ -59,6 +59,7 @@ type follower struct {
 	urgent   bool               // look now, whatever the back-off
 	hinted   time.Time          // when the next pass was first called for
 	shown    time.Time          // the same of the pass that is running
+	found    int                // messages that it has found on the source
 	stopPass context.CancelFunc // ends the pass that is running; nil: none is
 	asked    []chan error       // who waits for a complete pass
 

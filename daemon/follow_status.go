@@ -79,10 +79,12 @@ func (f *follower) webStatus(now time.Time) web.AccountStatus {
 	return a
 }
 
-// listed notes how many messages the source holds. Until the first complete
-// pass all that have no receipt are pending.
+// listed notes how many messages the source holds. It shows together with how
+// many of them are pending, which is known a little later.
 func (f *follower) listed(messages int) {
-	f.show(func(s *followerStatus) { s.Source = messages })
+	f.mu.Lock()
+	f.found = messages
+	f.mu.Unlock()
 }
 
 // succeeded shows what a complete pass has found.
@@ -139,7 +141,7 @@ type observer struct {
 
 func (o observer) Pending(messages int) {
 	o.show(func(s *followerStatus) {
-		s.Pending, s.PendingSince = messages, time.Time{}
+		s.Source, s.Pending, s.PendingSince = o.found, messages, time.Time{}
 		if messages > 0 {
 			s.PendingSince = time.Now()
 		}

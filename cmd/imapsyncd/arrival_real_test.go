@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -22,6 +21,9 @@ import (
 // its own.
 var push = regexp.MustCompile(`^(\* \d+ (EXISTS|RECENT)\r\n)+$`)
 
+// appended is the answer to an APPEND (RFC 4315), with the UIDs.
+var appended = regexp.MustCompile(`APPENDUID \d+ ([0-9:,]+)\]`)
+
 // wire stands between the daemon and both servers and knows what goes through.
 type wire struct {
 	source, destination *proxy.Proxy
@@ -29,11 +31,11 @@ type wire struct {
 
 	mu     sync.Mutex
 	pushed time.Time      // when the old server last pushed
-	stored chan time.Time // each OK to an APPEND
+	stored chan time.Time // of each message
 }
 
 func newWire(t *testing.T, s *site, mute bool) *wire {
-	w := &wire{source: proxy.Start(t, s.old.Address()), destination: proxy.Start(t, s.new.Address()), mute: mute, stored: make(chan time.Time, 1000)}
+	w := &wire{source: proxy.Start(t, s.old.Address()), destination: proxy.Start(t, s.new.Address()), mute: mute, stored: make(chan time.Time, 100_000)}
 	w.source.Drop = func(next []byte) bool {
 		if !push.Match(next) {
 			return false
@@ -44,8 +46,10 @@ func newWire(t *testing.T, s *site, mute bool) *wire {
 		return w.mute
 	}
 	w.destination.Cut = func(_, next []byte) bool {
-		for range bytes.Count(next, []byte("APPENDUID")) {
-			w.stored <- time.Now()
+		for _, m := range appended.FindAllSubmatch(next, -1) {
+			for range len(uidsOf(t, string(m[1]))) {
+				w.stored <- time.Now()
+			}
 		}
 		return false
 	}
@@ -74,6 +78,7 @@ func (w *wire) next(t *testing.T) time.Time {
 // the old one's push, or within poll_interval where nothing is pushed: in
 // other mailboxes, and when the server has stopped telling.
 func TestArrival(t *testing.T) {
+	t.Parallel()
 	const other = "Kunden/Müller & Söhne"
 	folder := "." + strings.ReplaceAll(corpus.Encode(other), "/", ".")
 	for _, test := range []struct {

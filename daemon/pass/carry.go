@@ -89,7 +89,8 @@ func (p *Pass) uncarried(job *job) ([]mail.UID, error) {
 }
 
 // carryOnce runs the two sides at once: parcels are fetched while earlier ones
-// are appended. It ends with nothing in flight.
+// are appended. It ends with nothing in flight; when it is to stop, what has
+// been fetched is still sent, so that no message is fetched again.
 func (p *Pass) carryOnce(ctx context.Context, job *job, uids []mail.UID) error {
 	gone, err := p.vanished()
 	if err != nil {
@@ -120,11 +121,7 @@ func (p *Pass) carryOnce(ctx context.Context, job *job, uids []mail.UID) error {
 		if sendErr == nil {
 			absent := w.left(next)
 			missing = append(missing, absent...)
-			sendErr = w.send(ctx, next, len(missing) == 0)
-			if sendErr == nil {
-				sendErr = p.stopped()
-			}
-			if sendErr != nil {
+			if sendErr = w.send(ctx, next, len(missing) == 0); sendErr != nil {
 				close(done)
 			}
 		}

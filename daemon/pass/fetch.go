@@ -34,8 +34,9 @@ type piece struct {
 }
 
 // fetch reads the messages of one mailbox in UID order and sends them as
-// parcels, until all are sent or done is closed. It waits for memory before it
-// asks, never in the middle of an answer, so that no FETCH is held open.
+// parcels, until all are sent, done is closed or the pass is to stop. It waits
+// for memory before it asks, never in the middle of an answer, so that no FETCH
+// is held open.
 func (p *Pass) fetch(ctx context.Context, ref mail.Ref, uids []mail.UID, parcels chan<- parcel, done <-chan struct{}) error {
 	for len(uids) > 0 {
 		window := uids[:min(windowMessages, len(uids))]
@@ -53,13 +54,18 @@ func (p *Pass) fetch(ctx context.Context, ref mail.Ref, uids []mail.UID, parcels
 				bytes += inMemory(sizes[window[n]])
 				n++
 			}
+			release, err := p.Budget.acquire(ctx, bytes)
+			if err != nil {
+				return err
+			}
 			select {
 			case <-done:
+				release()
 				return nil
 			default:
 			}
-			release, err := p.Budget.acquire(ctx, bytes)
-			if err != nil {
+			if err := p.stopped(); err != nil {
+				release()
 				return err
 			}
 			next, err := p.fetchParcel(ctx, ref, window[:n], sizes, release)
