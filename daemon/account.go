@@ -50,7 +50,7 @@ const (
 // openAccount waits for room on both servers and opens the state. Nothing is
 // sent yet.
 func (d *Daemon) openAccount(ctx context.Context, a config.Account) (*account, error) {
-	o := accountOptions{connections: newConnections(d.Metrics), stopping: d.Stopping}
+	o := accountOptions{connections: d.newConnections(a.Name), stopping: d.Stopping}
 	if d.Observe != nil {
 		o.observer = d.Observe(a.Name)
 	}
@@ -61,6 +61,12 @@ func (d *Daemon) openAccount(ctx context.Context, a config.Account) (*account, e
 	if err := acct.openState(); err != nil {
 		acct.release()
 		return nil, err
+	}
+	// A server that does not answer does not draw out the end.
+	keep, release := context.AfterFunc(ctx, o.connections.cut), acct.release
+	acct.release = func() {
+		keep()
+		release()
 	}
 	return acct, nil
 }
@@ -75,7 +81,7 @@ func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) 
 	acct := &account{Account: a, daemon: d, with: o, release: release}
 	logger := d.Logger.With("account", a.Name)
 	open := func(side remote.Side, s config.Server) func(context.Context) (*remote.Conn, error) {
-		return o.connections.opener(a.Name, side, s, remote.Options{Logger: logger}, metrics.Busy)
+		return o.connections.opener(side, s, metrics.Busy)
 	}
 	acct.source = remote.NewSource(remote.SourceOptions{Open: open(remote.SideSource, a.Source), Logger: logger})
 	acct.destination = remote.NewDestination(remote.DestinationOptions{

@@ -15,6 +15,8 @@ import (
 // connections are the open connections of one account: counted by what they
 // are doing, and asked whether anything still moves.
 type connections struct {
+	account string
+	options remote.Options
 	metrics *metrics.Metrics
 
 	mu    sync.Mutex
@@ -22,8 +24,11 @@ type connections struct {
 	moved time.Time // when octets last went either way
 }
 
-func newConnections(m *metrics.Metrics) *connections {
-	return &connections{metrics: m, open: make(map[*connection]bool)}
+func (d *Daemon) newConnections(account string) *connections {
+	return &connections{
+		account: account, metrics: d.Metrics, open: make(map[*connection]bool),
+		options: remote.Options{Logger: d.Logger.With("account", account), Timeout: d.Timeout},
+	}
 }
 
 // connection is the transport of one connection.
@@ -36,9 +41,9 @@ type connection struct {
 
 // opener returns how to get a logged-in connection to one side, which is then
 // in the given state.
-func (c *connections) opener(account string, side remote.Side, s config.Server, options remote.Options, then metrics.ConnectionState) func(context.Context) (*remote.Conn, error) {
+func (c *connections) opener(side remote.Side, s config.Server, then metrics.ConnectionState) func(context.Context) (*remote.Conn, error) {
 	server := remote.Server{
-		Side: side, Account: account, Host: s.Host, Port: s.Port, TLS: remote.TLSMode(s.TLS), AllowCleartext: s.AllowCleartext,
+		Side: side, Account: c.account, Host: s.Host, Port: s.Port, TLS: remote.TLSMode(s.TLS), AllowCleartext: s.AllowCleartext,
 		TLSServerName: s.TLSServerName, TLSCAFile: s.TLSCAFile, TLSFingerprint: s.TLSFingerprint, TLSMinVersion: s.TLSMinVersion,
 		Auth: s.Auth, User: s.User, Password: s.Password.Read,
 	}
@@ -46,9 +51,12 @@ func (c *connections) opener(account string, side remote.Side, s config.Server, 
 		at := &connection{of: c, side: metrics.Side(side)}
 		c.move(at, metrics.Connecting)
 		loggedIn := false
-		options := options
-		options.Dial = func(ctx context.Context, network, address string) (_ net.Conn, err error) {
-			at.Conn, err = new(net.Dialer).DialContext(ctx, network, address)
+		options := c.options
+		options.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			transport, err := new(net.Dialer).DialContext(ctx, network, address)
+			c.mu.Lock()
+			at.Conn = transport
+			c.mu.Unlock()
 			return at, err
 		}
 		options.Lost = func(err *remote.Error) {
@@ -121,6 +129,21 @@ func (c *connections) work(busy bool) {
 			c.metrics.MoveConnection(at.side, from, to)
 			at.state = to
 		}
+	}
+}
+
+// cut closes all of them at once, without a farewell.
+func (c *connections) cut() {
+	c.mu.Lock()
+	var all []*connection
+	for at := range c.open {
+		if at.Conn != nil { // else it is being dialed, which ends with its context
+			all = append(all, at)
+		}
+	}
+	c.mu.Unlock()
+	for _, at := range all {
+		at.Close()
 	}
 }
 

@@ -31,13 +31,12 @@ func (r *running) Find(ctx context.Context, account, messageID string) ([]web.Fo
 		return nil, err
 	}
 	defer release()
-	options := remote.Options{Logger: f.logger}
 	source := remote.NewSource(remote.SourceOptions{
-		Open: f.connections.opener(a.Name, remote.SideSource, a.Source, options, metrics.Busy), Logger: f.logger,
+		Open: f.connections.opener(remote.SideSource, a.Source, metrics.Busy), Logger: f.logger,
 	})
 	defer source.Close()
 	destination := remote.NewDestination(remote.DestinationOptions{
-		Open: f.connections.opener(a.Name, remote.SideDestination, a.Destination, options, metrics.Busy), Logger: f.logger, MaxConnections: 1,
+		Open: f.connections.opener(remote.SideDestination, a.Destination, metrics.Busy), Logger: f.logger, MaxConnections: 1,
 	})
 	defer destination.Close()
 	old, err := sightings(ctx, source, messageID)

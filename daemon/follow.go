@@ -24,7 +24,10 @@ const (
 	// nothing arrives unheard between the two.
 	listenFirst = 2 * time.Second
 
+	// A server that is away is looked for more often than one that asks for
+	// patience: what arrives meanwhile is to be carried soon after its return.
 	backoffLeast = time.Second
+	backoffAway  = 10 * time.Second
 	backoffMost  = 30 * time.Second
 	// authWait is the pause after a refused log-in: servers lock accounts.
 	authWait = 10 * time.Minute
@@ -77,7 +80,7 @@ func timingOf(c *config.Config) timing {
 func newFollower(d *Daemon, a config.Account, t timing) *follower {
 	f := &follower{
 		daemon: d, account: a, logger: d.Logger.With("account", a.Name), metrics: d.Metrics.Account(a.Name),
-		connections: newConnections(d.Metrics),
+		connections: d.newConnections(a.Name),
 		wake:        make(chan struct{}, 1),
 		done:        make(chan struct{}),
 		timing:      t,
@@ -189,6 +192,8 @@ func (f *follower) run(ctx context.Context) {
 	defer close(f.done)
 	defer f.refuseAsked(pass.ErrStopped)
 	defer f.cool()
+	// A server that does not answer does not draw out the end either.
+	defer context.AfterFunc(ctx, f.connections.cut)()
 	watching, endWatch := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
 	defer watcher.Wait()
@@ -374,7 +379,7 @@ func (f *follower) judge(err error) (mail.Health, time.Duration) {
 	case errors.As(err, &far) && needsOperator(far):
 		return mail.HealthAuth, authWait
 	}
-	return mail.HealthBackoff, backoff(f.failures)
+	return mail.HealthBackoff, backoff(f.failures, err)
 }
 
 // needsOperator tells whether trying soon again does harm or is in vain.
@@ -384,8 +389,13 @@ func needsOperator(err *remote.Error) bool {
 
 // backoff grows with the failures in a row, with full jitter, so that the
 // accounts of a server that comes back do not come at once.
-func backoff(failures int) time.Duration {
-	ceiling := min(backoffLeast<<min(failures, 10), backoffMost)
+func backoff(failures int, err error) time.Duration {
+	most := backoffAway
+	var far *remote.Error
+	if errors.As(err, &far) && (far.Class == remote.ClassLimit || far.Class == remote.ClassUnavailable) {
+		most = backoffMost
+	}
+	ceiling := min(backoffLeast<<min(failures, 10), most)
 	return backoffLeast/2 + rand.N(ceiling)
 }
 

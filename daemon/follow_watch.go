@@ -20,7 +20,7 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 		release, room := f.daemon.slots.tryWatch(needOf(f.account.Source, 1))
 		if room {
 			err := remote.Watch(ctx, remote.WatchOptions{
-				Open:  f.connections.opener(f.account.Name, remote.SideSource, f.account.Source, remote.Options{Logger: f.logger}, metrics.Watching),
+				Open:  f.connections.opener(remote.SideSource, f.account.Source, metrics.Watching),
 				Sweep: f.times().poll,
 				Listening: func() {
 					failures = 0
@@ -33,7 +33,7 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 			release()
 			f.show(func(s *followerStatus) { s.Watching = false })
 			failures++
-			wait = backoff(failures)
+			wait = backoff(failures, err)
 			var far *remote.Error
 			if errors.As(err, &far) && needsOperator(far) {
 				wait = authWait

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -96,6 +97,7 @@ func (w *world) same() {
 type running struct {
 	t        *testing.T
 	client   *web.Client
+	log      *logged
 	registry *prometheus.Registry
 	address  string
 	stopping chan struct{}
@@ -103,8 +105,35 @@ type running struct {
 	ended    chan error
 }
 
+// logged keeps the lines of a log.
+type logged struct {
+	mu    sync.Mutex
+	lines []string
+	t     *testing.T
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, string(p))
+	return l.t.Output().Write(p)
+}
+
+// told returns the lines from the n-th on that an operator sees by default,
+// and how many lines there are.
+func (l *logged) told(from int) (lines []string, next int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.lines[from:] {
+		if !strings.Contains(line, "level=DEBUG") {
+			lines = append(lines, line)
+		}
+	}
+	return lines, len(l.lines)
+}
+
 // run starts a daemon that ends with the test.
-func (w *world) run() *running {
+func (w *world) run(change ...func(*daemon.Options)) *running {
 	w.t.Helper()
 	load := func() (*config.Config, error) { return config.Load(w.path) }
 	cfg, err := load()
@@ -112,15 +141,19 @@ func (w *world) run() *running {
 		w.t.Fatal(err)
 	}
 	r := &running{
-		t: w.t, client: web.Dial(cfg.Socket), registry: prometheus.NewRegistry(),
+		t: w.t, client: web.Dial(cfg.Socket), log: &logged{t: w.t}, registry: prometheus.NewRegistry(),
 		stopping: make(chan struct{}), ended: make(chan error, 1),
 	}
 	listening := make(chan net.Addr, 1)
-	d, err := daemon.Open(daemon.Options{
-		Config: cfg, Load: load, Stopping: r.stopping, Quiet: 100 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
+	options := daemon.Options{
+		Config: cfg, Load: load, Stopping: r.stopping, Quiet: 100 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Metrics: metrics.New(r.registry, metrics.Options{}), Gatherer: r.registry, Version: "test",
 		Listening: func(a net.Addr) { listening <- a },
-	})
+	}
+	for _, c := range change {
+		c(&options)
+	}
+	d, err := daemon.Open(options)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -460,33 +493,6 @@ func TestFind(t *testing.T) {
 	if _, err := r.client.Find(context.Background(), "nobody", "x"); err == nil {
 		t.Error("found something in no account")
 	}
-}
-
-// TestServerGone: while a server is away the account says so, and when it is
-// back what has arrived meanwhile is carried.
-func TestServerGone(t *testing.T) {
-	w := newWorld(t, 1, 12)
-	name := w.Accounts()[0]
-	gate := newGate(t, w.Config())
-	w.write(gate.config)
-	r := w.run()
-	r.untilFollowing()
-	before := r.account(name).Messages.Copied
-	gate.shut()
-	r.until("the account backs off", func() bool { return r.account(name).Health == mail.HealthBackoff })
-	if r.account(name).Error == "" {
-		t.Error("backs off without saying why")
-	}
-	if r.metric("connection_errors_total", "source", "lost") < 1 {
-		t.Error("no failed connection was counted")
-	}
-	if err := w.Deliver(name, "INBOX", letter("away")); err != nil {
-		t.Fatal(err)
-	}
-	gate.open()
-	r.untilFollowing()
-	r.until("the mail is carried", func() bool { return r.account(name).Messages.Copied == before+1 })
-	w.same()
 }
 
 // TestKilled: a daemon that is killed in the middle of the copy loses and

@@ -230,3 +230,34 @@ func TestRestarts(t *testing.T) {
 	}
 	t.Logf("%d messages, %d bodies asked for a second time after kills", total, len(again))
 }
+
+// TestStuckStop: servers that do not answer do not hold the daemon beyond ten
+// seconds after SIGTERM, and what was in flight is neither lost nor doubled.
+func TestStuckStop(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, dovecot.Options{}, dovecot.Options{})
+	s.client(s.old, "u").Fill(corpus.Make(14, 400, 50_000))
+	w := newWire(t, s, false)
+	w.destination.Delay = 2 * time.Millisecond
+	s.configure(near(w.source.Port()), near(w.destination.Port()), "u")
+	s.write(readFile(t, filepath.Join(s.dir, "c.toml")) + "[web]\nlisten = \"127.0.0.1:0\"\n")
+	p := s.daemon()
+	for range 50 {
+		w.next(t)
+	}
+	w.source.BlackHole(true)
+	w.destination.BlackHole(true)
+	begin := time.Now()
+	if err := p.end(syscall.SIGTERM); err != nil {
+		t.Errorf("SIGTERM: %v\n%s", err, p.log.String())
+	}
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("it ended %s after SIGTERM", took)
+	} else {
+		t.Logf("it ended %s after SIGTERM", took.Round(time.Millisecond))
+	}
+	w.source.BlackHole(false)
+	w.destination.BlackHole(false)
+	s.must("sync")
+	s.same("u")
+}

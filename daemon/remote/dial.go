@@ -66,6 +66,8 @@ func Dial(ctx context.Context, server Server, options Options) (*Conn, error) {
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
+		case dialing.Err() != nil: // whatever that has broken
+			return nil, server.lost(dialing.Err(), "")
 		case errors.As(err, &known):
 			return nil, known
 		}

@@ -94,7 +94,7 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 }
 
 // grace is how long answers under way may take once the end has come.
-const grace = 5 * time.Second
+const grace = time.Second
 
 // Serve answers requests on l until ctx ends, which is no error.
 func Serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Logger) error {
