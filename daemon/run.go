@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -76,7 +77,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	changed := make(chan struct{}, 1)
 	if d.Load != nil {
 		servers.Go(func() {
-			config.Watch(serving, config.WatchOptions{Path: d.Config.Path, Known: d.Config.Sum, Logger: d.Logger, Changed: func() {
+			config.Watch(serving, config.WatchOptions{Path: d.Config.Path, Known: d.Config.Sum, Passwords: r.passwordFiles, Logger: d.Logger, Changed: func() {
 				select {
 				case changed <- struct{}{}:
 				default:
@@ -148,6 +149,12 @@ func (r *running) all() []*follower {
 		}
 	}
 	return all
+}
+
+func (r *running) passwordFiles() map[string][sha256.Size]byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.config.PasswordFiles()
 }
 
 var errNotFollowed = errors.New("is not in the configuration")

@@ -66,9 +66,9 @@ func (w *world) write(text string) {
 	}
 }
 
-// without returns the configuration without some accounts.
-func (w *world) without(names ...string) string {
-	parts := strings.Split(w.Config(), "\n[[account]]\n")
+// without returns a configuration without some accounts.
+func without(config string, names ...string) string {
+	parts := strings.Split(config, "\n[[account]]\n")
 	text := parts[0]
 	for _, part := range parts[1:] {
 		keep := true
@@ -375,59 +375,6 @@ func TestRun(t *testing.T) {
 	if _, err := r.client.Status(context.Background()); !errors.Is(err, web.ErrNoDaemon) {
 		t.Errorf("after the end: %v", err)
 	}
-}
-
-// TestReload: accounts come and go without the others noticing, and what is
-// wrong changes nothing.
-func TestReload(t *testing.T) {
-	w := newWorld(t, 3, 12)
-	names := w.Accounts()
-	w.write(w.without(names[2]))
-	r := w.run()
-	r.untilFollowing()
-	copied := r.account(names[0]).Messages.Copied
-
-	// It sees by itself that an account has been added.
-	w.write(w.Config())
-	r.until("the new account is there", func() bool { return r.account(names[2]).Name != "" })
-	r.untilFollowing()
-	w.same()
-
-	// What is wrong is refused with its place, and all goes on.
-	w.write(strings.Replace(w.Config(), "poll_interval", "pol_interval", 1))
-	err := r.client.Reload(context.Background(), false)
-	if err == nil || !strings.Contains(err.Error(), "imapsyncd.toml:2:1: unknown key pol_interval") {
-		t.Errorf("a misspelt key: %v", err)
-	}
-	if r.metric("config_last_reload_successful") != 0 {
-		t.Error("the failure does not show in the metrics")
-	}
-	if err := w.Deliver(names[0], "INBOX", letter("meanwhile")); err != nil {
-		t.Fatal(err)
-	}
-	r.until("mail is carried meanwhile", func() bool { return r.account(names[0]).Messages.Copied == copied+1 })
-
-	// A third of the accounts is more than a slip of the hand.
-	w.write(w.without(names[1]))
-	if err := r.client.Reload(context.Background(), false); err == nil || !strings.Contains(err.Error(), "--allow-removals") {
-		t.Errorf("removing a third of the accounts: %v", err)
-	}
-	if r.account(names[1]).Name == "" {
-		t.Fatal("the account has gone although the reload was refused")
-	}
-	if err := r.client.Reload(context.Background(), true); err != nil {
-		t.Fatal(err)
-	}
-	if r.account(names[1]).Name != "" || r.metric("messages_copied_total", names[1]) != -1 {
-		t.Error("the account is still there")
-	}
-	if r.metric("config_last_reload_successful") != 1 {
-		t.Error("the success does not show in the metrics")
-	}
-	if n := r.account(names[0]).Messages.Copied; n != copied+1 {
-		t.Errorf("an account that is the same was started again: %d copied", n)
-	}
-	r.untilFollowing()
 }
 
 func TestPause(t *testing.T) {

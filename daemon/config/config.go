@@ -39,6 +39,20 @@ type Policy struct {
 	Deletions string // follow or keep
 }
 
+// PasswordFiles are all password_file, with the sum of the password that stood
+// in each when the configuration was read.
+func (c *Config) PasswordFiles() map[string][sha256.Size]byte {
+	files := make(map[string][sha256.Size]byte)
+	for _, a := range c.Accounts {
+		for _, secret := range []Secret{a.Source.Password, a.Destination.Password} {
+			if secret.file != "" {
+				files[secret.file] = secret.sum
+			}
+		}
+	}
+	return files
+}
+
 // Log is [log].
 type Log struct {
 	Format string // auto, text or json

@@ -100,12 +100,22 @@ func TestWatch(t *testing.T) {
 		}
 	}
 	replace("one")
+	password := filepath.Join(t.TempDir(), "password")
+	newPassword := func(text string) {
+		if err := os.WriteFile(password, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	newPassword("old\n")
 	changed := make(chan struct{}, 100)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
 		Watch(ctx, WatchOptions{
 			Path: path, Known: sha256.Sum256([]byte("one")), Settle: 30 * time.Millisecond, Interval: time.Hour,
+			Passwords: func() map[string][sha256.Size]byte {
+				return map[string][sha256.Size]byte{password: sha256.Sum256([]byte("old"))}
+			},
 			Changed: func() { changed <- struct{}{} }, Logger: slog.New(slog.DiscardHandler),
 		})
 	})
@@ -116,6 +126,7 @@ func TestWatch(t *testing.T) {
 		func() { overwrite("three") },
 		func() { os.Remove(path); replace("four") },
 		func() { replace("four"); overwrite("four"); replace("five") },
+		func() { newPassword("new\n") },
 	} {
 		change()
 		select {

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 type Secret struct {
 	value   string
 	file    string
+	sum     [sha256.Size]byte // of what stood in file when the configuration was read
 	command []string
 }
 
@@ -43,7 +45,11 @@ func (s Secret) Read(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		return lineOf(data)
+		line, err := lineOf(data)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", s.file, err)
+		}
+		return line, err
 	case len(s.command) > 0:
 		ctx, cancel := context.WithTimeout(ctx, commandTime)
 		defer cancel()

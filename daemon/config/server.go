@@ -1,6 +1,8 @@
 package config
 
 import (
+	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
@@ -106,9 +108,13 @@ func (l *loader) secret(k serverKeys, complain func(name, format string, args ..
 	if k.PasswordFile != nil {
 		ways++
 		s.file = l.path(*k.PasswordFile)
-		if err := private(s.file); err != nil {
+		// Read now, so that what is wrong is said with its line, and so that
+		// another password is a change of the account.
+		password, err := Secret{file: s.file}.Read(context.Background())
+		if err != nil {
 			complain("password_file", "password_file: %v", err)
 		}
+		s.sum = sha256.Sum256([]byte(password))
 	}
 	if k.PasswordCommand != nil {
 		ways++

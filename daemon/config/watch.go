@@ -16,7 +16,10 @@ type WatchOptions struct {
 	Path string
 	// Known is the Sum of the configuration that was read last.
 	Known [sha256.Size]byte
-	// Changed is called when the content is not the last one any more.
+	// Passwords are the PasswordFiles of the configuration in force; nil: none.
+	Passwords func() map[string][sha256.Size]byte
+	// Changed is called when the content, or a password, is not the last one
+	// any more.
 	Changed func()
 	// Settle is how long the file has to be left alone before it is looked at;
 	// 0: half a second. Interval is how often it is looked at without any
@@ -26,7 +29,7 @@ type WatchOptions struct {
 }
 
 // Watch tells of changes of a configuration until ctx ends. It watches the
-// directory, since editors and tools put a new file in the place of the old
+// directories, since editors and tools put a new file in the place of the old
 // one, and looks by itself now and then, since not every file system tells.
 func Watch(ctx context.Context, o WatchOptions) {
 	if o.Settle == 0 {
@@ -35,14 +38,17 @@ func Watch(ctx context.Context, o WatchOptions) {
 	if o.Interval == 0 {
 		o.Interval = time.Minute
 	}
+	if o.Passwords == nil {
+		o.Passwords = func() map[string][sha256.Size]byte { return nil }
+	}
 	var events chan fsnotify.Event
 	var errs chan error
+	listen := func(string) error { return nil }
 	notify, err := fsnotify.NewWatcher()
 	if err == nil {
 		defer notify.Close()
-		if err = notify.Add(filepath.Dir(o.Path)); err == nil {
-			events, errs = notify.Events, notify.Errors
-		}
+		events, errs, listen = notify.Events, notify.Errors, notify.Add
+		err = listen(filepath.Dir(o.Path))
 	}
 	if err != nil {
 		o.Logger.Warn("changes of the configuration are seen after a minute only", "error", err)
@@ -51,13 +57,26 @@ func Watch(ctx context.Context, o WatchOptions) {
 	defer settle.Stop()
 	every := time.NewTicker(o.Interval)
 	defer every.Stop()
+	seen := make(map[string][sha256.Size]byte) // of passwords
 	look := func() {
-		data, err := os.ReadFile(o.Path)
-		if err != nil {
-			return // being replaced; a file that stays away is no change
+		changed := false
+		// What cannot be read is being replaced; a file that stays away is no
+		// change.
+		if data, err := os.ReadFile(o.Path); err == nil {
+			sum := sha256.Sum256(data)
+			changed, o.Known = sum != o.Known, sum
 		}
-		if sum := sha256.Sum256(data); sum != o.Known {
-			o.Known = sum
+		for file, inForce := range o.Passwords() {
+			if err := listen(filepath.Dir(file)); err != nil {
+				o.Logger.Debug("watch password file", "file", file, "error", err)
+			}
+			if password, err := (Secret{file: file}).Read(ctx); err == nil {
+				sum := sha256.Sum256([]byte(password))
+				changed = changed || sum != inForce && sum != seen[file]
+				seen[file] = sum
+			}
+		}
+		if changed {
 			o.Changed()
 		}
 	}
