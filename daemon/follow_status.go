@@ -19,6 +19,7 @@ type followerStatus struct {
 	Error        string
 	Source       int // messages of the wanted mailboxes
 	Pending      int
+	PendingBytes int64
 	PendingSince time.Time
 	Copied       int64
 	Bytes        int64
@@ -43,7 +44,7 @@ func (f *follower) show(change func(*followerStatus)) {
 	now := f.status
 	f.metrics.SetState(now.Phase, now.Health)
 	f.metrics.SetSource(now.Source)
-	f.metrics.SetPending(now.Pending, now.PendingSince)
+	f.metrics.SetPending(now.Pending, now.PendingBytes, now.PendingSince)
 	if now.Health == before.Health && now.Phase == before.Phase {
 		return
 	}
@@ -70,7 +71,7 @@ func (f *follower) webStatus(now time.Time) web.AccountStatus {
 	s := f.Status()
 	a := web.AccountStatus{
 		Name: f.account.Name, Phase: s.Phase, Health: s.Health, LastSuccess: s.LastSuccess, Error: s.Error,
-		Messages: web.Messages{Source: s.Source, Copied: s.Copied, CopiedBytes: s.Bytes, Pending: s.Pending, Held: s.Held},
+		Messages: web.Messages{Source: s.Source, Copied: s.Copied, CopiedBytes: s.Bytes, Pending: s.Pending, PendingBytes: s.PendingBytes, Held: s.Held},
 	}
 	a.Connections.Source, a.Connections.Destination = f.connections.count()
 	if s.Pending > 0 {
@@ -116,7 +117,8 @@ func (f *follower) succeeded(result pass.Result) {
 			s.Following = now
 		}
 		s.Phase, s.Health, s.Error = mail.PhaseFollowing, mail.HealthOK, ""
-		s.Source, s.Pending, s.PendingSince, s.Held, s.LastSuccess = result.SourceMessages, 0, time.Time{}, total, now
+		s.Source, s.Held, s.LastSuccess = result.SourceMessages, total, now
+		s.Pending, s.PendingBytes, s.PendingSince = 0, 0, time.Time{}
 	})
 	if result.Copied+result.Recognised+result.Reflagged+result.Moved+result.Removed > 0 {
 		f.logger.Info("pass done", "copied", result.Copied, "bytes", result.Bytes, "recognised", result.Recognised,
@@ -139,23 +141,24 @@ type observer struct {
 	also pass.Observer // nil: nobody
 }
 
-func (o observer) Pending(messages int) {
+func (o observer) Pending(messages int, bytes int64) {
 	o.show(func(s *followerStatus) {
-		s.Source, s.Pending, s.PendingSince = o.found, messages, time.Time{}
+		s.Source, s.Pending, s.PendingBytes, s.PendingSince = o.found, messages, bytes, time.Time{}
 		if messages > 0 {
 			s.PendingSince = time.Now()
 		}
 	})
 	if o.also != nil {
-		o.also.Pending(messages)
+		o.also.Pending(messages, bytes)
 	}
 }
 
-// carried notes messages that are not pending any more.
-func (s *followerStatus) carried(messages int) {
-	s.Pending = max(0, s.Pending-messages)
+// carried notes a message that is not pending any more. Its octets may be
+// other than were announced.
+func (s *followerStatus) carried(bytes int64) {
+	s.Pending, s.PendingBytes = max(0, s.Pending-1), max(0, s.PendingBytes-bytes)
 	if s.Pending == 0 {
-		s.PendingSince = time.Time{}
+		s.PendingBytes, s.PendingSince = 0, time.Time{}
 	}
 }
 
@@ -166,7 +169,7 @@ func (o observer) Copied(mailbox string, bytes int64, arrived time.Time) {
 		following, shown = s.Following, o.shown
 		s.Copied++
 		s.Bytes += bytes
-		s.carried(1)
+		s.carried(bytes)
 	})
 	o.metrics.Copied(1, bytes)
 	if !following.IsZero() {
@@ -191,7 +194,7 @@ func (o observer) Appended(messages int, took time.Duration) {
 func (o observer) Held(h mail.Hold) {
 	o.show(func(s *followerStatus) {
 		if h.UID != 0 {
-			s.carried(1)
+			s.carried(h.Size)
 		}
 	})
 	if o.also != nil {

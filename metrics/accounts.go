@@ -17,6 +17,7 @@ type figure int
 const (
 	sourceMessages figure = iota
 	pendingMessages
+	pendingBytes
 	oldestPending
 	messagesCopied
 	copiedBytes
@@ -40,6 +41,7 @@ type description struct {
 var descriptions = [figureCount]description{
 	sourceMessages:  {"source_messages", "Messages on the old server that are to be copied.", prometheus.GaugeValue, nil},
 	pendingMessages: {"pending_messages", "Messages that are not on the new server yet.", prometheus.GaugeValue, nil},
+	pendingBytes:    {"pending_bytes", "Size of the messages that are not on the new server yet, as the old server announces it (RFC822.SIZE); a message of which it does not counts as 0.", prometheus.GaugeValue, nil},
 	oldestPending:   {"oldest_pending_timestamp_seconds", "When the oldest message that is not on the new server yet was first seen; 0: none is pending.", prometheus.GaugeValue, earliestSet},
 	messagesCopied:  {"messages_copied_total", "Messages copied to the new server.", prometheus.CounterValue, nil},
 	copiedBytes:     {"copied_bytes_total", "Size of the messages copied to the new server.", prometheus.CounterValue, nil},
@@ -92,11 +94,12 @@ func (a *Account) SetState(phase mail.Phase, health mail.Health) {
 // SetSource sets the number of messages to be copied.
 func (a *Account) SetSource(messages int) { a.set(sourceMessages, float64(messages)) }
 
-// SetPending sets what is not on the new server yet: how many messages, and
-// when the oldest was first seen (zero: none is pending).
-func (a *Account) SetPending(messages int, oldest time.Time) {
+// SetPending sets what is not on the new server yet: how many messages, their
+// octets, and when the oldest was first seen (zero: none is pending).
+func (a *Account) SetPending(messages int, bytes int64, oldest time.Time) {
 	a.mutex.Lock()
 	a.figures[pendingMessages] = float64(messages)
+	a.figures[pendingBytes] = float64(bytes)
 	a.figures[oldestPending] = timestamp(oldest)
 	a.mutex.Unlock()
 }

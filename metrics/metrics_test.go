@@ -46,7 +46,7 @@ func series(t *testing.T, reg prometheus.Gatherer) map[string]float64 {
 func fill(a *metrics.Account) {
 	a.SetState(mail.PhaseFollowing, mail.HealthHeld)
 	a.SetSource(100)
-	a.SetPending(3, time.Unix(1000, 0))
+	a.SetPending(3, 9000, time.Unix(1000, 0))
 	a.SetHeld(map[mail.Reason]int{mail.ReasonTooBig: 2})
 	a.SetTouched(4)
 	a.SetStateBytes(1 << 17)
@@ -67,6 +67,7 @@ func TestNumbersOfAnAccount(t *testing.T) {
 	for name, want := range map[string]float64{
 		"source_messages{account=foo}":                  100,
 		"pending_messages{account=foo}":                 3,
+		"pending_bytes{account=foo}":                    9000,
 		"oldest_pending_timestamp_seconds{account=foo}": 1000,
 		"messages_held{account=foo,reason=too_big}":     2,
 		"messages_held{account=foo,reason=refused}":     0,
@@ -188,9 +189,9 @@ func TestAccountLabel(t *testing.T) {
 		m := metrics.New(reg, metrics.Options{AccountLabel: label})
 		fill(m.Account("foo"))
 		fill(m.Account("bar"))
-		m.Account("bar").SetPending(1, time.Unix(500, 0))
+		m.Account("bar").SetPending(1, 200, time.Unix(500, 0))
 		m.Account("bar").Succeeded(time.Unix(1000, 0))
-		m.Account("idle").SetPending(0, time.Time{})
+		m.Account("idle").SetPending(0, 0, time.Time{})
 		m.Account("idle").Succeeded(time.Unix(3000, 0))
 		return m, func() map[string]float64 { return series(t, reg) }
 	}
@@ -223,6 +224,7 @@ func TestAccountLabel(t *testing.T) {
 		check(map[string]float64{
 			"messages_copied_total":            16,
 			"pending_messages":                 4,
+			"pending_bytes":                    9200,
 			"oldest_pending_timestamp_seconds": 500, // idle has none, which is not 1970
 			"last_success_timestamp_seconds":   1000,
 			"messages_held{reason=too_big}":    4,

@@ -133,7 +133,7 @@ type accountProgress struct {
 	name string
 }
 
-func (p accountProgress) Pending(messages int) {
+func (p accountProgress) Pending(messages int, _ int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.pending += int64(messages)

@@ -107,7 +107,7 @@ func (p *Pass) carryOnce(ctx context.Context, job *job, uids []mail.UID) error {
 	fetched := make(chan error, 1)
 	go func() {
 		defer close(parcels)
-		fetched <- p.fetch(ctx, job.ref(), uids, parcels, done)
+		fetched <- p.fetch(ctx, job, uids, parcels, done)
 	}()
 
 	w := &writer{Pass: p, job: job, appender: appender, status: appender.Status(), gone: gone}

@@ -13,7 +13,6 @@ import (
 )
 
 const (
-	windowMessages = 1000    // metadata asked for at once
 	parcelMessages = 256     // messages of one parcel at most
 	parcelBytes    = 4 << 20 // octets in memory of one parcel, at most but for its last message
 	spoolAbove     = 1 << 20 // larger messages wait in a file
@@ -37,49 +36,38 @@ type piece struct {
 // parcels, until all are sent, done is closed or the pass is to stop. It waits
 // for memory before it asks, never in the middle of an answer, so that no FETCH
 // is held open.
-func (p *Pass) fetch(ctx context.Context, ref mail.Ref, uids []mail.UID, parcels chan<- parcel, done <-chan struct{}) error {
+func (p *Pass) fetch(ctx context.Context, job *job, uids []mail.UID, parcels chan<- parcel, done <-chan struct{}) error {
 	for len(uids) > 0 {
-		window := uids[:min(windowMessages, len(uids))]
-		uids = uids[len(window):]
-		sizes := make(map[mail.UID]int64, len(window))
-		for m, err := range p.Source.Messages(ctx, ref, window, false) {
-			if err != nil {
-				return fmt.Errorf("fetch metadata: %w", err)
-			}
-			sizes[m.UID] = m.Size
+		n, bytes := 0, int64(0)
+		for n < len(uids) && n < parcelMessages && bytes < parcelBytes {
+			bytes += inMemory(job.sizes.of(uids[n]))
+			n++
 		}
-		for len(window) > 0 {
-			n, bytes := 0, int64(0)
-			for n < len(window) && n < parcelMessages && bytes < parcelBytes {
-				bytes += inMemory(sizes[window[n]])
-				n++
-			}
-			release, err := p.Budget.acquire(ctx, bytes)
-			if err != nil {
-				return err
-			}
-			select {
-			case <-done:
-				release()
-				return nil
-			default:
-			}
-			if err := p.stopped(); err != nil {
-				release()
-				return err
-			}
-			next, err := p.fetchParcel(ctx, ref, window[:n], sizes, release)
-			if err != nil {
-				return err
-			}
-			select {
-			case parcels <- next:
-			case <-done:
-				next.release()
-				return nil
-			}
-			window = window[n:]
+		release, err := p.Budget.acquire(ctx, bytes)
+		if err != nil {
+			return err
 		}
+		select {
+		case <-done:
+			release()
+			return nil
+		default:
+		}
+		if err := p.stopped(); err != nil {
+			release()
+			return err
+		}
+		next, err := p.fetchParcel(ctx, job, uids[:n], release)
+		if err != nil {
+			return err
+		}
+		select {
+		case parcels <- next:
+		case <-done:
+			next.release()
+			return nil
+		}
+		uids = uids[n:]
 	}
 	return nil
 }
@@ -97,7 +85,7 @@ func inMemory(size int64) int64 {
 
 // fetchParcel takes the given messages in hand. A message that the server
 // leaves out is left out.
-func (p *Pass) fetchParcel(ctx context.Context, ref mail.Ref, uids []mail.UID, sizes map[mail.UID]int64, release func()) (_ parcel, err error) {
+func (p *Pass) fetchParcel(ctx context.Context, job *job, uids []mail.UID, release func()) (_ parcel, err error) {
 	var files []*os.File
 	out := parcel{asked: uids, release: func() {
 		release()
@@ -111,11 +99,11 @@ func (p *Pass) fetchParcel(ctx context.Context, ref mail.Ref, uids []mail.UID, s
 		}
 	}()
 	inHand := int64(0) // the truth, which RFC822.SIZE need not be
-	for body, err := range p.Source.Bodies(ctx, ref, uids) {
+	for body, err := range p.Source.Bodies(ctx, job.ref(), uids) {
 		if err != nil {
 			return parcel{}, fmt.Errorf("fetch messages: %w", err)
 		}
-		next := piece{Message: body.Message, claimed: sizes[body.UID]}
+		next := piece{Message: body.Message, claimed: job.sizes.of(body.UID)}
 		if body.Size > spoolAbove || inHand+body.Size > parcelBytes+spoolAbove {
 			file, err := p.spool(body)
 			if err != nil {

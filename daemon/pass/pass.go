@@ -50,8 +50,9 @@ type Policy struct {
 // Observer is told what a pass does as it does it; it is called from more
 // than one goroutine.
 type Observer interface {
-	// Pending: so many messages are about to be carried by this run.
-	Pending(messages int)
+	// Pending: so many messages, of so many octets by RFC822.SIZE, are about to
+	// be carried by this run. One without a size counts as 0.
+	Pending(messages int, bytes int64)
 	// Copied: one message has its receipt. arrived is its INTERNALDATE.
 	Copied(mailbox string, bytes int64, arrived time.Time)
 	// Appended: a batch was answered after so long.
@@ -208,11 +209,9 @@ func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 	if err := p.recognise(ctx, work); err != nil {
 		return p.result, fmt.Errorf("recognise: %w", err)
 	}
-	pending := 0
-	for _, job := range work {
-		pending += len(job.uids)
+	if err := p.weigh(ctx, work); err != nil {
+		return p.result, err
 	}
-	p.Observer.Pending(pending)
 	for _, job := range work {
 		if job.sidelined {
 			continue
@@ -275,6 +274,8 @@ type job struct {
 	listed    []mail.UID
 	below     uint32
 	uncounted bool
+	// sizes are those of uids.
+	sizes sizes
 	// absent are those of them that have gone meanwhile, as UID SEARCH confirmed.
 	absent map[mail.UID]bool
 	// sidelined tells that the mailbox is held and left out of this run.
@@ -293,7 +294,7 @@ func (j *job) ref() mail.Ref {
 // Nobody is an observer that is not interested; others embed it.
 type Nobody struct{}
 
-func (Nobody) Pending(int)                     {}
+func (Nobody) Pending(int, int64)              {}
 func (Nobody) Copied(string, int64, time.Time) {}
 func (Nobody) Appended(int, time.Duration)     {}
 func (Nobody) Held(mail.Hold)                  {}

@@ -38,6 +38,9 @@ type Messages struct {
 	CopiedBytes int64 `json:"copied_bytes"`
 	// Pending is how many are known and not on the new server yet.
 	Pending int `json:"pending"`
+	// PendingBytes are their octets, as the old server announces them; one of
+	// which it does not counts as 0.
+	PendingBytes int64 `json:"pending_bytes"`
 	// Held is how many cannot be copied now.
 	Held int `json:"held"`
 }
@@ -117,6 +120,7 @@ func (s Status) Counted() Status {
 		t.Messages.Copied += a.Messages.Copied
 		t.Messages.CopiedBytes += a.Messages.CopiedBytes
 		t.Messages.Pending += a.Messages.Pending
+		t.Messages.PendingBytes += a.Messages.PendingBytes
 		t.Messages.Held += a.Messages.Held
 		t.LagSeconds = max(t.LagSeconds, a.LagSeconds)
 		t.Connections.Source += a.Connections.Source

@@ -36,7 +36,7 @@ func sample() web.Status {
 			},
 			{
 				Name: "bar@example.org", Phase: mail.PhaseSeeding, Health: mail.HealthAuth,
-				Messages:   web.Messages{Source: 1000, Copied: 900, CopiedBytes: 5000, Pending: 99, Held: 1},
+				Messages:   web.Messages{Source: 1000, Copied: 900, CopiedBytes: 5000, Pending: 99, PendingBytes: 12345, Held: 1},
 				LagSeconds: 3725, Error: "log in to the new server: NO [AUTHENTICATIONFAILED] wrong password",
 			},
 		},
