@@ -7,7 +7,7 @@
 //   - What comes from servers and mail is text, never markup and never a
 //     terminal's control sequence.
 //   - The keys of [Status] as JSON are an interface: they may be added to, not
-//     renamed.
+//     renamed. deploy/docs/status.md explains each, and a test holds it to that.
 package web
 
 import (

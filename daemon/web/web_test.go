@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mattn/go-runewidth"
+
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/web"
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,6 +49,7 @@ func sample() web.Status {
 func hostile() web.Status {
 	s := sample()
 	s.Accounts[0].Name = `<script>alert(1)</script>`
+	s.Accounts[0].Error = strings.Repeat("会議", 30) // each is two columns wide
 	s.Accounts[1].Error = "\"><img src=x onerror=alert(1)>\x1b[2J\r\n\u202eevil\x00"
 	return s
 }
@@ -231,7 +234,7 @@ func TestWriteStatus(t *testing.T) {
 		}
 		golden(t, test.file, b.Bytes())
 		for line := range strings.Lines(b.String()) {
-			if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > max(70, test.width) {
+			if n := runewidth.StringWidth(strings.TrimSuffix(line, "\n")); n > max(70, test.width) {
 				t.Errorf("%s: a line of %d columns: %q", test.file, n, line)
 			}
 		}

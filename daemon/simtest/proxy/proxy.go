@@ -80,6 +80,13 @@ func (p *Proxy) Connections() int {
 	return len(p.client)
 }
 
+// Open is how many connections there are now.
+func (p *Proxy) Open() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns) / 2
+}
+
 // BlackHole stops the forwarding, of new connections too, without closing
 // anything, or takes it up again with what has been kept back, as TCP does.
 func (p *Proxy) BlackHole(on bool) {
@@ -110,6 +117,14 @@ func (p *Proxy) keep(c net.Conn) bool {
 	return true
 }
 
+func (p *Proxy) forget(conns ...net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range conns {
+		delete(p.conns, c)
+	}
+}
+
 func (p *Proxy) serve(client net.Conn) {
 	defer client.Close()
 	server, err := net.Dial("tcp", p.target)
@@ -120,6 +135,7 @@ func (p *Proxy) serve(client net.Conn) {
 	if !p.keep(client) || !p.keep(server) {
 		return
 	}
+	defer p.forget(client, server)
 	sent := new(bytes.Buffer)
 	p.mu.Lock()
 	p.client = append(p.client, sent)
