@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -40,11 +41,15 @@ type accountOptions struct {
 	// hold; nil: nobody.
 	listed   func(messages int)
 	stopping <-chan struct{}
+	readOnly bool // nothing is going to be appended
 }
 
 const (
 	sourceConnections      = 1 // read by one session
 	destinationConnections = 2 // read by one session, appended to by another
+	// busyConnections is how many an account that is followed has at most to
+	// either side: the source is listened to by one more.
+	busyConnections = 2
 )
 
 // openAccount waits for room on both servers and opens the state. Nothing is
@@ -54,11 +59,43 @@ func (d *Daemon) openAccount(ctx context.Context, a config.Account) (*account, e
 	if d.Observe != nil {
 		o.observer = d.Observe(a.Name)
 	}
+	return d.openWith(ctx, a, o, (*account).openState)
+}
+
+// openBeside opens an account that others may be at work on, to look at it, on
+// a copy of the state that read lends.
+func (d *Daemon) openBeside(ctx context.Context, a config.Account, read func(func(*state.Store) error) error) (*account, error) {
+	o := accountOptions{connections: d.newConnections(a.Name), stopping: ctx.Done(), readOnly: true}
+	return d.openWith(ctx, a, o, func(acct *account) error {
+		file, err := os.CreateTemp(d.Config.StateDir, "look-*")
+		if err != nil {
+			return fmt.Errorf("copy state: %w", err)
+		}
+		defer os.Remove(file.Name()) // once it is open
+		copied := int64(0)
+		err = read(func(store *state.Store) (err error) {
+			copied, err = store.WriteTo(file)
+			return err
+		})
+		if err := errors.Join(err, file.Close()); err != nil {
+			return fmt.Errorf("copy state: %w", err)
+		}
+		o := d.stateOptions(a)
+		if o.ReadOnly = copied > 0; !o.ReadOnly { // there is none yet: an empty one does
+			if err := os.Remove(file.Name()); err != nil {
+				return fmt.Errorf("copy state: %w", err)
+			}
+		}
+		return acct.openStateAt(file.Name(), o)
+	})
+}
+
+func (d *Daemon) openWith(ctx context.Context, a config.Account, o accountOptions, openState func(*account) error) (*account, error) {
 	acct, err := d.enter(ctx, a, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := acct.openState(); err != nil {
+	if err := openState(acct); err != nil {
 		acct.release()
 		return nil, err
 	}
@@ -73,8 +110,11 @@ func (d *Daemon) openAccount(ctx context.Context, a config.Account) (*account, e
 
 // enter waits for room on both servers. The state is not open yet.
 func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) (*account, error) {
-	_, n, release, err := d.slots.acquire(ctx,
-		needOf(a.Source, sourceConnections), needOf(a.Destination, destinationConnections))
+	onDestination := destinationConnections
+	if o.readOnly {
+		onDestination = 1
+	}
+	_, n, release, err := d.slots.acquire(ctx, needOf(a.Source, sourceConnections), needOf(a.Destination, onDestination))
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +154,11 @@ func (d *Daemon) stateOptions(a config.Account) state.Options {
 }
 
 func (a *account) openState() error {
-	store, err := state.Open(StatePath(a.daemon.Config.StateDir, a.Name), a.daemon.stateOptions(a.Account))
+	return a.openStateAt(StatePath(a.daemon.Config.StateDir, a.Name), a.daemon.stateOptions(a.Account))
+}
+
+func (a *account) openStateAt(path string, options state.Options) error {
+	store, err := state.Open(path, options)
 	if err != nil {
 		return fmt.Errorf("open state: %w", err)
 	}

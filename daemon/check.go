@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -17,7 +16,7 @@ type CheckResult struct {
 	Destination SideCheck
 	Preview     pass.Preview // only when both sides answered
 	Warnings    []string
-	Err         error // of the account as a whole
+	Error       string // of the account as a whole; empty: none
 }
 
 // SideCheck is what one server showed.
@@ -26,46 +25,41 @@ type SideCheck struct {
 	Messages     int64
 	Capabilities []string // of those that are made use of
 	Missing      []string // that would be made use of
-	Err          error
+	Error        string   // why it showed nothing; empty: it did
 }
 
 // useful are the capabilities that a pass makes use of on each side.
 var usefulSource = []string{"LIST-STATUS", "SPECIAL-USE", "CONDSTORE", "ESEARCH", "ID"}
 var usefulDestination = []string{"UIDPLUS", "LITERAL+", "LIST-STATUS", "SPECIAL-USE", "CONDSTORE", "ID"}
 
-// Check logs in on both sides of every account and looks at what is there. It
-// changes nothing.
-func (d *Daemon) Check(ctx context.Context) []CheckResult {
-	results := make([]CheckResult, len(d.Config.Accounts))
-	errs := d.each(ctx, func(ctx context.Context, i int, a config.Account) (err error) {
-		r := &results[i]
-		r.Account = a.Name
-		acct, err := d.openAccount(ctx, a)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, acct.close()) }()
-		r.Source = checkSide(ctx, acct.source, acct.source.Has, usefulSource)
-		r.Destination = checkSide(ctx, acct.destination, acct.destination.Has, usefulDestination)
-		if r.Source.Err != nil || r.Destination.Err != nil {
-			return nil
-		}
-		if r.Preview, err = acct.passes.Preview(ctx); err != nil {
-			return err
-		}
-		r.Warnings = warnings(a, r)
-		return nil
-	})
-	for i, err := range errs {
-		results[i].Err = err
+// Check implements [Operator].
+func (d *desk) Check(ctx context.Context, accounts []string) ([]CheckResult, error) {
+	chosen, err := d.named(accounts)
+	if err != nil {
+		return nil, err
 	}
-	return results
+	return each(ctx, chosen, func(ctx context.Context, a config.Account) CheckResult {
+		r := CheckResult{Account: a.Name}
+		r.Error = d.lookAt(ctx, a, func(acct *account) (err error) {
+			r.Source = checkSide(ctx, acct.source, acct.source.Has, usefulSource)
+			r.Destination = checkSide(ctx, acct.destination, acct.destination.Has, usefulDestination)
+			if r.Source.Error != "" || r.Destination.Error != "" {
+				return nil
+			}
+			if r.Preview, err = acct.passes.Preview(ctx); err != nil {
+				return err
+			}
+			r.Warnings = warnings(a, &r)
+			return nil
+		})
+		return r
+	}), nil
 }
 
 func checkSide(ctx context.Context, side pass.Reader, has func(string) bool, useful []string) SideCheck {
 	listing, err := side.Mailboxes(ctx)
 	if err != nil {
-		return SideCheck{Err: err}
+		return SideCheck{Error: err.Error()}
 	}
 	var c SideCheck
 	for _, m := range listing.Mailboxes {

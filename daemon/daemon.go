@@ -10,7 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
@@ -23,6 +23,8 @@ import (
 // Options says what a [Daemon] works on.
 type Options struct {
 	Config *config.Config
+	// Only names the accounts that [Daemon.Sync] is for; nil: all.
+	Only   []string
 	Logger *slog.Logger
 	// Observe returns who is told of the passes of an account; nil: nobody.
 	Observe func(account string) pass.Observer
@@ -83,19 +85,6 @@ func Open(o Options) (*Daemon, error) {
 // Close gives the state directory back.
 func (d *Daemon) Close() error { return d.lock.Close() }
 
-// each runs work on every account at once, as far as the servers' connections
-// allow, and waits for all. The errors are by account, in the order of the
-// configuration; one account's error is not the others'.
-func (d *Daemon) each(ctx context.Context, work func(ctx context.Context, i int, a config.Account) error) []error {
-	errs := make([]error, len(d.Config.Accounts))
-	var wait sync.WaitGroup
-	for i, a := range d.Config.Accounts {
-		wait.Go(func() { errs[i] = work(ctx, i, a) })
-	}
-	wait.Wait()
-	return errs
-}
-
 // Outcome is what became of one account.
 type Outcome struct {
 	Account string
@@ -110,15 +99,16 @@ const (
 	triesAtMost  = 4 // over connections that break
 )
 
-// Sync carries everything that is new of every account, once.
+// Sync carries everything that is new of the accounts, once.
 func (d *Daemon) Sync(ctx context.Context, started func(account string), finished func(Outcome)) []Outcome {
-	outcomes := make([]Outcome, len(d.Config.Accounts))
-	d.each(ctx, func(ctx context.Context, i int, a config.Account) error {
-		outcomes[i] = d.syncAccount(ctx, a, started)
-		finished(outcomes[i])
-		return nil
+	accounts := slices.DeleteFunc(slices.Clone(d.Config.Accounts), func(a config.Account) bool {
+		return d.Only != nil && !slices.Contains(d.Only, a.Name)
 	})
-	return outcomes
+	return each(ctx, accounts, func(ctx context.Context, a config.Account) Outcome {
+		outcome := d.syncAccount(ctx, a, started)
+		finished(outcome)
+		return outcome
+	})
 }
 
 var errUnsettled = errors.New("mailboxes keep changing their UIDVALIDITY; run it again when the servers have settled")

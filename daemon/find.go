@@ -8,54 +8,34 @@ import (
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
-	"github.com/imapsyncd/imapsyncd/daemon/remote"
 	"github.com/imapsyncd/imapsyncd/daemon/web"
-	"github.com/imapsyncd/imapsyncd/metrics"
 	"github.com/imapsyncd/imapsyncd/state"
 )
 
-// Find implements [web.Controller]: it asks both servers, and the state what
-// belongs together.
-func (r *running) Find(ctx context.Context, account, messageID string) ([]web.Found, error) {
+// Find implements [Operator] and [web.Controller]: it asks both servers, and
+// the state what belongs together.
+func (d *desk) Find(ctx context.Context, account, messageID string) (found []web.Found, err error) {
 	if strings.TrimSpace(messageID) == "" {
 		return nil, errors.New("find: name a Message-ID, such as '<a1b2@example.org>'")
 	}
-	chosen, err := r.chosen([]string{account}, false)
+	chosen, err := d.named([]string{account})
 	if err != nil {
 		return nil, err
 	}
-	f := chosen[0]
-	a := f.account
-	_, _, release, err := r.slots.acquire(ctx, needOf(a.Source, 1), needOf(a.Destination, 1))
+	acct, err := d.open(ctx, chosen[0])
 	if err != nil {
 		return nil, err
 	}
-	defer release()
-	source := remote.NewSource(remote.SourceOptions{
-		Open: f.connections.opener(remote.SideSource, a.Source, metrics.Busy), Logger: f.logger,
-	})
-	defer source.Close()
-	destination := remote.NewDestination(remote.DestinationOptions{
-		Open: f.connections.opener(remote.SideDestination, a.Destination, metrics.Busy), Logger: f.logger, MaxConnections: 1,
-	})
-	defer destination.Close()
-	old, err := sightings(ctx, source, messageID)
+	defer func() { err = errors.Join(err, acct.close()) }()
+	old, err := sightings(ctx, acct.source, messageID)
 	if err != nil {
 		return nil, err
 	}
-	copies, err := sightings(ctx, destination, messageID)
+	copies, err := sightings(ctx, acct.destination, messageID)
 	if err != nil {
 		return nil, err
 	}
-	var found []web.Found
-	err = f.withStore(func(store *state.Store) (err error) {
-		found, err = together(store, old, copies)
-		return err
-	})
-	if found == nil { // there is no state yet
-		found, _ = together(nil, old, copies)
-	}
-	return found, err
+	return together(acct.store, old, copies)
 }
 
 // sighting is a message that was found on one side.
@@ -100,17 +80,14 @@ func sightings(ctx context.Context, side finder, id string) ([]sighting, error) 
 	return all, nil
 }
 
-// together brings together what the state knows to belong together. store may
-// be nil.
+// together brings together what the state knows to belong together.
 func together(store *state.Store, old, copies []sighting) ([]web.Found, error) {
 	found := []web.Found{}
 	paired := make(map[int]bool) // of copies
 	for _, s := range old {
 		one := web.Found{Source: &s.place}
-		if store != nil {
-			if err := known(store, s, copies, paired, &one); err != nil {
-				return found, err
-			}
+		if err := known(store, s, copies, paired, &one); err != nil {
+			return nil, err
 		}
 		found = append(found, one)
 	}

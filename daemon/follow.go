@@ -65,6 +65,7 @@ type follower struct {
 	found    int                // messages that it has found on the source
 	stopPass context.CancelFunc // ends the pass that is running; nil: none is
 	asked    []chan error       // who waits for a complete pass
+	errands  []errand           // to be done between two passes
 
 	storeMu sync.Mutex // held while work's state is opened, closed or lent
 	work    *account   // open between passes while warm
@@ -191,6 +192,7 @@ func (f *follower) takeUrgent() bool {
 func (f *follower) run(ctx context.Context) {
 	defer close(f.done)
 	defer f.refuseAsked(pass.ErrStopped)
+	defer f.runErrands(pass.ErrStopped)
 	defer f.cool()
 	// A server that does not answer does not draw out the end either.
 	defer context.AfterFunc(ctx, f.connections.cut)()
@@ -241,6 +243,7 @@ func (f *follower) run(ctx context.Context) {
 			f.notUntil = time.Time{}
 		}
 		f.turn()
+		f.runErrands(nil)
 		if f.isPaused() {
 			f.show(func(s *followerStatus) { s.Health, s.Error = mail.HealthPaused, "" })
 			f.refuseAsked(errPaused)
@@ -262,7 +265,7 @@ func (f *follower) run(ctx context.Context) {
 // pass runs one pass and returns when the next is due.
 func (f *follower) pass(ctx context.Context) time.Duration {
 	f.mu.Lock()
-	if f.ending.Err() != nil || f.paused {
+	if f.ending.Err() != nil || f.paused || len(f.errands) > 0 {
 		f.mu.Unlock()
 		return 0 // the loop sees it first
 	}
@@ -278,17 +281,17 @@ func (f *follower) pass(ctx context.Context) time.Duration {
 	f.mu.Lock()
 	f.stopPass = nil
 	again := err == nil && result.Changed && f.failures < passesAtMost
-	if again {
+	interrupted := errors.Is(err, pass.ErrStopped) && len(f.errands) > 0 && f.ending.Err() == nil && !f.paused
+	if again || interrupted {
 		f.asked = append(asked, f.asked...)
+		asked = nil
 	}
 	f.mu.Unlock()
 	if err == nil && result.Changed && !again {
 		err = errUnsettled
 	}
-	if !again {
-		for _, answer := range asked {
-			answer <- err
-		}
+	for _, answer := range asked {
+		answer <- err
 	}
 	switch {
 	case again:

@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 
+	"github.com/imapsyncd/imapsyncd/daemon/pass"
 	"github.com/imapsyncd/imapsyncd/state"
 )
 
@@ -29,6 +31,50 @@ func (f *follower) reopen(cause error) error {
 		f.cool()
 	}
 	return errors.Join(cause, err)
+}
+
+// errand is something to be done with the state while no pass is running.
+type errand struct {
+	use  func(*state.Store) error
+	done chan error
+}
+
+// Between lends the account's state while no pass is running. One that is
+// running ends between two batches and is taken up again afterwards.
+func (f *follower) Between(ctx context.Context, use func(*state.Store) error) error {
+	e := errand{use, make(chan error, 1)}
+	f.mu.Lock()
+	if f.ending.Err() != nil {
+		f.mu.Unlock()
+		return pass.ErrStopped
+	}
+	f.errands = append(f.errands, e)
+	if f.stopPass != nil {
+		f.stopPass()
+	}
+	f.mu.Unlock()
+	f.WakeUrgently()
+	select {
+	case err := <-e.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// runErrands does what is to be done between two passes, or refuses it.
+func (f *follower) runErrands(refuse error) {
+	f.mu.Lock()
+	errands := f.errands
+	f.errands = nil
+	f.mu.Unlock()
+	for _, e := range errands {
+		if refuse != nil {
+			e.done <- refuse
+		} else {
+			e.done <- f.withStore(e.use)
+		}
+	}
 }
 
 // withStore lends the account's state for a moment, open or not.

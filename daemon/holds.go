@@ -1,10 +1,12 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,11 +24,11 @@ type AccountHold struct {
 // Name is how the operator names the hold: ACCOUNT/ID.
 func (h AccountHold) Name() string { return h.Account + "/" + h.ID() }
 
-// Holds returns what is held in every account.
-func (d *Daemon) Holds() ([]AccountHold, error) {
+// Holds implements [Operator].
+func (d *desk) Holds(ctx context.Context) ([]AccountHold, error) {
 	var all []AccountHold
-	for _, a := range d.Config.Accounts {
-		err := d.withState(a, func(store *state.Store) error {
+	for _, a := range d.accounts {
+		err := d.read(ctx, a, func(store *state.Store) error {
 			holds, err := store.Holds()
 			for _, h := range holds {
 				all = append(all, AccountHold{a.Name, h})
@@ -40,22 +42,21 @@ func (d *Daemon) Holds() ([]AccountHold, error) {
 	return all, nil
 }
 
-// Retry has the next pass try what is held again. It returns how many holds
-// the names stand for.
-func (d *Daemon) Retry(names []string) (int, error) {
-	return d.changeHolds(byName(names), names, func(h *mail.Hold) {
+// Retry implements [Operator].
+func (d *desk) Retry(ctx context.Context, names []string) (int, error) {
+	return d.changeHolds(ctx, byName(names), names, func(h *mail.Hold) {
 		h.Retry, h.Skipped, h.Because, h.SkippedAt = true, false, "", time.Time{}
 	})
 }
 
-// Skip records the operator's word that what is held is left out, and why.
-func (d *Daemon) Skip(names []string, because string) (int, error) {
-	return d.changeHolds(byName(names), names, skip(because))
+// Skip implements [Operator].
+func (d *desk) Skip(ctx context.Context, names []string, because string) (int, error) {
+	return d.changeHolds(ctx, byName(names), names, skip(because))
 }
 
-// SkipReason is Skip for everything that is held for one reason.
-func (d *Daemon) SkipReason(reason mail.Reason, because string) (int, error) {
-	return d.changeHolds(func(h AccountHold) bool { return h.Reason == reason && !h.Skipped }, nil, skip(because))
+// SkipReason implements [Operator].
+func (d *desk) SkipReason(ctx context.Context, reason mail.Reason, because string) (int, error) {
+	return d.changeHolds(ctx, func(h AccountHold) bool { return h.Reason == reason && !h.Skipped }, nil, skip(because))
 }
 
 func skip(because string) func(*mail.Hold) {
@@ -65,30 +66,21 @@ func skip(because string) func(*mail.Hold) {
 }
 
 func byName(names []string) func(AccountHold) bool {
-	wanted := make(map[string]bool, len(names))
-	for _, n := range names {
-		wanted[n] = true
-	}
-	return func(h AccountHold) bool { return wanted[h.Name()] }
+	return func(h AccountHold) bool { return slices.Contains(names, h.Name()) }
 }
 
-// changeHolds changes the holds that are wanted. Names that stand for nothing
-// are an error, and then nothing is changed.
-func (d *Daemon) changeHolds(want func(AccountHold) bool, names []string, change func(*mail.Hold)) (int, error) {
-	all, err := d.Holds()
+// changeHolds changes the holds that are wanted and tells how many. Names that
+// stand for nothing are an error, and then nothing is changed.
+func (d *desk) changeHolds(ctx context.Context, want func(AccountHold) bool, names []string, change func(*mail.Hold)) (int, error) {
+	all, err := d.Holds(ctx)
 	if err != nil {
 		return 0, err
 	}
 	known := make(map[string]bool, len(all))
-	chosen := make(map[string][]mail.Hold)
-	n := 0
+	concerned := make(map[string]bool) // accounts
 	for _, h := range all {
 		known[h.Name()] = true
-		if want(h) {
-			change(&h.Hold)
-			chosen[h.Account] = append(chosen[h.Account], h.Hold)
-			n++
-		}
+		concerned[h.Account] = concerned[h.Account] || want(h)
 	}
 	var unknown []string
 	for _, name := range names {
@@ -99,16 +91,28 @@ func (d *Daemon) changeHolds(want func(AccountHold) bool, names []string, change
 	if len(unknown) > 0 {
 		return 0, fmt.Errorf("nothing is held as %s; 'imapsyncd hold list' shows the names", strings.Join(unknown, ", "))
 	}
-	for _, a := range d.Config.Accounts {
-		if len(chosen[a.Name]) == 0 {
+	changed := 0
+	for _, a := range d.accounts {
+		if !concerned[a.Name] {
 			continue
 		}
-		err := d.withState(a, func(store *state.Store) error { return store.Commit(mail.Change{Holds: chosen[a.Name]}) })
+		err := d.change(ctx, a, func(store *state.Store) error {
+			holds, err := store.Holds() // a pass may have changed them since
+			if err != nil {
+				return err
+			}
+			holds = slices.DeleteFunc(holds, func(h mail.Hold) bool { return !want(AccountHold{a.Name, h}) })
+			for i := range holds {
+				change(&holds[i])
+			}
+			changed += len(holds)
+			return store.Commit(mail.Change{Holds: holds})
+		})
 		if err != nil {
-			return 0, fmt.Errorf("account %s: %w", a.Name, err)
+			return changed, fmt.Errorf("account %s: %w", a.Name, err)
 		}
 	}
-	return n, nil
+	return changed, nil
 }
 
 // withState opens the state of an account for a moment. An account that has

@@ -13,42 +13,59 @@ import (
 type AccountPreview struct {
 	Account string
 	pass.Preview
-	Err error
+	Error string // why it is not known; empty: it is
 }
 
-// Preview looks at every account and changes nothing.
-func (d *Daemon) Preview(ctx context.Context) []AccountPreview {
-	previews := make([]AccountPreview, len(d.Config.Accounts))
-	errs := d.each(ctx, func(ctx context.Context, i int, a config.Account) (err error) {
-		previews[i].Account = a.Name
-		acct, err := d.openAccount(ctx, a)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, acct.close()) }()
-		previews[i].Preview, err = acct.passes.Preview(ctx)
-		return err
-	})
-	for i, err := range errs {
-		previews[i].Err = err
+// Preview implements [Operator].
+func (d *desk) Preview(ctx context.Context, accounts []string) ([]AccountPreview, error) {
+	chosen, err := d.named(accounts)
+	if err != nil {
+		return nil, err
 	}
-	return previews
+	return each(ctx, chosen, func(ctx context.Context, a config.Account) AccountPreview {
+		p := AccountPreview{Account: a.Name}
+		p.Error = d.lookAt(ctx, a, func(acct *account) (err error) {
+			p.Preview, err = acct.passes.Preview(ctx)
+			return err
+		})
+		return p
+	}), nil
 }
 
-// Verify compares both sides of every account. The errors are by account.
-func (d *Daemon) Verify(ctx context.Context, mode verify.Mode, sample float64) ([]verify.Report, []error) {
-	reports := make([]verify.Report, len(d.Config.Accounts))
-	errs := d.each(ctx, func(ctx context.Context, i int, a config.Account) (err error) {
-		acct, err := d.openAccount(ctx, a)
-		if err != nil {
+// AccountReport is what a comparison of one account found.
+type AccountReport struct {
+	verify.Report
+	Error string `json:"error,omitempty"` // why there is no report; empty: there is
+}
+
+// Verify implements [Operator].
+func (d *desk) Verify(ctx context.Context, accounts []string, mode verify.Mode, sample float64) ([]AccountReport, error) {
+	chosen, err := d.named(accounts)
+	if err != nil {
+		return nil, err
+	}
+	return each(ctx, chosen, func(ctx context.Context, a config.Account) AccountReport {
+		var r AccountReport
+		r.Error = d.lookAt(ctx, a, func(acct *account) (err error) {
+			r.Report, err = verify.Account(ctx, verify.Options{
+				Account: a.Name, Source: acct.source, Destination: acct.destination, Journal: acct.store,
+				Select: acct.selects, Mode: mode, Sample: sample, Logger: d.Logger.With("account", a.Name),
+			})
 			return err
-		}
-		defer func() { err = errors.Join(err, acct.close()) }()
-		reports[i], err = verify.Account(ctx, verify.Options{
-			Account: a.Name, Source: acct.source, Destination: acct.destination, Journal: acct.store,
-			Select: acct.selects, Mode: mode, Sample: sample, Logger: d.Logger.With("account", a.Name),
 		})
-		return err
-	})
-	return reports, errs
+		r.Account = a.Name
+		return r
+	}), nil
+}
+
+// lookAt opens an account for a look, and returns the text of the error.
+func (d *desk) lookAt(ctx context.Context, a config.Account, look func(*account) error) string {
+	acct, err := d.open(ctx, a)
+	if err == nil {
+		err = errors.Join(look(acct), acct.close())
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
 }

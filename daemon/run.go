@@ -40,7 +40,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for the page: %w; set [web] listen or --web.listen-address", err)
 	}
-	control, err := web.ListenControl(web.ControlOptions{Path: d.Config.Socket, Controller: r, Logger: d.Logger})
+	control, err := web.ListenControl(web.ControlOptions{Path: d.Config.Socket, Controller: r, Methods: r.methods(), Logger: d.Logger})
 	if err != nil {
 		page.Close()
 		return err
@@ -164,15 +164,23 @@ func (r *running) chosen(accounts []string, all bool) ([]*follower, error) {
 	if all || len(accounts) == 0 {
 		return r.all(), nil
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	chosen := make([]*follower, 0, len(accounts))
 	for _, name := range accounts {
-		f := r.followers[name]
-		if f == nil {
-			return nil, fmt.Errorf("account %q %w", name, errNotFollowed)
+		f, err := r.follower(name)
+		if err != nil {
+			return nil, err
 		}
 		chosen = append(chosen, f)
 	}
 	return chosen, nil
+}
+
+func (r *running) follower(account string) (*follower, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.followers[account]
+	if f == nil {
+		return nil, fmt.Errorf("account %q %w", account, errNotFollowed)
+	}
+	return f, nil
 }

@@ -97,6 +97,7 @@ func (w *world) same() {
 type running struct {
 	t        *testing.T
 	client   *web.Client
+	operator daemon.Operator // over the socket
 	log      *logged
 	registry *prometheus.Registry
 	address  string
@@ -141,7 +142,7 @@ func (w *world) run(change ...func(*daemon.Options)) *running {
 		w.t.Fatal(err)
 	}
 	r := &running{
-		t: w.t, client: web.Dial(cfg.Socket), log: &logged{t: w.t}, registry: prometheus.NewRegistry(),
+		t: w.t, client: web.Dial(cfg.Socket), operator: daemon.Ask(cfg.Socket), log: &logged{t: w.t}, registry: prometheus.NewRegistry(),
 		stopping: make(chan struct{}), ended: make(chan error, 1),
 	}
 	listening := make(chan net.Addr, 1)
@@ -425,7 +426,7 @@ func TestFind(t *testing.T) {
 	if err := r.client.Sync(context.Background(), nil, true); err != nil {
 		t.Fatal(err)
 	}
-	found, err := r.client.Find(context.Background(), name, "<needle@test.example>")
+	found, err := r.operator.Find(context.Background(), name, "<needle@test.example>")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -433,11 +434,11 @@ func TestFind(t *testing.T) {
 		found[0].Source.Mailbox != "INBOX" || found[0].Destination.Mailbox != "INBOX" || found[0].Touched || found[0].Held != "" {
 		t.Errorf("found %+v", found)
 	}
-	found, err = r.client.Find(context.Background(), name, "<nothing@test.example>")
+	found, err = r.operator.Find(context.Background(), name, "<nothing@test.example>")
 	if err != nil || len(found) != 0 {
 		t.Errorf("found %+v, %v", found, err)
 	}
-	if _, err := r.client.Find(context.Background(), "nobody", "x"); err == nil {
+	if _, err := r.operator.Find(context.Background(), "nobody", "x"); err == nil {
 		t.Error("found something in no account")
 	}
 }

@@ -39,6 +39,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -158,6 +159,16 @@ func (s *Store) Size() (int64, error) {
 		return 0, err
 	}
 	return info.Size(), nil
+}
+
+// WriteTo writes a file that holds the state as it is now, while others go on
+// using the store.
+func (s *Store) WriteTo(w io.Writer) (n int64, err error) {
+	err = s.view(func(tx *bolt.Tx) error {
+		n, err = tx.WriteTo(w)
+		return err
+	})
+	return n, err
 }
 
 // guard runs f and turns what a file that was damaged while it was open makes

@@ -18,8 +18,11 @@ func newCheck(c *common) *cobra.Command {
 		Long:  `check logs in on both sides of every account and looks at what is there. It changes nothing.`,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withDaemon(cmd, accounts, func(d *daemon.Daemon) error {
-				results := d.Check(cmd.Context())
+			return c.operate(cmd, accounts, func(o daemon.Operator) error {
+				results, err := o.Check(cmd.Context(), accounts)
+				if err != nil {
+					return err
+				}
 				failed := 0
 				for _, r := range results {
 					if !printCheck(cmd.OutOrStdout(), r) {
@@ -39,9 +42,9 @@ func newCheck(c *common) *cobra.Command {
 // tells whether the account is ready.
 func printCheck(out io.Writer, r daemon.CheckResult) bool {
 	var errs []string
-	for _, err := range []error{r.Err, r.Source.Err, r.Destination.Err} {
-		if err != nil {
-			errs = append(errs, err.Error())
+	for _, text := range []string{r.Error, r.Source.Error, r.Destination.Error} {
+		if text != "" {
+			errs = append(errs, text)
 		}
 	}
 	if len(errs) > 0 {

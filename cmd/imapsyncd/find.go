@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/imapsyncd/imapsyncd/daemon"
 	"github.com/imapsyncd/imapsyncd/daemon/web"
 )
 
@@ -17,19 +18,17 @@ func newFind(c *common) *cobra.Command {
 		Short: "Tell where a message is, on either server, and why not",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := c.daemonClient()
-			if err != nil {
-				return err
-			}
-			found, err := client.Find(cmd.Context(), args[0], args[1])
-			if err != nil {
-				return err
-			}
-			writeFound(cmd.OutOrStdout(), found)
-			if len(found) == 0 {
-				return &exitError{code: exitHeld}
-			}
-			return nil
+			return c.operate(cmd, args[:1], func(o daemon.Operator) error {
+				found, err := o.Find(cmd.Context(), args[0], args[1])
+				if err != nil {
+					return err
+				}
+				writeFound(cmd.OutOrStdout(), found)
+				if len(found) == 0 {
+					return &exitError{code: exitHeld}
+				}
+				return nil
+			})
 		},
 	}
 }

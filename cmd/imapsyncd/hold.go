@@ -28,8 +28,8 @@ the next pass, skip records your word that it is left out.`,
 	list := &cobra.Command{
 		Use: "list", Short: "List what is held", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withDaemon(cmd, nil, func(d *daemon.Daemon) error {
-				holds, err := d.Holds()
+			return c.operate(cmd, nil, func(o daemon.Operator) error {
+				holds, err := o.Holds(cmd.Context())
 				if err != nil {
 					return err
 				}
@@ -40,8 +40,8 @@ the next pass, skip records your word that it is left out.`,
 	show := &cobra.Command{
 		Use: "show ID", Short: "Show one thing that is held", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withDaemon(cmd, nil, func(d *daemon.Daemon) error {
-				holds, err := d.Holds()
+			return c.operate(cmd, nil, func(o daemon.Operator) error {
+				holds, err := o.Holds(cmd.Context())
 				if err != nil {
 					return err
 				}
@@ -57,8 +57,8 @@ the next pass, skip records your word that it is left out.`,
 	retry := &cobra.Command{
 		Use: "retry ID...", Short: "Try again at the next pass", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withDaemon(cmd, nil, func(d *daemon.Daemon) error {
-				n, err := d.Retry(args)
+			return c.operate(cmd, nil, func(o daemon.Operator) error {
+				n, err := o.Retry(cmd.Context(), args)
 				if err == nil {
 					fmt.Fprintf(cmd.OutOrStdout(), "%d will be tried again at the next pass\n", n)
 				}
@@ -78,13 +78,13 @@ the next pass, skip records your word that it is left out.`,
 			case reason != "" && !slices.Contains(mail.Reasons(), mail.Reason(reason)):
 				return usage(fmt.Errorf("hold skip: there is no reason %q; the reasons are %v", reason, mail.Reasons()))
 			}
-			return c.withDaemon(cmd, nil, func(d *daemon.Daemon) error {
+			return c.operate(cmd, nil, func(o daemon.Operator) error {
 				var n int
 				var err error
 				if reason != "" {
-					n, err = d.SkipReason(mail.Reason(reason), because)
+					n, err = o.SkipReason(cmd.Context(), mail.Reason(reason), because)
 				} else {
-					n, err = d.Skip(args, because)
+					n, err = o.Skip(cmd.Context(), args, because)
 				}
 				if err == nil {
 					fmt.Fprintf(cmd.OutOrStdout(), "%d skipped\n", n)

@@ -18,13 +18,16 @@ func newPlan(c *common) *cobra.Command {
 		Short: "Show what a pass would do, and change nothing",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withDaemon(cmd, accounts, func(d *daemon.Daemon) error {
-				previews := d.Preview(cmd.Context())
+			return c.operate(cmd, accounts, func(o daemon.Operator) error {
+				previews, err := o.Preview(cmd.Context(), accounts)
+				if err != nil {
+					return err
+				}
 				failed := 0
 				for _, p := range previews {
-					if p.Err != nil {
+					if p.Error != "" {
 						failed++
-						fmt.Fprintf(cmd.ErrOrStderr(), "imapsyncd: account %s: %v\n", p.Account, p.Err)
+						fmt.Fprintf(cmd.ErrOrStderr(), "imapsyncd: account %s: %v\n", p.Account, p.Error)
 					} else if err := printPlan(cmd.OutOrStdout(), p); err != nil {
 						return err
 					}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/imapsyncd/imapsyncd/daemon"
 	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/daemon/web"
+	"github.com/imapsyncd/imapsyncd/state"
 )
 
 const defaultConfig = "/etc/imapsyncd/imapsyncd.toml"
@@ -63,8 +66,8 @@ func allCommands(root *cobra.Command) []*cobra.Command {
 	return all
 }
 
-// open loads the configuration and the accounts that were asked for; none
-// named means all.
+// open loads the configuration and makes sure that the accounts that were asked
+// for are in it; none named means all.
 func (c *common) open(cmd *cobra.Command, accounts []string) (daemon.Options, error) {
 	cfg, err := config.Load(c.configPath)
 	if err != nil {
@@ -75,25 +78,29 @@ func (c *common) open(cmd *cobra.Command, accounts []string) (daemon.Options, er
 			return daemon.Options{}, usage(fmt.Errorf("account %q is not in %s", name, c.configPath))
 		}
 	}
-	if len(accounts) > 0 {
-		cfg.Accounts = slices.DeleteFunc(cfg.Accounts, func(a config.Account) bool { return !slices.Contains(accounts, a.Name) })
-	}
-	return daemon.Options{Config: cfg, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(), Quiet: c.quiet}, nil
+	return daemon.Options{Config: cfg, Only: accounts, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(), Quiet: c.quiet}, nil
 }
 
-// withDaemon works on the state directory for a moment, for the accounts that
-// were asked for.
-func (c *common) withDaemon(cmd *cobra.Command, accounts []string, use func(*daemon.Daemon) error) error {
+// operate asks the daemon that is running, else works on the state directory
+// itself for a moment.
+func (c *common) operate(cmd *cobra.Command, accounts []string, use func(daemon.Operator) error) error {
 	options, err := c.open(cmd, accounts)
 	if err != nil {
 		return err
 	}
 	d, err := daemon.Open(options)
+	var locked *state.LockedError
+	if errors.As(err, &locked) {
+		if err := use(daemon.Ask(options.Config.Socket)); !errors.Is(err, web.ErrNoDaemon) {
+			return err
+		}
+		return locked // by another command
+	}
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	return use(d)
+	return use(d.Operator())
 }
 
 // newLogger writes to standard error as [log] says.

@@ -31,7 +31,11 @@ run again. With --now the running daemon does it, and this waits until it has.`,
 			if now {
 				return syncNow(cmd, options.Config.Socket, accounts)
 			}
-			show := newProgress(cmd.OutOrStdout(), len(options.Config.Accounts))
+			chosen := len(accounts)
+			if chosen == 0 {
+				chosen = len(options.Config.Accounts)
+			}
+			show := newProgress(cmd.OutOrStdout(), chosen)
 			options.Observe = show.account
 			d, err := daemon.Open(options)
 			if err != nil {

@@ -40,9 +40,12 @@ the contents, --sample reads a share of them. It changes nothing.`,
 				}
 				mode, share = verify.Sample, percent/100
 			}
-			return c.withDaemon(cmd, accounts, func(d *daemon.Daemon) error {
-				reports, errs := d.Verify(cmd.Context(), mode, share)
-				return reportVerify(cmd, reports, errs, asJSON, csvFile)
+			return c.operate(cmd, accounts, func(o daemon.Operator) error {
+				reports, err := o.Verify(cmd.Context(), accounts, mode, share)
+				if err != nil {
+					return err
+				}
+				return reportVerify(cmd, reports, asJSON, csvFile)
 			})
 		},
 	}
@@ -54,19 +57,19 @@ the contents, --sample reads a share of them. It changes nothing.`,
 	return cmd
 }
 
-func reportVerify(cmd *cobra.Command, reports []verify.Report, errs []error, asJSON bool, csvFile string) error {
+func reportVerify(cmd *cobra.Command, reports []daemon.AccountReport, asJSON bool, csvFile string) error {
 	failed, unclean := 0, 0
 	var good []verify.Report
-	for i, r := range reports {
-		if errs[i] != nil {
+	for _, r := range reports {
+		if r.Error != "" {
 			failed++
-			fmt.Fprintf(cmd.ErrOrStderr(), "imapsyncd: account %s: %v\n", r.Account, errs[i])
+			fmt.Fprintf(cmd.ErrOrStderr(), "imapsyncd: account %s: %s\n", r.Account, r.Error)
 			continue
 		}
 		if !r.Clean() {
 			unclean++
 		}
-		good = append(good, r)
+		good = append(good, r.Report)
 	}
 	write := verify.Text
 	if asJSON {

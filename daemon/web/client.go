@@ -54,15 +54,14 @@ func (c *Client) Reload(ctx context.Context, allowRemovals bool) error {
 	return c.call(ctx, http.MethodPost, "reload", reloadRequest{allowRemovals}, nil)
 }
 
-// Find asks where the messages with that Message-ID are.
-func (c *Client) Find(ctx context.Context, account, messageID string) (found []Found, err error) {
-	err = c.call(ctx, http.MethodPost, "find", findRequest{account, messageID}, &found)
-	return found, err
-}
-
 // Sync runs a complete pass over the named accounts, or all, and waits for it.
 func (c *Client) Sync(ctx context.Context, accounts []string, all bool) error {
 	return c.call(ctx, http.MethodPost, "sync", accountsRequest{accounts, all}, nil)
+}
+
+// Call asks a [Method].
+func (c *Client) Call(ctx context.Context, name string, request, result any) error {
+	return c.call(ctx, http.MethodPost, name, request, result)
 }
 
 // call sends one request. An error of the daemon has the daemon's words only.

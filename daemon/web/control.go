@@ -29,8 +29,6 @@ type Controller interface {
 	// Reload reads the configuration again. allowRemovals lets it remove more
 	// accounts than a slip of the hand would.
 	Reload(ctx context.Context, allowRemovals bool) error
-	// Find tells where the messages with that Message-ID are.
-	Find(ctx context.Context, account, messageID string) ([]Found, error)
 	// Sync runs a complete pass over the named accounts, or all, at once and
 	// returns when it is done.
 	Sync(ctx context.Context, accounts []string, all bool) error
@@ -67,10 +65,6 @@ type (
 	reloadRequest struct {
 		AllowRemovals bool `json:"allow_removals"`
 	}
-	findRequest struct {
-		Account   string `json:"account"`
-		MessageID string `json:"message_id"`
-	}
 	errorAnswer struct {
 		Error string `json:"error"`
 	}
@@ -83,7 +77,9 @@ type ControlOptions struct {
 	// Group may use the socket besides its owner; empty: nobody else.
 	Group      string
 	Controller Controller
-	Logger     *slog.Logger
+	// Methods are what [Client.Call] may ask besides, by name.
+	Methods map[string]Method
+	Logger  *slog.Logger
 }
 
 // Control answers the commands on a unix socket.
@@ -221,13 +217,22 @@ func (c *Control) handler() http.Handler {
 	mux.HandleFunc("POST /reload", answer(func(ctx context.Context, q reloadRequest) (any, error) {
 		return struct{}{}, daemon.Reload(ctx, q.AllowRemovals)
 	}))
-	mux.HandleFunc("POST /find", answer(func(ctx context.Context, q findRequest) (any, error) {
-		return daemon.Find(ctx, q.Account, q.MessageID)
-	}))
 	mux.HandleFunc("POST /sync", answer(func(ctx context.Context, q accountsRequest) (any, error) {
 		return struct{}{}, daemon.Sync(ctx, q.Accounts, q.All)
 	}))
+	for name, method := range c.options.Methods {
+		mux.HandleFunc("POST /"+name, http.HandlerFunc(method))
+	}
 	return mux
+}
+
+// Method answers one kind of request of [Client.Call].
+type Method http.HandlerFunc
+
+// NewMethod makes a Method of a function. Request and result travel as JSON, an
+// error as its text.
+func NewMethod[Q, R any](act func(context.Context, Q) (R, error)) Method {
+	return Method(answer(func(ctx context.Context, q Q) (any, error) { return act(ctx, q) }))
 }
 
 // answer reads a request, acts and writes the result or the error.

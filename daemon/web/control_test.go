@@ -38,8 +38,12 @@ func (d *fakeDaemon) Resume(accounts []string, all bool) error {
 	return d.note("resume %q %t", accounts, all)
 }
 func (d *fakeDaemon) Reload(_ context.Context, allow bool) error { return d.note("reload %t", allow) }
-func (d *fakeDaemon) Find(_ context.Context, account, id string) ([]web.Found, error) {
-	return []web.Found{found}, d.note("find %q %q", account, id)
+
+// question is what the only Method is asked.
+type question struct{ Account, ID string }
+
+func (d *fakeDaemon) find(_ context.Context, q question) ([]web.Found, error) {
+	return []web.Found{found}, d.note("find %q %q", q.Account, q.ID)
 }
 func (d *fakeDaemon) Sync(ctx context.Context, accounts []string, all bool) error {
 	if d.syncing != nil {
@@ -56,9 +60,11 @@ var found = web.Found{
 }
 
 // control serves d on a fresh socket and returns a client and its end.
-func control(t *testing.T, d web.Controller, path string) (*web.Client, func() error) {
+func control(t *testing.T, d *fakeDaemon, path string) (*web.Client, func() error) {
 	t.Helper()
-	c, err := web.ListenControl(web.ControlOptions{Path: path, Controller: d, Logger: slog.New(slog.DiscardHandler)})
+	c, err := web.ListenControl(web.ControlOptions{
+		Path: path, Controller: d, Methods: map[string]web.Method{"find": web.NewMethod(d.find)}, Logger: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +89,8 @@ func TestControl(t *testing.T) {
 	if err != nil || len(status.Accounts) != 2 || status.Totals.Messages.Held != 1 {
 		t.Errorf("status %+v, %v", status, err)
 	}
-	got, err := client.Find(ctx, "foo", "<a@b>")
+	var got []web.Found
+	err = client.Call(ctx, "find", question{"foo", "<a@b>"}, &got)
 	if err != nil || !reflect.DeepEqual(got, []web.Found{found}) {
 		t.Errorf("found %+v, %v", got, err)
 	}
@@ -102,7 +109,7 @@ func TestControl(t *testing.T) {
 	d.err = errors.New("no account \"nobody\"; accounts are foo, bar")
 	for name, err := range map[string]error{
 		"pause": client.Pause(ctx, nil, false), "resume": client.Resume(ctx, nil, false), "reload": client.Reload(ctx, false), "sync": client.Sync(ctx, nil, true),
-		"find": func() error { _, err := client.Find(ctx, "", ""); return err }(),
+		"find": client.Call(ctx, "find", question{}, nil),
 	} {
 		if err == nil || err.Error() != d.err.Error() {
 			t.Errorf("%s: %v, want the daemon's words", name, err)

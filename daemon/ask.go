@@ -1,0 +1,99 @@
+package daemon
+
+import (
+	"context"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/verify"
+	"github.com/imapsyncd/imapsyncd/daemon/web"
+)
+
+// What an [Operator] is asked over the control socket.
+type (
+	holdsRequest struct {
+		Names   []string    `json:"names,omitempty"`
+		Reason  mail.Reason `json:"reason,omitempty"`
+		Because string      `json:"because,omitempty"`
+	}
+	findRequest struct {
+		Account   string `json:"account"`
+		MessageID string `json:"message_id"`
+	}
+	lookRequest struct {
+		Accounts []string    `json:"accounts"`
+		Mode     verify.Mode `json:"mode,omitempty"`
+		Sample   float64     `json:"sample,omitempty"`
+	}
+)
+
+// methods lets the commands ask the operator of a running daemon.
+func (r *running) methods() map[string]web.Method {
+	return map[string]web.Method{
+		"holds": web.NewMethod(func(ctx context.Context, _ holdsRequest) ([]AccountHold, error) { return r.operator().Holds(ctx) }),
+		"hold-retry": web.NewMethod(func(ctx context.Context, q holdsRequest) (int, error) {
+			return r.operator().Retry(ctx, q.Names)
+		}),
+		"hold-skip": web.NewMethod(func(ctx context.Context, q holdsRequest) (int, error) {
+			if q.Reason != "" {
+				return r.operator().SkipReason(ctx, q.Reason, q.Because)
+			}
+			return r.operator().Skip(ctx, q.Names, q.Because)
+		}),
+		"find": web.NewMethod(func(ctx context.Context, q findRequest) ([]web.Found, error) {
+			return r.operator().Find(ctx, q.Account, q.MessageID)
+		}),
+		"plan": web.NewMethod(func(ctx context.Context, q lookRequest) ([]AccountPreview, error) {
+			return r.operator().Preview(ctx, q.Accounts)
+		}),
+		"verify": web.NewMethod(func(ctx context.Context, q lookRequest) ([]AccountReport, error) {
+			return r.operator().Verify(ctx, q.Accounts, q.Mode, q.Sample)
+		}),
+		"check": web.NewMethod(func(ctx context.Context, q lookRequest) ([]CheckResult, error) {
+			return r.operator().Check(ctx, q.Accounts)
+		}),
+	}
+}
+
+// asking is an Operator that asks a running daemon.
+type asking struct{ client *web.Client }
+
+// Ask returns the Operator of the daemon at a control socket. Where there is
+// none its errors are web.ErrNoDaemon.
+func Ask(socket string) Operator { return asking{web.Dial(socket)} }
+
+func (a asking) Holds(ctx context.Context) ([]AccountHold, error) {
+	return call[[]AccountHold](ctx, a, "holds", holdsRequest{})
+}
+
+func (a asking) Retry(ctx context.Context, names []string) (int, error) {
+	return call[int](ctx, a, "hold-retry", holdsRequest{Names: names})
+}
+
+func (a asking) Skip(ctx context.Context, names []string, because string) (int, error) {
+	return call[int](ctx, a, "hold-skip", holdsRequest{Names: names, Because: because})
+}
+
+func (a asking) SkipReason(ctx context.Context, reason mail.Reason, because string) (int, error) {
+	return call[int](ctx, a, "hold-skip", holdsRequest{Reason: reason, Because: because})
+}
+
+func (a asking) Find(ctx context.Context, account, messageID string) ([]web.Found, error) {
+	return call[[]web.Found](ctx, a, "find", findRequest{account, messageID})
+}
+
+func (a asking) Preview(ctx context.Context, accounts []string) ([]AccountPreview, error) {
+	return call[[]AccountPreview](ctx, a, "plan", lookRequest{Accounts: accounts})
+}
+
+func (a asking) Verify(ctx context.Context, accounts []string, mode verify.Mode, sample float64) ([]AccountReport, error) {
+	return call[[]AccountReport](ctx, a, "verify", lookRequest{accounts, mode, sample})
+}
+
+func (a asking) Check(ctx context.Context, accounts []string) ([]CheckResult, error) {
+	return call[[]CheckResult](ctx, a, "check", lookRequest{Accounts: accounts})
+}
+
+func call[R any](ctx context.Context, a asking, method string, request any) (result R, err error) {
+	err = a.client.Call(ctx, method, request, &result)
+	return result, err
+}

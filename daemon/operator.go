@@ -1,0 +1,128 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/verify"
+	"github.com/imapsyncd/imapsyncd/daemon/web"
+	"github.com/imapsyncd/imapsyncd/state"
+)
+
+// Operator is what the commands may ask besides the carrying of mail. The
+// answers are the same from [Daemon.Operator], which works on a state directory
+// that nobody else works on, and from [Ask], which asks the daemon that does.
+// Without names of accounts all are meant.
+type Operator interface {
+	// Holds returns what is held in every account.
+	Holds(ctx context.Context) ([]AccountHold, error)
+	// Retry has the next pass try again what is held under these names, and
+	// tells how much that is.
+	Retry(ctx context.Context, names []string) (int, error)
+	// Skip records the operator's word that what is held is left out, and why.
+	Skip(ctx context.Context, names []string, because string) (int, error)
+	// SkipReason is Skip for everything that is held for one reason.
+	SkipReason(ctx context.Context, reason mail.Reason, because string) (int, error)
+	// Find tells where the messages with that Message-ID are.
+	Find(ctx context.Context, account, messageID string) ([]web.Found, error)
+	// Preview tells what a pass would do.
+	Preview(ctx context.Context, accounts []string) ([]AccountPreview, error)
+	// Verify compares both sides.
+	Verify(ctx context.Context, accounts []string, mode verify.Mode, sample float64) ([]AccountReport, error)
+	// Check logs in on both sides and looks at what is there.
+	Check(ctx context.Context, accounts []string) ([]CheckResult, error)
+}
+
+// desk is an Operator in the process that holds the state directory.
+type desk struct {
+	*Daemon
+	accounts []config.Account
+	// open takes an account up to look at it: nothing is carried meanwhile by
+	// who looks, but perhaps by others.
+	open func(ctx context.Context, a config.Account) (*account, error)
+	// read lends the state of an account for a moment, change while no pass is
+	// running. An account that has no state yet is passed over.
+	read, change func(ctx context.Context, a config.Account, use func(*state.Store) error) error
+}
+
+// Operator works on the state directory while nothing else does.
+func (d *Daemon) Operator() Operator {
+	with := func(_ context.Context, a config.Account, use func(*state.Store) error) error {
+		return d.withState(a, use)
+	}
+	return &desk{Daemon: d, accounts: d.Config.Accounts, open: d.openAccount, read: with, change: with}
+}
+
+// operator works beside the followers.
+func (r *running) operator() *desk {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &desk{
+		Daemon: r.Daemon, accounts: r.config.Accounts, open: r.look,
+		read: func(_ context.Context, a config.Account, use func(*state.Store) error) error {
+			f, err := r.follower(a.Name)
+			if err != nil {
+				return err
+			}
+			return f.withStore(use)
+		},
+		change: func(ctx context.Context, a config.Account, use func(*state.Store) error) error {
+			f, err := r.follower(a.Name)
+			if err != nil {
+				return err
+			}
+			return f.Between(ctx, use)
+		},
+	}
+}
+
+// named returns the configured accounts of those names, or all.
+func (d *desk) named(names []string) ([]config.Account, error) {
+	if len(names) == 0 {
+		return d.accounts, nil
+	}
+	chosen := make([]config.Account, 0, len(names))
+	for _, name := range names {
+		i := slices.IndexFunc(d.accounts, func(a config.Account) bool { return a.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("account %q %w", name, errNotFollowed)
+		}
+		chosen = append(chosen, d.accounts[i])
+	}
+	return chosen, nil
+}
+
+// each runs work on every account at once, as far as the servers' connections
+// allow, and waits for all. One account's error is not the others'.
+func each[R any](ctx context.Context, accounts []config.Account, work func(ctx context.Context, a config.Account) R) []R {
+	results := make([]R, len(accounts))
+	var wait sync.WaitGroup
+	for i, a := range accounts {
+		wait.Go(func() { results[i] = work(ctx, a) })
+	}
+	wait.Wait()
+	return results
+}
+
+// look opens an account beside its follower: with connections of its own, on a
+// copy of the state as it is now.
+func (r *running) look(ctx context.Context, a config.Account) (*account, error) {
+	f, err := r.follower(a.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, side := range []struct {
+		name  string
+		limit int
+	}{{"source", a.Source.MaxConnectionsPerAccount}, {"destination", a.Destination.MaxConnectionsPerAccount}} {
+		if side.limit <= busyConnections {
+			return nil, fmt.Errorf("max_connections_per_account = %d in [%s] leaves no connection for this while the daemon runs: allow at least %d, or stop the daemon for it",
+				side.limit, side.name, busyConnections+1)
+		}
+	}
+	return r.openBeside(ctx, a, f.withStore)
+}
