@@ -140,8 +140,10 @@ func needOf(s config.Server, connections int) need {
 
 // StatePath is the file that holds an account's state.
 func StatePath(stateDir, account string) string {
-	return filepath.Join(stateDir, "accounts", account+".db")
+	return filepath.Join(stateDir, "accounts", account+stateEnding)
 }
+
+const stateEnding = ".db"
 
 func (d *Daemon) stateOptions(a config.Account) state.Options {
 	return state.Options{

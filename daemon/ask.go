@@ -93,6 +93,13 @@ func (a asking) Check(ctx context.Context, accounts []string) ([]CheckResult, er
 	return call[[]CheckResult](ctx, a, "check", lookRequest{Accounts: accounts})
 }
 
+func (a asking) Pause(ctx context.Context, accounts []string, pause bool) error {
+	if pause {
+		return a.client.Pause(ctx, accounts, len(accounts) == 0)
+	}
+	return a.client.Resume(ctx, accounts, len(accounts) == 0)
+}
+
 func call[R any](ctx context.Context, a asking, method string, request any) (result R, err error) {
 	err = a.client.Call(ctx, method, request, &result)
 	return result, err

@@ -30,10 +30,20 @@ func (r *running) Resume(accounts []string, all bool) error { return r.pause(acc
 
 func (r *running) pause(accounts []string, all, paused bool) error {
 	chosen, err := r.chosen(accounts, all)
+	if err != nil {
+		return err
+	}
+	names := make([]string, len(chosen))
+	for i, f := range chosen {
+		names[i] = f.account.Name
+	}
+	if err := r.paused.set(names, paused); err != nil {
+		return err
+	}
 	for _, f := range chosen {
 		f.Pause(paused)
 	}
-	return err
+	return nil
 }
 
 // Sync implements [web.Controller].
@@ -100,11 +110,9 @@ func (r *running) reload(allowRemovals bool) error {
 	}
 
 	var ending []*follower
-	paused := make(map[string]bool)
 	r.mu.Lock()
 	for _, a := range append(d.Removed, d.Changed...) {
 		f := r.followers[a.Name]
-		paused[a.Name] = f.isPaused()
 		f.End()
 		ending = append(ending, f)
 	}
@@ -124,13 +132,15 @@ func (r *running) reload(allowRemovals bool) error {
 	for _, a := range d.Removed {
 		r.Metrics.RemoveAccount(a.Name)
 	}
+	err = r.takeOver(next.Accounts)
+	if err == nil {
+		err = r.paused.keep(next.Accounts)
+	}
 	for _, a := range append(d.Added, d.Changed...) {
 		r.start(a)
-		if paused[a.Name] {
-			r.mu.Lock()
-			r.followers[a.Name].Pause(true)
-			r.mu.Unlock()
-		}
+	}
+	if err != nil { // the configuration is in force all the same
+		r.Logger.Error("not all could be kept of accounts that changed", "error", err)
 	}
 	r.Logger.Info("configuration read", "added", len(d.Added), "changed", len(d.Changed), "removed", len(d.Removed))
 	if len(d.AtRestart) > 0 {

@@ -58,6 +58,7 @@ type Options struct {
 type Daemon struct {
 	Options
 	lock   *state.DirLock
+	paused *paused
 	slots  slots
 	budget *pass.Budget
 }
@@ -79,7 +80,14 @@ func Open(o Options) (*Daemon, error) {
 	if o.Metrics == nil {
 		o.Metrics = metrics.New(nil, metrics.Options{})
 	}
-	return &Daemon{Options: o, lock: lock, budget: pass.NewBudget(o.Config.Memory)}, nil
+	d := &Daemon{Options: o, lock: lock, budget: pass.NewBudget(o.Config.Memory)}
+	if d.paused, err = readPaused(dir); err == nil {
+		err = d.takeOver(o.Config.Accounts)
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return d, nil
 }
 
 // Close gives the state directory back.

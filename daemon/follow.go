@@ -87,6 +87,10 @@ func newFollower(d *Daemon, a config.Account, t timing) *follower {
 		timing:      t,
 		compare:     true,
 		status:      followerStatus{Phase: mail.PhaseSeeding, Health: mail.HealthOK},
+		paused:      d.paused.has(a.Name),
+	}
+	if f.paused {
+		f.status.Health = mail.HealthPaused
 	}
 	f.ending, f.ended = context.WithCancel(context.Background())
 	f.metrics.SetState(f.status.Phase, f.status.Health)

@@ -18,12 +18,18 @@ import (
 func Known(c *config.Config) (web.Status, error) {
 	now := time.Now()
 	s := web.Status{Started: now, Now: now}
+	paused, err := readPaused(c.StateDir)
+	if err != nil {
+		return s, err
+	}
 	for _, a := range c.Accounts {
 		known, err := knownOf(StatePath(c.StateDir, a.Name))
 		if err != nil {
 			return s, fmt.Errorf("account %s: %w", a.Name, err)
 		}
-		known.Name = a.Name
+		if known.Name = a.Name; paused.has(a.Name) {
+			known.Health = mail.HealthPaused
+		}
 		s.Accounts = append(s.Accounts, known)
 	}
 	return s, nil

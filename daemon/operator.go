@@ -35,6 +35,9 @@ type Operator interface {
 	Verify(ctx context.Context, accounts []string, mode verify.Mode, sample float64) ([]AccountReport, error)
 	// Check logs in on both sides and looks at what is there.
 	Check(ctx context.Context, accounts []string) ([]CheckResult, error)
+	// Pause has nothing carried for the accounts until it is called with false,
+	// over restarts too.
+	Pause(ctx context.Context, accounts []string, pause bool) error
 }
 
 // desk is an Operator in the process that holds the state directory.
@@ -94,6 +97,19 @@ func (d *desk) named(names []string) ([]config.Account, error) {
 		chosen = append(chosen, d.accounts[i])
 	}
 	return chosen, nil
+}
+
+// Pause implements [Operator].
+func (d *desk) Pause(_ context.Context, accounts []string, pause bool) error {
+	chosen, err := d.named(accounts)
+	if err != nil {
+		return err
+	}
+	names := make([]string, len(chosen))
+	for i, a := range chosen {
+		names[i] = a.Name
+	}
+	return d.paused.set(names, pause)
 }
 
 // each runs work on every account at once, as far as the servers' connections

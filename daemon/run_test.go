@@ -403,14 +403,33 @@ func TestPause(t *testing.T) {
 	if n := r.account(names[0]).Messages.Copied; n != before[0] {
 		t.Errorf("a paused account has carried %d messages", n-before[0])
 	}
+
+	// A kill does not resume it.
+	r.kill()
+	r.end()
+	cfg, err := config.Load(w.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if known, err := daemon.Known(cfg); err != nil || known.Accounts[0].Health != mail.HealthPaused || known.Accounts[1].Health != mail.HealthOK {
+		t.Errorf("without the daemon: %+v, %v", known.Accounts, err)
+	}
+	r = w.run()
+	if s := r.account(names[0]); s.Health != mail.HealthPaused {
+		t.Errorf("after a restart the account is %s", s.Health)
+	}
+	r.until("the other account follows", func() bool { return r.account(names[1]).Phase == mail.PhaseFollowing })
 	if err := r.client.Resume(context.Background(), nil, true); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.client.Sync(context.Background(), names, false); err != nil {
 		t.Fatal(err)
 	}
-	if n := r.account(names[0]).Messages.Copied; n != before[0]+1 {
-		t.Errorf("%d messages carried after it was resumed, want 1", n-before[0])
+	if n := r.account(names[0]).Messages.Copied; n != 1 {
+		t.Errorf("%d messages carried after it was resumed, want 1", n)
+	}
+	if text, err := os.ReadFile(filepath.Join(cfg.StateDir, "paused")); err != nil || len(text) > 0 {
+		t.Errorf("paused still: %q, %v", text, err)
 	}
 	w.same()
 }

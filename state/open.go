@@ -83,7 +83,7 @@ func load(path string, o Options) (*Store, error) {
 		}
 		return nil, err
 	}
-	if i := s.identity; o.Identity != (Identity{}) && !i.sameAccount(o.Identity) {
+	if i := s.identity; o.Identity != (Identity{}) && !i.Same(o.Identity) {
 		err := fmt.Errorf("%w: it belongs to %s on %s and %s on %s", errOtherAccount,
 			i.SourceUser, i.SourceHost, i.DestinationUser, i.DestinationHost)
 		return nil, errors.Join(err, s.db.Close())

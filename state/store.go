@@ -82,8 +82,9 @@ type Identity struct {
 	SourceID                         string `json:",omitempty"` // the answer to ID (RFC 2971)
 }
 
-// sameAccount compares hosts as DNS does, without regard to case.
-func (i Identity) sameAccount(other Identity) bool {
+// Same tells whether both are the same account. Hosts are compared as DNS does,
+// without regard to case.
+func (i Identity) Same(other Identity) bool {
 	return strings.EqualFold(i.SourceHost, other.SourceHost) && i.SourceUser == other.SourceUser &&
 		strings.EqualFold(i.DestinationHost, other.DestinationHost) && i.DestinationUser == other.DestinationUser
 }
@@ -289,7 +290,7 @@ func (s *Store) intern(text string) uint32 {
 
 // UpdateIdentity records what the first log-in showed of the source.
 func (s *Store) UpdateIdentity(i Identity) error {
-	if !i.sameAccount(s.Identity()) {
+	if !i.Same(s.Identity()) {
 		return errors.New("update identity: this is another account's")
 	}
 	data, err := json.Marshal(i)

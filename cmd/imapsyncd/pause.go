@@ -1,26 +1,23 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/imapsyncd/imapsyncd/daemon/web"
+	"github.com/imapsyncd/imapsyncd/daemon"
 )
 
 func newPause(c *common) *cobra.Command {
-	return c.pausing("pause", "paused", "Stop carrying mail for some accounts, until 'resume' or the next start",
-		func(d *web.Client) func(context.Context, []string, bool) error { return d.Pause })
+	return c.pausing("pause", "paused", true, "Stop carrying mail for some accounts until 'resume', over restarts too")
 }
 
 func newResume(c *common) *cobra.Command {
-	return c.pausing("resume", "resumed", "Carry mail again for accounts that were paused",
-		func(d *web.Client) func(context.Context, []string, bool) error { return d.Resume })
+	return c.pausing("resume", "resumed", false, "Carry mail again for accounts that were paused")
 }
 
-func (c *common) pausing(name, done, short string, of func(*web.Client) func(context.Context, []string, bool) error) *cobra.Command {
+func (c *common) pausing(name, done string, pause bool, short string) *cobra.Command {
 	var accounts []string
 	var all bool
 	cmd := &cobra.Command{
@@ -31,11 +28,8 @@ func (c *common) pausing(name, done, short string, of func(*web.Client) func(con
 			if (len(accounts) == 0) == !all {
 				return usage(fmt.Errorf("%s: name either accounts with --account or --all", name))
 			}
-			client, err := c.daemonClient()
+			err := c.operate(cmd, accounts, func(o daemon.Operator) error { return o.Pause(cmd.Context(), accounts, pause) })
 			if err != nil {
-				return err
-			}
-			if err := of(client)(cmd.Context(), accounts, all); err != nil {
 				return err
 			}
 			which := "all accounts"

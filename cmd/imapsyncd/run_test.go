@@ -62,7 +62,10 @@ func TestRunAndItsCommands(t *testing.T) {
 			t.Errorf("%v: exit %d without %q:\n%s%s", args, got, text, stdout, stderr)
 		}
 	}
-	expect(exitFailed, "no daemon is running", "pause", "--all")
+	expect(exitFailed, "no daemon is running", "reload")
+	expect(exitDone, "paused: all accounts", "pause", "--all")
+	expect(exitDone, "2 paused", "status")
+	expect(exitDone, "resumed: all accounts", "resume", "--all")
 	expect(exitDone, "no daemon is running; this is what the state directory says", "status")
 
 	l, err := net.Listen("tcp", "127.0.0.1:0")

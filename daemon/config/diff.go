@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // Difference is what a new configuration changes.
@@ -58,17 +59,28 @@ func Diff(old, next *Config) Difference {
 }
 
 // Removals refuses a difference that takes away more accounts than a slip of
-// the hand should: more than 5, or more than 5 % of them.
+// the hand should: more than 5, or more than 5 % of them. One that comes back
+// under another name is not taken away.
 func (d Difference) Removals(accounts int) error {
-	n := len(d.Removed)
+	gone := slices.DeleteFunc(slices.Clone(d.Removed), func(was Account) bool {
+		return slices.ContainsFunc(d.Added, func(a Account) bool {
+			return a.Source.sameLogIn(was.Source) && a.Destination.sameLogIn(was.Destination)
+		})
+	})
+	n := len(gone)
 	if n <= 5 && n*100 <= accounts*5 {
 		return nil
 	}
 	names := make([]string, 0, 5)
-	for _, a := range d.Removed[:min(n, 5)] {
+	for _, a := range gone[:min(n, 5)] {
 		names = append(names, a.Name)
 	}
 	return fmt.Errorf("the new configuration lacks %d of %d accounts (%v): if that is meant, run 'imapsyncd reload --allow-removals'", n, accounts, names)
+}
+
+// sameLogIn tells whether both are the same user of the same host.
+func (s Server) sameLogIn(other Server) bool {
+	return strings.EqualFold(s.Host, other.Host) && s.User == other.User
 }
 
 func byName(accounts []Account) map[string]Account {
