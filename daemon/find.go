@@ -12,8 +12,8 @@ import (
 	"github.com/imapsyncd/imapsyncd/state"
 )
 
-// Find implements [Operator] and [web.Controller]: it asks both servers, and
-// the state what belongs together.
+// Find implements [Operator]: it asks both servers, and the state what belongs
+// together.
 func (d *desk) Find(ctx context.Context, account, messageID string) (found []web.Found, err error) {
 	if strings.TrimSpace(messageID) == "" {
 		return nil, errors.New("find: name a Message-ID, such as '<a1b2@example.org>'")

@@ -12,7 +12,6 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/config"
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
-	"github.com/imapsyncd/imapsyncd/daemon/remote"
 	"github.com/imapsyncd/imapsyncd/metrics"
 )
 
@@ -23,16 +22,6 @@ const (
 	// listenFirst is how long the first pass waits for the watcher, so that
 	// nothing arrives unheard between the two.
 	listenFirst = 2 * time.Second
-
-	// A server that is away is looked for more often than one that asks for
-	// patience: what arrives meanwhile is to be carried soon after its return.
-	backoffLeast = time.Second
-	backoffAway  = 10 * time.Second
-	backoffMost  = 30 * time.Second
-	// authWait is the pause after a refused log-in: servers lock accounts.
-	authWait = 10 * time.Minute
-	// decisionWait is the pause after an error that only the operator can mend.
-	decisionWait = 24 * time.Hour
 )
 
 // follower is the event loop of one account: hints, polls, sweeps and the
@@ -197,9 +186,10 @@ func (f *follower) run(ctx context.Context) {
 	defer close(f.done)
 	defer f.refuseAsked(pass.ErrStopped)
 	defer f.runErrands(pass.ErrStopped)
-	defer f.cool()
-	// A server that does not answer does not draw out the end either.
+	// A server that does not answer does not draw out the end either, not even
+	// the farewell.
 	defer context.AfterFunc(ctx, f.connections.cut)()
+	defer f.cool()
 	watching, endWatch := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
 	defer watcher.Wait()
@@ -285,7 +275,8 @@ func (f *follower) pass(ctx context.Context) time.Duration {
 	f.mu.Lock()
 	f.stopPass = nil
 	again := err == nil && result.Changed && f.failures < passesAtMost
-	interrupted := errors.Is(err, pass.ErrStopped) && len(f.errands) > 0 && f.ending.Err() == nil && !f.paused
+	// By an errand: the pass is taken up again afterwards.
+	interrupted := err != nil && stopping.Err() != nil && len(f.errands) > 0 && f.ending.Err() == nil && !f.paused
 	if again || interrupted {
 		f.asked = append(asked, f.asked...)
 		asked = nil
@@ -373,37 +364,6 @@ func (f *follower) pollWait() time.Duration {
 		poll *= 10
 	}
 	return poll*7/8 - rand.N(poll/8+1) // early enough to carry what it finds
-}
-
-// judge says what an error makes of the account and when to try again.
-func (f *follower) judge(err error) (mail.Health, time.Duration) {
-	var far *remote.Error
-	switch {
-	case errors.Is(err, pass.ErrOverQuota):
-		return mail.HealthQuota, authWait
-	case errors.Is(err, pass.ErrSameMailbox):
-		return mail.HealthStopped, decisionWait
-	case errors.As(err, &far) && needsOperator(far):
-		return mail.HealthAuth, authWait
-	}
-	return mail.HealthBackoff, backoff(f.failures, err)
-}
-
-// needsOperator tells whether trying soon again does harm or is in vain.
-func needsOperator(err *remote.Error) bool {
-	return err.Class == remote.ClassAuth || err.Class == remote.ClassCertificate
-}
-
-// backoff grows with the failures in a row, with full jitter, so that the
-// accounts of a server that comes back do not come at once.
-func backoff(failures int, err error) time.Duration {
-	most := backoffAway
-	var far *remote.Error
-	if errors.As(err, &far) && (far.Class == remote.ClassLimit || far.Class == remote.ClassUnavailable) {
-		most = backoffMost
-	}
-	ceiling := min(backoffLeast<<min(failures, 10), most)
-	return backoffLeast/2 + rand.N(ceiling)
 }
 
 // refuseAsked answers those who wait for a pass that will not come.

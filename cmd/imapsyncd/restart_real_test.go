@@ -232,32 +232,46 @@ func TestRestarts(t *testing.T) {
 }
 
 // TestStuckStop: servers that do not answer do not hold the daemon beyond ten
-// seconds after SIGTERM, and what was in flight is neither lost nor doubled.
+// seconds after SIGTERM, neither in the middle of a copy nor at the farewell,
+// and what was in flight is neither lost nor doubled.
 func TestStuckStop(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, dovecot.Options{}, dovecot.Options{})
-	s.client(s.old, "u").Fill(corpus.Make(14, 400, 50_000))
-	w := newWire(t, s, false)
-	w.destination.Delay = 2 * time.Millisecond
-	s.configure(near(w.source.Port()), near(w.destination.Port()), "u")
-	s.write(readFile(t, filepath.Join(s.dir, "c.toml")) + "[web]\nlisten = \"127.0.0.1:0\"\n")
-	p := s.daemon()
-	for range 50 {
-		w.next(t)
+	for _, test := range []struct {
+		name string
+		idle bool
+	}{{"in the middle of a copy", false}, {"while it waits for mail", true}} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, dovecot.Options{}, dovecot.Options{})
+			s.client(s.old, "u").Fill(corpus.Make(14, 400, 50_000))
+			w := newWire(t, s, false)
+			w.destination.Delay = 2 * time.Millisecond
+			s.configure(near(w.source.Port()), near(w.destination.Port()), "u")
+			s.write(readFile(t, filepath.Join(s.dir, "c.toml")) + "[web]\nlisten = \"127.0.0.1:0\"\n")
+			p := s.daemon()
+			for range 50 {
+				w.next(t)
+			}
+			if test.idle {
+				p.until("it waits for mail", func(a web.AccountStatus) bool {
+					return a.Phase == mail.PhaseFollowing && a.Messages.Pending == 0 && a.Connections.Source == 2 && a.Connections.Destination == 2
+				})
+			}
+			w.source.BlackHole(true)
+			w.destination.BlackHole(true)
+			begin := time.Now()
+			if err := p.end(syscall.SIGTERM); err != nil {
+				t.Errorf("SIGTERM: %v\n%s", err, p.log.String())
+			}
+			if took := time.Since(begin); took > 10*time.Second {
+				t.Errorf("it ended %s after SIGTERM", took)
+			} else {
+				t.Logf("it ended %s after SIGTERM", took.Round(time.Millisecond))
+			}
+			w.source.BlackHole(false)
+			w.destination.BlackHole(false)
+			s.must("sync")
+			s.same("u")
+		})
 	}
-	w.source.BlackHole(true)
-	w.destination.BlackHole(true)
-	begin := time.Now()
-	if err := p.end(syscall.SIGTERM); err != nil {
-		t.Errorf("SIGTERM: %v\n%s", err, p.log.String())
-	}
-	if took := time.Since(begin); took > 10*time.Second {
-		t.Errorf("it ended %s after SIGTERM", took)
-	} else {
-		t.Logf("it ended %s after SIGTERM", took.Round(time.Millisecond))
-	}
-	w.source.BlackHole(false)
-	w.destination.BlackHole(false)
-	s.must("sync")
-	s.same("u")
 }

@@ -1,0 +1,54 @@
+package daemon
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/pass"
+	"github.com/imapsyncd/imapsyncd/daemon/remote"
+)
+
+const (
+	// A server that is away is looked for more often than one that asks for
+	// patience: what arrives meanwhile is to be carried soon after its return.
+	backoffLeast = time.Second
+	backoffAway  = 10 * time.Second
+	backoffMost  = 30 * time.Second
+	// authWait is the pause after a refused log-in: servers lock accounts.
+	authWait = 10 * time.Minute
+	// decisionWait is the pause after an error that only the operator can mend.
+	decisionWait = 24 * time.Hour
+)
+
+// judge says what an error makes of the account and when to try again.
+func (f *follower) judge(err error) (mail.Health, time.Duration) {
+	var far *remote.Error
+	switch {
+	case errors.Is(err, pass.ErrOverQuota):
+		return mail.HealthQuota, authWait
+	case errors.Is(err, pass.ErrSameMailbox):
+		return mail.HealthStopped, decisionWait
+	case errors.As(err, &far) && needsOperator(far):
+		return mail.HealthAuth, authWait
+	}
+	return mail.HealthBackoff, backoff(f.failures, err)
+}
+
+// needsOperator tells whether trying soon again does harm or is in vain.
+func needsOperator(err *remote.Error) bool {
+	return err.Class == remote.ClassAuth || err.Class == remote.ClassCertificate
+}
+
+// backoff grows with the failures in a row, with full jitter, so that the
+// accounts of a server that comes back do not come at once.
+func backoff(failures int, err error) time.Duration {
+	most := backoffAway
+	var far *remote.Error
+	if errors.As(err, &far) && (far.Class == remote.ClassLimit || far.Class == remote.ClassUnavailable) {
+		most = backoffMost
+	}
+	ceiling := min(backoffLeast<<min(failures, 10), most)
+	return backoffLeast/2 + rand.N(ceiling)
+}
