@@ -180,7 +180,7 @@ type growth struct {
 func (p *Pass) grown(ctx context.Context) ([]growth, error) {
 	var list []growth
 	for _, name := range slices.Sorted(maps.Keys(p.destination)) {
-		if p.made[name] || p.destination[name].IsView() {
+		if p.made[name] || p.waiting[name] || p.destination[name].IsView() {
 			continue
 		}
 		status := p.destination[name].Status

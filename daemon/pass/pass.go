@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -105,6 +106,7 @@ type Pass struct {
 	Options
 	recognised bool // I7 has been done since the start or the last error
 	full       bool // look at every mailbox whole, whatever its status says
+	hurry      bool // resolve what one look can resolve
 	compare    bool // compare flags where the source has no CONDSTORE
 	latency    time.Duration
 	result     Result
@@ -123,6 +125,7 @@ type Pass struct {
 	destination map[string]mail.Mailbox // selectable, by raw name
 	made        map[string]bool         // of those, the ones made by this run
 	unresolved  map[string]error        // mailboxes whose lost answers could not be looked at
+	waiting     map[string]bool         // mailboxes whose lost answers have to be waited for
 	// confirmed are the source UIDs that were found missing twice.
 	confirmed map[mail.PairID][]mail.UID
 }
@@ -175,7 +178,8 @@ func (p *Pass) RunFlags(ctx context.Context) (Result, error) {
 // Run carries everything that is new. Its order is the way of a message:
 // observe both sides, resolve what an earlier run left open, look for news,
 // move what has moved, recognise what is there already, carry the rest mailbox
-// by mailbox; then flags, and at last what has vanished.
+// by mailbox; then flags, and at last what has vanished. A mailbox whose lost
+// answers may still come has to wait, and no other waits for it.
 func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 	p.result = Result{}
 	defer func() {
@@ -193,32 +197,24 @@ func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 	if err := p.rebindDestinations(ctx); err != nil {
 		return p.result, err
 	}
-	if err := p.resolve(ctx); err != nil {
+	if err := p.resolveAtOnce(ctx, pairings); err != nil {
 		return p.result, fmt.Errorf("resolve: %w", err)
 	}
-	work, err := p.news(ctx, pairings)
+	work, err := p.copy(ctx, pairings)
 	if err != nil {
 		return p.result, err
 	}
-	if err := p.rebindSources(ctx, work); err != nil {
-		return p.result, fmt.Errorf("rebind: %w", err)
-	}
-	if err := p.relocate(ctx, work); err != nil {
-		return p.result, fmt.Errorf("move: %w", err)
-	}
-	if err := p.recognise(ctx, work); err != nil {
-		return p.result, fmt.Errorf("recognise: %w", err)
-	}
-	if err := p.weigh(ctx, work); err != nil {
-		return p.result, err
-	}
-	for _, job := range work {
-		if job.sidelined {
-			continue
+	if waiting := slices.DeleteFunc(slices.Clone(pairings), func(pairing plan.Pairing) bool { return !p.mustWait(pairing.Pair) }); len(waiting) > 0 {
+		p.waiting = nil
+		if err := p.resolve(ctx); err != nil {
+			return p.result, fmt.Errorf("resolve: %w", err)
 		}
-		if err := p.mailbox(ctx, job); err != nil {
+		p.recognised = false // it left the mailboxes out that had to wait
+		more, err := p.copy(ctx, waiting)
+		if err != nil {
 			return p.result, err
 		}
+		work = append(work, more...)
 	}
 	if err := p.follow(ctx, pairings, work); err != nil {
 		return p.result, err
@@ -227,6 +223,36 @@ func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 		p.wake(next)
 	}
 	return p.result, nil
+}
+
+// copy carries what is new in those mailboxes that need not wait.
+func (p *Pass) copy(ctx context.Context, pairings []plan.Pairing) ([]*job, error) {
+	work, err := p.news(ctx, pairings)
+	if err != nil {
+		return nil, err
+	}
+	work = slices.DeleteFunc(work, func(job *job) bool { return p.mustWait(job.Pair) })
+	if err := p.rebindSources(ctx, work); err != nil {
+		return nil, fmt.Errorf("rebind: %w", err)
+	}
+	if err := p.relocate(ctx, work); err != nil {
+		return nil, fmt.Errorf("move: %w", err)
+	}
+	if err := p.recognise(ctx, work); err != nil {
+		return nil, fmt.Errorf("recognise: %w", err)
+	}
+	if err := p.weigh(ctx, work); err != nil {
+		return nil, err
+	}
+	for _, job := range work {
+		if job.sidelined {
+			continue
+		}
+		if err := p.mailbox(ctx, job); err != nil {
+			return nil, err
+		}
+	}
+	return work, nil
 }
 
 // follow carries the changes of what was carried before.

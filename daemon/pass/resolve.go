@@ -16,12 +16,77 @@ const (
 	quietPoll = 250 * time.Millisecond
 )
 
+// errTooEarly: what was sent has not appeared, but still may.
+var errTooEarly = errors.New("the answers of the new server have to be waited for")
+
+// resolveAtOnce settles the intents that one look can settle. The mailboxes of
+// the others have to wait, or all of them, should what was sent be elsewhere on
+// the source by now.
+func (p *Pass) resolveAtOnce(ctx context.Context, pairings []plan.Pairing) error {
+	p.waiting, p.hurry = make(map[string]bool), true
+	err := p.resolve(ctx)
+	p.hurry = false
+	if err != nil || len(p.waiting) == 0 {
+		return err
+	}
+	still, err := p.stillThere(ctx, pairings)
+	if err != nil || still {
+		return err
+	}
+	p.waiting = nil
+	return p.resolve(ctx)
+}
+
+// mustWait tells whether lost answers of a pair, or in its mailbox, have to be
+// waited for.
+func (p *Pass) mustWait(pair mail.Pair) bool {
+	return len(p.waiting) > 0 && (p.waiting[pair.Destination] || p.inDoubt(pair.ID))
+}
+
+// stillThere tells whether the messages of all open intents are where they
+// were on the source. Those that are not may be elsewhere, and would be copied
+// from there.
+func (p *Pass) stillThere(ctx context.Context, pairings []plan.Pairing) (bool, error) {
+	sources := make(map[mail.PairID]mail.Ref, len(pairings))
+	for _, pairing := range pairings {
+		sources[pairing.Pair.ID] = mail.Ref{Name: pairing.Source.Name, UIDValidity: pairing.Pair.SourceAnchor.UIDValidity}
+	}
+	byPair := make(map[mail.PairID][]mail.UID)
+	for _, i := range p.intentsWhere(mail.Intent.Open) {
+		if i.Kind != mail.IntentAppend {
+			return false, nil
+		}
+		byPair[i.Pair] = append(byPair[i.Pair], i.Source)
+	}
+	for pair, sent := range byPair {
+		ref, listed := sources[pair]
+		if !listed {
+			return false, nil
+		}
+		uids, err := p.Source.UIDs(ctx, ref, slices.Min(sent))
+		if isOutOfReach(err) {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+		for _, uid := range sent {
+			if _, there := slices.BinarySearch(uids, uid); !there {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
+
 // resolve settles every intent whose outcome is not known: after a crash, a
 // lost connection, a missing or an odd answer.
 func (p *Pass) resolve(ctx context.Context) error {
 	byMailbox := make(map[mail.Ref][]mail.Intent)
 	var order []mail.Ref
 	for _, i := range p.intentsWhere(mail.Intent.Open) {
+		if p.waiting[i.Mailbox] {
+			continue
+		}
 		ref := mail.Ref{Name: i.Mailbox, UIDValidity: i.UIDValidity}
 		if byMailbox[ref] == nil {
 			order = append(order, ref)
@@ -45,6 +110,8 @@ func (p *Pass) resolve(ctx context.Context) error {
 		}
 		var refused *mail.Refused
 		switch {
+		case errors.Is(err, errTooEarly):
+			p.waiting[ref.Name] = true
 		case errors.As(err, &refused) || errors.Is(err, mail.ErrUIDValidity):
 			p.unresolved[ref.Name] = err
 		case err != nil:
@@ -223,6 +290,9 @@ func (p *Pass) untilQuiet(ctx context.Context, ref mail.Ref, floor mail.UID, wan
 		now := time.Now()
 		if len(matches) != last {
 			last, changed = len(matches), now
+		}
+		if len(missing) > 0 && p.hurry {
+			return nil, nil, nil, errTooEarly
 		}
 		if len(missing) == 0 || now.Sub(changed) >= quiet || now.Sub(started) >= quietCap {
 			p.reportSurplus(ref, matches, surplus)
