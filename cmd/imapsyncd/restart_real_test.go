@@ -145,7 +145,7 @@ func TestRestarts(t *testing.T) {
 	lost := make(map[letterAt]bool)    // asked for without a receipt at a kill
 	again := make(map[letterAt]bool)   // asked for a second time
 	settled := make(map[letterAt]bool) // with a receipt at an end
-	inDoubt := 0 // at the last end
+	inDoubt := 0                       // at the last end
 	end := func(p *program, signal syscall.Signal) int {
 		t.Helper()
 		err := p.end(signal)
