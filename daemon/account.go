@@ -41,7 +41,8 @@ type accountOptions struct {
 	// hold; nil: nobody.
 	listed   func(messages int)
 	stopping <-chan struct{}
-	readOnly bool // nothing is going to be appended
+	arrivals *pass.Arrivals // nil: they are forgotten with the account
+	readOnly bool           // nothing is going to be appended
 }
 
 const (
@@ -173,7 +174,9 @@ func (a *account) openStateAt(path string, options state.Options) error {
 		Policy: pass.Policy{
 			KeepFlags:   a.daemon.Config.Policy.Flags == "copy",
 			KeepDeleted: a.daemon.Config.Policy.Deletions == "keep",
+			CopyAgain:   a.daemon.Config.Policy.AlreadyThere == "copy",
 		},
+		Arrivals:  a.with.arrivals,
 		Quiet:     a.daemon.Quiet,
 		LookAgain: a.daemon.LookAgain,
 		Stopping:  a.with.stopping,

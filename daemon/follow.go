@@ -39,6 +39,7 @@ type follower struct {
 	ending      context.Context // done when the account is to end, with all answers collected
 	turned      atomic.Int64    // since when the loop is at work, in Unix nanoseconds; 0: it waits
 
+	arrivals pass.Arrivals
 	full     bool // the next pass compares everything
 	compare  bool // the next pass compares flags where the source does not tell what has changed
 	failures int  // passes that failed in a row
@@ -328,7 +329,7 @@ func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) 
 	if f.work == nil {
 		f.turned.Store(0) // for room
 		work, err := f.daemon.enter(stopping, f.account, accountOptions{
-			connections: f.connections, observer: f.observer(), listed: f.listed, stopping: f.ending.Done(),
+			connections: f.connections, observer: f.observer(), listed: f.listed, stopping: f.ending.Done(), arrivals: &f.arrivals,
 		})
 		f.turn()
 		if err != nil {

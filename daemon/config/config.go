@@ -37,6 +37,9 @@ type Config struct {
 type Policy struct {
 	Flags     string // follow or copy
 	Deletions string // follow or keep
+	// AlreadyThere is skip or copy: what becomes of mail that has reached the
+	// new server by itself.
+	AlreadyThere string
 }
 
 // PasswordFiles are all password_file, with the sum of the password that stood

@@ -33,8 +33,9 @@ type metricsKeys struct {
 }
 
 type policyKeys struct {
-	Flags     *string `toml:"flags"`
-	Deletions *string `toml:"deletions"`
+	Flags        *string `toml:"flags"`
+	Deletions    *string `toml:"deletions"`
+	AlreadyThere *string `toml:"already_there"`
 }
 
 type limitsKeys struct {

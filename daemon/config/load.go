@@ -195,8 +195,9 @@ func (l *loader) top(c *Config, f fileKeys) {
 		l.complain("web.listen", "web.listen: %q is no address; write for example \"127.0.0.1:9143\"", c.Web.Listen)
 	}
 	c.Policy = Policy{
-		Flags:     l.oneOf("policy.flags", or(f.Policy.Flags, "follow"), "follow", "copy"),
-		Deletions: l.oneOf("policy.deletions", or(f.Policy.Deletions, "follow"), "follow", "keep"),
+		Flags:        l.oneOf("policy.flags", or(f.Policy.Flags, "follow"), "follow", "copy"),
+		Deletions:    l.oneOf("policy.deletions", or(f.Policy.Deletions, "follow"), "follow", "keep"),
+		AlreadyThere: l.oneOf("policy.already_there", or(f.Policy.AlreadyThere, "skip"), "skip", "copy"),
 	}
 	c.AccountLabel = l.oneOf("metrics.account_label", or(f.Metrics.AccountLabel, "name"), "name", "hash", "none")
 	c.Memory = l.size("limits.memory", or(f.Limits.Memory, "32MiB"))

@@ -1,10 +1,13 @@
 package mail
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"io"
+	"net/textproto"
+	"strings"
 	"time"
 )
 
@@ -105,4 +108,15 @@ func digest(data []byte) Fingerprint {
 
 func first64(sum []byte) Fingerprint {
 	return max(Fingerprint(binary.BigEndian.Uint64(sum)), 1)
+}
+
+// HeaderKey is the fingerprint of what names a message whatever way it came:
+// its Message-ID and Date fields (RFC 5322 §3.6). It is 0 without both.
+func HeaderKey(header []byte) Fingerprint {
+	fields, _ := textproto.NewReader(bufio.NewReader(bytes.NewReader(header))).ReadMIMEHeader()
+	id, date := strings.TrimSpace(fields.Get("Message-Id")), strings.TrimSpace(fields.Get("Date"))
+	if id == "" || date == "" {
+		return 0
+	}
+	return digest([]byte(id + "\n" + date))
 }

@@ -95,6 +95,8 @@ type Message struct {
 	// Fingerprint and Opening are 0 when they were not asked for.
 	Fingerprint Fingerprint
 	Opening     Fingerprint
+	// Key is its HeaderKey, when it was asked for.
+	Key Fingerprint
 }
 
 // Anchor is what has been fully processed of one side of a pair: everything

@@ -32,11 +32,16 @@ func (p *Pass) carry(ctx context.Context, job *job) error {
 			}
 		}
 		p.refresh(job)
-		claimed := job.claimed
-		if job.claimed = nil; err == nil {
+		claimed, there := job.claimed, job.arrived
+		if job.claimed, job.arrived = nil, nil; err == nil {
 			if err := p.claim(ctx, job, claimed); err != nil {
 				return err
 			}
+			if err := p.adoptArrivals(job, there); err != nil {
+				return err
+			}
+		} else {
+			p.Arrivals.putBack(there)
 		}
 		left, uerr := p.uncarried(job)
 		if uerr != nil {

@@ -187,6 +187,7 @@ func (p *Pass) look(ctx context.Context, job *job) error {
 	}
 	status := job.source.Status
 	known := anchor.UIDValidity != 0
+	job.established = anchor.UIDNext > 1
 	job.rebind = known && status.UIDValidity != 0 && status.UIDValidity != anchor.UIDValidity
 	if job.end = max(status.UIDNext, anchor.UIDNext, 1); job.rebind {
 		job.end = max(status.UIDNext, 1) // the anchor is of other UIDs

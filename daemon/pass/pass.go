@@ -24,6 +24,9 @@ type Options struct {
 	// SpoolDir is where messages over 1 MiB wait between the two servers.
 	SpoolDir string
 	Policy   Policy
+	// Arrivals remembers what reaches the destination by itself; nil: a new one.
+	// It may outlive the Pass.
+	Arrivals *Arrivals
 	// Quiet is how long nothing of ours must have appeared on the destination
 	// before a lost answer is taken to mean "not stored"; 0: 5 s.
 	Quiet time.Duration
@@ -44,6 +47,8 @@ type Policy struct {
 	Draining bool
 	// KeepFlags leaves the flags of a copy as they were carried.
 	KeepFlags bool
+	// CopyAgain copies what has reached the destination by itself.
+	CopyAgain bool
 	// KeepDeleted keeps the copies of what is deleted on the source.
 	KeepDeleted bool
 }
@@ -140,6 +145,9 @@ func New(o Options) *Pass {
 	}
 	if o.LookAgain == 0 {
 		o.LookAgain = 15 * time.Minute
+	}
+	if o.Arrivals == nil {
+		o.Arrivals = new(Arrivals)
 	}
 	if o.Budget == nil {
 		o.Budget = NewBudget(32 << 20)
@@ -241,6 +249,9 @@ func (p *Pass) copy(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 	if err := p.recognise(ctx, work); err != nil {
 		return nil, fmt.Errorf("recognise: %w", err)
 	}
+	if err := p.lookForArrivals(ctx, work); err != nil {
+		return nil, fmt.Errorf("look for what is there already: %w", err)
+	}
 	if err := p.weigh(ctx, work); err != nil {
 		return nil, err
 	}
@@ -309,6 +320,10 @@ type job struct {
 	// claimed are messages in hand that were carried before, under a UID that
 	// has vanished since.
 	claimed []plan.Item
+	// arrived are messages in hand that are on the destination already.
+	arrived []arrived
+	// established tells that an earlier run has carried mail of this mailbox.
+	established bool
 	// rebind tells that the source has a new UIDVALIDITY.
 	rebind bool
 }

@@ -41,6 +41,8 @@ type Source interface{ Reader }
 // Destination is the new server.
 type Destination interface {
 	Reader
+	// Headers yields the messages with their header keys (BODY.PEEK[HEADER]).
+	Headers(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Message, error]
 	// Name spells a path as this server does: prefix of the personal namespace,
 	// separator, encoding; a separator inside a level becomes "_". It is known
 	// once Mailboxes has been called.

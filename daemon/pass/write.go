@@ -52,6 +52,10 @@ func (w *writer) send(ctx context.Context, next parcel, anchor bool) error {
 			w.job.claimed = append(w.job.claimed, plan.Item{Fingerprint: m.Fingerprint, UID: m.UID})
 			return true
 		}
+		if at, ok := w.takeArrival(w.job, m); ok {
+			w.job.arrived = append(w.job.arrived, at)
+			return true
+		}
 		return false
 	})
 	uploads := make([]mail.Upload, len(pieces))
@@ -75,7 +79,7 @@ func (w *writer) send(ctx context.Context, next parcel, anchor bool) error {
 	if err := w.append(ctx, pieces, uploads, intents); err != nil {
 		return err
 	}
-	if anchor && len(w.job.claimed) == 0 {
+	if anchor && len(w.job.claimed)+len(w.job.arrived) == 0 {
 		pair := w.job.anchored(next.asked[len(next.asked)-1] + 1)
 		w.change.Pairs = []mail.Pair{pair}
 	}
@@ -167,6 +171,7 @@ func (w *writer) unsent(intents []mail.Intent) {
 // recognition.
 func (w *writer) advance(uid mail.UID) {
 	name := w.job.Pair.Destination
+	w.Arrivals.ours(mail.Ref{Name: name, UIDValidity: w.status.UIDValidity}, uid)
 	a := w.anchors[name]
 	if a.UIDValidity != w.status.UIDValidity || a.UIDNext != uid {
 		return

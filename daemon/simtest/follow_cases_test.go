@@ -259,3 +259,45 @@ func TestFewerAfterRebuild(t *testing.T) {
 		}
 	})
 }
+
+// TestDualDelivery: mail that reaches the new server by itself is not doubled,
+// whichever way it came first, as long as it came before it was copied.
+func TestDualDelivery(t *testing.T) {
+	letter := func(n int, received string) string {
+		return fmt.Sprintf("Received: by %s\r\nMessage-ID: <%d@example.org>\r\nDate: Tue, 24 Nov 2026 10:00:00 +0000\r\n\r\ntext", received, n)
+	}
+	for _, again := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := small()
+			w.policy.CopyAgain = again
+			arrivals := new(pass.Arrivals)
+			w.mutate = func(o *pass.Options) { o.Arrivals = arrivals }
+			w.settle(t)
+			appends := w.new.Appends
+			want := 0
+			for n := range 12 {
+				now := time.Now()
+				if n%3 > 0 {
+					w.new.Deliver([]string{"INBOX", "Junk"}[n%2], letter(n, "new"), now, mail.Flags{System: mail.Seen})
+				}
+				if n%4 == 3 {
+					w.settle(t) // which may look before the other way has come to its end
+				}
+				time.Sleep(time.Minute)
+				w.old.Deliver("INBOX", letter(n, "old"), now, mail.Flags{})
+				w.old.Deliver("a/b", fmt.Sprintf("n%d", 100+n), day, mail.Flags{}) // of ours, in between
+				w.settle(t)
+				if want++; n%3 == 0 || again {
+					want++
+				}
+			}
+			if got := w.new.Appends - appends; got != want {
+				t.Errorf("copied again %v: %d APPENDs, not %d", again, got, want)
+			}
+			changes := w.new.Changes
+			if w.settle(t); w.new.Changes != changes || len(w.errs) > 0 {
+				t.Error(w.errs)
+			}
+		})
+	}
+}

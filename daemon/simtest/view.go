@@ -120,6 +120,22 @@ func (v View) Flags(_ context.Context, box mail.Ref, below mail.UID, since mail.
 	}
 }
 
+func (v View) Headers(_ context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Message, error] {
+	return func(yield func(mail.Message, error) bool) {
+		b, err := v.open(box)
+		if err != nil {
+			yield(mail.Message{}, err)
+			return
+		}
+		for _, m := range b.Messages {
+			x := mail.Message{UID: m.UID, InternalDate: m.Date, Flags: m.Flags, Key: mail.HeaderKey([]byte(m.Data))}
+			if slices.Contains(uids, m.UID) && !yield(x, nil) {
+				return
+			}
+		}
+	}
+}
+
 func (v View) Bodies(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Body, error] {
 	return func(yield func(mail.Body, error) bool) {
 		b, err := v.open(box)

@@ -1,0 +1,202 @@
+package pass
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// Arrivals are the messages that have lately reached the destination by
+// themselves: by dual delivery, or forwarded by the old server. A new source
+// message of the same Message-ID and Date is such a message, one to one. They
+// are looked for once a mailbox has been copied, where mail has come that no
+// receipt names.
+type Arrivals struct {
+	looked map[string]mail.Anchor // destination mailboxes, as far as they were looked at
+	byKey  map[mail.Fingerprint][]arrival
+	warned time.Time
+	count  int // since then
+}
+
+// arrival is one of them.
+type arrival struct {
+	ref   mail.Ref
+	uid   mail.UID
+	flags mail.Flags
+	date  time.Time
+}
+
+// arrived is a source message in hand with what it is on the destination.
+type arrived struct {
+	mail.Message
+	key mail.Fingerprint
+	at  arrival
+}
+
+const (
+	// arrivalKept is how long the two ways of one message may lie apart.
+	arrivalKept = 48 * time.Hour
+	// arrivalsLooked is how many of the newest UIDs of a mailbox are looked at
+	// when it is looked at first.
+	arrivalsLooked = 500
+	// arrivalsHint is how many within an hour the operator should know about.
+	arrivalsHint = 5
+)
+
+// ours moves on over a copy of ours that follows what was looked at.
+func (a *Arrivals) ours(at mail.Ref, uid mail.UID) {
+	if seen, ok := a.looked[at.Name]; ok && seen.UIDValidity == at.UIDValidity && seen.UIDNext == uid {
+		seen.UIDNext++
+		a.looked[at.Name] = seen
+	}
+}
+
+// lookForArrivals reads what has come to the destination by itself, before
+// anything new is carried into a mailbox that was copied before.
+func (p *Pass) lookForArrivals(ctx context.Context, work []*job) error {
+	if p.Policy.CopyAgain || !slices.ContainsFunc(work, func(j *job) bool { return j.established && !j.sidelined && len(j.uids) > 0 }) {
+		return nil
+	}
+	a, now := p.Arrivals, time.Now()
+	if a.looked == nil {
+		a.looked, a.byKey = make(map[string]mail.Anchor), make(map[mail.Fingerprint][]arrival)
+	}
+	for key, list := range a.byKey {
+		if list = slices.DeleteFunc(list, func(at arrival) bool { return now.Sub(at.date) > arrivalKept }); len(list) == 0 {
+			delete(a.byKey, key)
+		} else {
+			a.byKey[key] = list
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.destination)) {
+		box := p.destination[name]
+		if box.IsView() || p.made[name] || p.waiting[name] || p.unresolved[name] != nil || box.Status.UIDValidity == 0 || box.Status.UIDNext == 0 {
+			continue
+		}
+		if err := p.lookInto(ctx, box); isOutOfReach(err) {
+			p.Logger.Debug("mailbox on the new server cannot be looked at", "mailbox", box.DisplayName(), "error", err)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lookInto reads the arrivals of one mailbox.
+func (p *Pass) lookInto(ctx context.Context, box mail.Mailbox) error {
+	ref := mail.Ref{Name: box.Name, UIDValidity: box.Status.UIDValidity}
+	from := box.Status.UIDNext - min(box.Status.UIDNext-1, arrivalsLooked)
+	if seen := p.Arrivals.looked[box.Name]; seen.UIDValidity == ref.UIDValidity {
+		from = seen.UIDNext
+	}
+	if from >= box.Status.UIDNext {
+		return nil
+	}
+	uids, err := p.Destination.UIDs(ctx, ref, from)
+	if err != nil {
+		return err
+	}
+	next := box.Status.UIDNext
+	if len(uids) > 0 {
+		next = max(next, uids[len(uids)-1]+1)
+	}
+	named, err := p.named(map[string]mail.Anchor{box.Name: {UIDValidity: ref.UIDValidity, UIDNext: from}})
+	if err != nil {
+		return err
+	}
+	uids = slices.DeleteFunc(uids, func(uid mail.UID) bool { return named[box.Name][uid] })
+	now := time.Now()
+	var recent []mail.UID
+	for m, err := range p.Destination.Messages(ctx, ref, uids, false) {
+		if err != nil {
+			return err
+		}
+		if now.Sub(m.InternalDate) <= arrivalKept {
+			recent = append(recent, m.UID)
+		}
+	}
+	slices.Sort(recent)
+	for m, err := range p.Destination.Headers(ctx, ref, recent) {
+		if err != nil {
+			return err
+		}
+		if m.Key != 0 {
+			p.Arrivals.byKey[m.Key] = append(p.Arrivals.byKey[m.Key], arrival{ref, m.UID, m.Flags, m.InternalDate})
+		}
+	}
+	p.Arrivals.looked[box.Name] = mail.Anchor{UIDValidity: ref.UIDValidity, UIDNext: next}
+	return nil
+}
+
+// takeArrival finds the arrival that a message in hand is, and takes it.
+func (p *Pass) takeArrival(job *job, m piece) (arrived, bool) {
+	if !job.established || len(p.Arrivals.byKey) == 0 || p.Policy.CopyAgain {
+		return arrived{}, false
+	}
+	header := make([]byte, min(m.Size, 64<<10))
+	if n, err := m.content.ReadAt(header, 0); err != nil && err != io.EOF {
+		header = header[:n]
+	}
+	key := mail.HeaderKey(header)
+	list := p.Arrivals.byKey[key]
+	if key == 0 || len(list) == 0 {
+		return arrived{}, false
+	}
+	at := slices.IndexFunc(list, func(a arrival) bool { return a.ref.Name == job.Pair.Destination })
+	at = max(at, 0)
+	taken := list[at]
+	p.Arrivals.byKey[key] = slices.Delete(list, at, at+1)
+	return arrived{m.Message, key, taken}, true
+}
+
+// putBack gives back what was taken for messages that have no receipts yet.
+func (a *Arrivals) putBack(list []arrived) {
+	for _, m := range list {
+		a.byKey[m.key] = append(a.byKey[m.key], m.at)
+	}
+}
+
+// adoptArrivals makes receipts of messages that are there already. They are
+// their user's: nothing of them is changed. One that has a receipt by now is
+// none of them.
+func (p *Pass) adoptArrivals(job *job, list []arrived) error {
+	if len(list) == 0 {
+		return nil
+	}
+	from := make(map[string]mail.Anchor)
+	for _, m := range list {
+		from[m.at.ref.Name] = mail.Anchor{UIDValidity: m.at.ref.UIDValidity}
+	}
+	named, err := p.named(from)
+	if err != nil {
+		return err
+	}
+	list = slices.DeleteFunc(list, func(m arrived) bool { return named[m.at.ref.Name][m.at.uid] })
+	receipts := make([]mail.Receipt, len(list))
+	for i, m := range list {
+		r := mail.Receipt{Source: m.UID, Destination: m.at.uid, Fingerprint: m.Fingerprint, Flags: m.at.flags, Touched: true}
+		if m.at.ref.Name != job.Pair.Destination || m.at.ref.UIDValidity != job.Pair.DestinationValidity {
+			r.Mailbox, r.UIDValidity = m.at.ref.Name, m.at.ref.UIDValidity
+		}
+		receipts[i] = r
+	}
+	slices.SortFunc(receipts, bySource)
+	if err := p.commit(mail.Change{Receipts: []mail.PairReceipts{{Pair: job.Pair.ID, Receipts: receipts}}}); err != nil {
+		return err
+	}
+	p.result.Recognised += len(list)
+	p.Observer.Recognised(len(list))
+	now := time.Now()
+	if p.Arrivals.count += len(list); now.Sub(p.Arrivals.warned) >= time.Hour {
+		if p.Arrivals.count > arrivalsHint {
+			p.Logger.Warn(fmt.Sprintf("mail reaches the new server by itself as well, by dual delivery or forwarding: %d messages were not copied again", p.Arrivals.count))
+		}
+		p.Arrivals.warned, p.Arrivals.count = now, 0
+	}
+	return nil
+}
