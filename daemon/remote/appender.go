@@ -27,6 +27,7 @@ type Appender struct {
 	status   mail.Status
 	storable *storable
 	cautious *atomic.Bool // of the server: it said BAD, its literals wait from now on
+	next     mail.UID     // what UIDNEXT should be at least
 	useless  bool         // closed, or its connection has ended
 	buffer   []byte
 }
@@ -49,8 +50,13 @@ func (a *Appender) Close() error {
 // the connection. A BAD ends it at once: what follows a line that could not be
 // parsed may be read as commands.
 func (a *Appender) Append(ctx context.Context, messages []mail.Upload) ([]mail.Appended, error) {
+	return a.append(ctx, messages, false)
+}
+
+// append sends each message by a command of its own when single is true.
+func (a *Appender) append(ctx context.Context, messages []mail.Upload, single bool) ([]mail.Appended, error) {
 	b := &batch{
-		Appender: a, messages: messages, outcomes: make([]mail.Appended, len(messages)),
+		Appender: a, messages: messages, outcomes: make([]mail.Appended, len(messages)), single: single,
 		queue: make(chan *sent, len(messages)), ended: make(chan struct{}),
 	}
 	for i := range b.outcomes {
@@ -77,7 +83,12 @@ func (a *Appender) Append(ctx context.Context, messages []mail.Upload) ([]mail.A
 	for s := range b.queue {
 		b.doubt(s) // sent after the reader had given up
 	}
-	if err = errors.Join(readErr, err, ctx.Err()); err == nil {
+	err = errors.Join(readErr, err, ctx.Err())
+	a.stored(b.outcomes)
+	if err == nil && len(b.refused) > 0 {
+		err = a.oneByOne(ctx, b)
+	}
+	if err == nil {
 		return b.outcomes, nil
 	}
 	a.useless = true
@@ -94,11 +105,15 @@ type batch struct {
 	queue    chan *sent      // in the order of sending; never full
 	last     *sent
 	ended    chan struct{} // the reader has returned
+	single   bool          // each message by a command of its own
+	refused  []int         // messages of commands that were refused together: the reader's
 }
 
-// sent is a message whose command has been written, at least in part.
+// sent is a command that has been written, at least in part, for some messages
+// that follow one another.
 type sent struct {
 	index    int
+	count    int
 	tag      string
 	waits    bool          // its literal waits for "+"
 	proceed  chan struct{} // "+" came
@@ -108,9 +123,19 @@ type sent struct {
 }
 
 func (b *batch) write(ctx context.Context) error {
-	for i, m := range b.messages {
+	for i := 0; i < len(b.messages); i++ {
+		m := b.messages[i]
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if n := b.together(i); n > 1 {
+			if err := b.sendTogether(ctx, i, n); err != nil {
+				return err
+			}
+			if i += n - 1; b.hasEnded() {
+				return nil
+			}
+			continue
 		}
 		if refused := unsendable(m); refused != nil {
 			b.outcomes[i].Err = refused
@@ -125,13 +150,20 @@ func (b *batch) write(ctx context.Context) error {
 		if err := b.send(ctx, i, first, content); err != nil {
 			return err
 		}
-		select {
-		case <-b.ended:
+		if b.hasEnded() {
 			return nil // the reader knows why
-		default:
 		}
 	}
 	return b.conn.Flush(ctx)
+}
+
+func (b *batch) hasEnded() bool {
+	select {
+	case <-b.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // short makes an end that comes too early no clean end.
@@ -157,7 +189,7 @@ func (b *batch) mustWait(m mail.Upload) bool {
 // remainder.
 func (b *batch) send(ctx context.Context, i int, first []byte, rest io.Reader) error {
 	m := b.messages[i]
-	s := &sent{index: i, waits: b.mustWait(m), proceed: make(chan struct{}), answered: make(chan struct{})}
+	s := &sent{index: i, count: 1, waits: b.mustWait(m), proceed: make(chan struct{}), answered: make(chan struct{})}
 	plus := "+"
 	if s.waits {
 		plus = ""
@@ -268,8 +300,11 @@ func (b *batch) read(ctx context.Context) error {
 
 // doubt is the outcome of a message whose answer will not come.
 func (b *batch) doubt(s *sent) {
-	if s.begun.Load() {
-		b.outcomes[s.index].Err = mail.ErrInDoubt
+	if !s.begun.Load() {
+		return
+	}
+	for i := range s.count {
+		b.outcomes[s.index+i].Err = mail.ErrInDoubt
 	}
 }
 
@@ -294,6 +329,8 @@ func (b *batch) answer(ctx context.Context, s *sent) error {
 			}
 		case s.tag:
 			switch {
+			case s.count > 1:
+				return b.answerTogether(s, r)
 			case r.Type == "OK" && s.complete.Load():
 				*outcome = appended(r)
 				return nil

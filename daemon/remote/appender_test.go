@@ -34,6 +34,10 @@ type dovecotLike struct {
 	created  []string
 	commands []string
 	waited   int // literals that waited for "+"
+	multi    int // commands with several messages
+	hidden   int // UIDs that were given to others meanwhile
+	// refuse is an answer to a message with that body.
+	refuse map[string]string
 }
 
 func (d *dovecotLike) serve(conn net.Conn, in *bufio.Reader) {
@@ -54,7 +58,10 @@ func (d *dovecotLike) serve(conn net.Conn, in *bufio.Reader) {
 		d.mu.Unlock()
 		switch strings.ToUpper(verb) {
 		case "SELECT", "EXAMINE":
-			fmt.Fprint(out, strings.ReplaceAll(selectShown, "TAG", tag))
+			d.mu.Lock()
+			next := fmt.Sprintf("[UIDNEXT %d]", len(d.stored)+1+d.hidden)
+			d.mu.Unlock()
+			fmt.Fprint(out, strings.NewReplacer("TAG", tag, "[UIDNEXT 1]", next).Replace(selectShown))
 		case "UID":
 			fmt.Fprintf(out, "* SEARCH 1\r\n%s OK\r\n", tag)
 		case "CREATE":
@@ -75,19 +82,65 @@ func (d *dovecotLike) serve(conn net.Conn, in *bufio.Reader) {
 	}
 }
 
-// append serves APPEND; false ends the connection.
+// append serves APPEND, of several messages too (RFC 3502), all or none; false
+// ends the connection.
 func (d *dovecotLike) append(tag, args string, in *bufio.Reader, out *bufio.Writer) bool {
+	var messages []string
+	for refuse := ""; ; {
+		message, answer, goOn := d.message(tag, args, in, out)
+		if !goOn {
+			return answer != ""
+		}
+		messages = append(messages, message)
+		if refuse == "" {
+			refuse = answer
+		}
+		end, err := in.ReadString('\n')
+		if err != nil {
+			return false
+		}
+		if rest, more := strings.CutPrefix(strings.TrimRight(end, "\r\n"), " "); more {
+			args = `"box" ` + rest
+			continue
+		} else if rest != "" {
+			fmt.Fprintf(out, "%s BAD trailing %q\r\n", tag, end)
+			return true
+		}
+		if refuse != "" {
+			fmt.Fprintf(out, "%s %s\r\n", tag, refuse)
+			return true
+		}
+		d.mu.Lock()
+		first := len(d.stored) + 1 + d.hidden
+		d.stored = append(d.stored, messages...)
+		if len(messages) > 1 {
+			d.multi++
+		}
+		d.mu.Unlock()
+		if len(messages) == 1 {
+			fmt.Fprintf(out, "%s OK [APPENDUID 7 %d] Append completed.\r\n", tag, first)
+		} else {
+			fmt.Fprintf(out, "%s OK [APPENDUID 7 %d:%d] Append completed.\r\n", tag, first, first+len(messages)-1)
+		}
+		return true
+	}
+}
+
+// message reads one message of APPEND. Without goOn the command has been
+// answered, unless the answer is empty, which ends the connection; else the
+// answer is why the message is refused.
+func (d *dovecotLike) message(tag, args string, in *bufio.Reader, out *bufio.Writer) (message, answer string, goOn bool) {
 	open := strings.LastIndexByte(args, '{')
 	if open < 0 || !strings.HasSuffix(args, "}") {
 		fmt.Fprintf(out, "%s BAD missing literal\r\n", tag)
-		return true
+		return "", "BAD", false
 	}
 	digits, plus := strings.CutSuffix(args[open+1:len(args)-1], "+")
 	size, err := strconv.Atoi(digits)
 	flags, ok := dovecotFlags(args[:open])
 	if err != nil || !ok {
 		fmt.Fprintf(out, "%s BAD Error in IMAP command APPEND: Invalid arguments.\r\n", tag)
-		return true // and the literal, if it comes, is read as commands
+		return "", "BAD", false // and the literal, if it comes, is read as commands
 	}
 	refuse := ""
 	switch {
@@ -99,34 +152,24 @@ func (d *dovecotLike) append(tag, args string, in *bufio.Reader, out *bufio.Writ
 	if !plus {
 		if refuse != "" {
 			fmt.Fprintf(out, "%s %s\r\n", tag, refuse)
-			return true
+			return "", refuse, false
 		}
 		fmt.Fprint(out, "+ OK\r\n")
 		d.mu.Lock()
 		d.waited++
 		d.mu.Unlock()
 		if out.Flush() != nil {
-			return false
+			return "", "", false
 		}
 	}
 	body := make([]byte, size)
 	if _, err := io.ReadFull(in, body); err != nil {
-		return false
+		return "", "", false
 	}
-	if end, err := in.ReadString('\n'); err != nil || strings.TrimRight(end, "\r\n") != "" {
-		fmt.Fprintf(out, "%s BAD trailing %q\r\n", tag, end)
-		return true
+	if refuse == "" {
+		refuse = d.refuse[string(body)]
 	}
-	if refuse != "" {
-		fmt.Fprintf(out, "%s %s\r\n", tag, refuse)
-		return true
-	}
-	d.mu.Lock()
-	d.stored = append(d.stored, flags+": "+string(body))
-	uid := len(d.stored)
-	d.mu.Unlock()
-	fmt.Fprintf(out, "%s OK [APPENDUID 7 %d] Append completed.\r\n", tag, uid)
-	return true
+	return flags + ": " + string(body), refuse, true
 }
 
 // dovecotFlags parses what stands between APPEND and its literal, and returns
@@ -222,12 +265,16 @@ func TestMailIsNeverExecuted(t *testing.T) {
 		nasty{"negative", func(m *mail.Upload) { m.Size = -1 }, "without content"},
 	)
 	const batch = 4
-	for _, n := range list {
+	for i, n := range slices.Concat(list, list) {
+		caps := appendCaps
+		if i >= len(list) {
+			caps += " MULTIAPPEND"
+		}
 		t.Run(n.name, func(t *testing.T) {
 			t.Parallel()
 			for at := range batch {
 				d := &dovecotLike{}
-				_, a := newAppender(t, newFakeServer(t, SideDestination, appendCaps, d.serve))
+				_, a := newAppender(t, newFakeServer(t, SideDestination, caps, d.serve))
 				messages := make([]mail.Upload, batch)
 				for i := range messages {
 					messages[i] = text(fmt.Sprint(i, hostileBody), `\Seen`, "Listed")

@@ -1,0 +1,155 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// MULTIAPPEND (RFC 3502) stores several messages by one command, all or none,
+// with one sync of the server's disk. What is refused together is sent one by
+// one, once it is known that nothing of it was stored.
+
+const (
+	togetherMessages = 50
+	togetherBytes    = 1 << 20
+)
+
+// together tells how many messages from the i-th on go into one command: those
+// that need no word of the server before their literals.
+func (b *batch) together(i int) int {
+	if b.single || !b.conn.Has("MULTIAPPEND") || !b.conn.Has("LITERAL+") {
+		return 1
+	}
+	n, bytes := 0, int64(0)
+	for _, m := range b.messages[i:] {
+		if n == togetherMessages || bytes+m.Size > togetherBytes || b.mustWait(m) || unsendable(m) != nil {
+			break
+		}
+		n, bytes = n+1, bytes+m.Size
+	}
+	return max(n, 1)
+}
+
+// sendTogether writes one command for n messages.
+func (b *batch) sendTogether(ctx context.Context, i, n int) error {
+	s := &sent{index: i, count: n, answered: make(chan struct{}), tag: b.conn.nextTag()}
+	start := s.tag + " APPEND " + b.mailbox
+	for k, m := range b.messages[i : i+n] {
+		content := io.NewSectionReader(m.Content, 0, m.Size)
+		first := b.buffer[:min(m.Size, chunk)]
+		if _, err := io.ReadFull(content, first); err != nil {
+			// Of a command that has begun there is no way back.
+			b.conn.Close()
+			return fmt.Errorf("read message: %w", short(err))
+		}
+		if k == 0 {
+			s.begun.Store(true)
+			b.last = s
+			b.queue <- s
+		}
+		line := start + " " + appendArguments(m) + " {" + strconv.FormatInt(m.Size, 10) + "+}\r\n"
+		start = ""
+		if err := b.conn.Send(ctx, []byte(line)); err != nil {
+			return err
+		}
+		if err := b.literal(ctx, m.Size, first, content); err != nil {
+			return err
+		}
+	}
+	s.complete.Store(true)
+	return b.conn.Send(ctx, []byte("\r\n"))
+}
+
+// answerTogether notes what became of the messages of one command. An error
+// means that the connection must end.
+func (b *batch) answerTogether(s *sent, r Response) error {
+	outcomes := b.outcomes[s.index : s.index+s.count]
+	switch {
+	case r.Type == "OK" && s.complete.Load():
+		for i, outcome := range appendedTogether(r, s.count) {
+			outcomes[i] = outcome
+		}
+		return nil
+	case r.Type == "NO" && s.complete.Load():
+		for i := range outcomes {
+			outcomes[i].Err = refusal("APPEND", r)
+			b.refused = append(b.refused, s.index+i)
+		}
+		return nil
+	case r.Type == "BAD":
+		// Which of them it was, and what became of the others, has to be seen.
+		b.doubt(s)
+		b.cautious.Store(true)
+		return errors.New("the server could not parse the command")
+	}
+	b.doubt(s)
+	return errors.New("the server answered before it had the messages")
+}
+
+// appendedTogether reads APPENDUID with a set of UIDs (RFC 4315 §3), one for
+// each message in order. Any other counts as none.
+func appendedTogether(r Response, count int) []mail.Appended {
+	outcomes := make([]mail.Appended, count)
+	if r.Code != "APPENDUID" || len(r.Args) != 2 {
+		return outcomes
+	}
+	validity, err := strconv.ParseUint(r.Args[0].Text, 10, 32)
+	uids, serr := expandSet(r.Args[1].Text, count)
+	if err != nil || serr != nil || validity == 0 || len(uids) != count {
+		return outcomes
+	}
+	for i := range outcomes {
+		outcomes[i] = mail.Appended{UID: uids[i], UIDValidity: mail.UIDValidity(validity)}
+	}
+	return outcomes
+}
+
+// oneByOne sends again what was refused together, each message by a command of
+// its own. Should the mailbox hold more than the answers account for, something
+// of it may have been stored in spite of the refusal: it is in doubt.
+func (a *Appender) oneByOne(ctx context.Context, b *batch) error {
+	grown, err := a.grown(ctx)
+	if err != nil || grown {
+		for _, i := range b.refused {
+			b.outcomes[i] = mail.Appended{Err: mail.ErrInDoubt}
+		}
+		return err
+	}
+	again := make([]mail.Upload, len(b.refused))
+	for i, index := range b.refused {
+		again[i] = b.messages[index]
+	}
+	outcomes, err := a.append(ctx, again, true)
+	for i, index := range b.refused {
+		b.outcomes[index] = outcomes[i]
+	}
+	return err
+}
+
+// stored follows what UIDNEXT should be.
+func (a *Appender) stored(outcomes []mail.Appended) {
+	a.next = max(a.next, a.status.UIDNext)
+	for _, outcome := range outcomes {
+		if outcome.Err == nil && outcome.UID >= a.next {
+			a.next = outcome.UID + 1
+		}
+	}
+}
+
+// grown tells whether the mailbox holds more than was stored, or may.
+func (a *Appender) grown(ctx context.Context) (bool, error) {
+	replies, err := a.conn.Raw(ctx, "SELECT "+a.mailbox)
+	if err != nil {
+		return false, fmt.Errorf("look at mailbox: %w", err)
+	}
+	if err := verdict("SELECT", replies[0].Tagged); err != nil {
+		return false, err
+	}
+	shown := parseSelected(replies[0]).status
+	return shown.UIDValidity != a.status.UIDValidity || a.status.UIDNext == 0 || shown.UIDNext == 0 || shown.UIDNext > a.next, nil
+}
