@@ -15,6 +15,10 @@ type (
 		Reason  mail.Reason `json:"reason,omitempty"`
 		Because string      `json:"because,omitempty"`
 	}
+	deletionsRequest struct {
+		Accounts []string `json:"accounts,omitempty"`
+		Names    []string `json:"names,omitempty"`
+	}
 	findRequest struct {
 		Account   string `json:"account"`
 		MessageID string `json:"message_id"`
@@ -38,6 +42,15 @@ func (r *running) methods() map[string]web.Method {
 				return r.operator().SkipReason(ctx, q.Reason, q.Because)
 			}
 			return r.operator().Skip(ctx, q.Names, q.Because)
+		}),
+		"deletions": web.NewMethod(func(ctx context.Context, q deletionsRequest) ([]Deletion, error) {
+			return r.operator().Deletions(ctx, q.Accounts)
+		}),
+		"deletions-apply": web.NewMethod(func(ctx context.Context, q deletionsRequest) (int, error) {
+			return r.operator().ApplyDeletions(ctx, q.Accounts, q.Names)
+		}),
+		"deletions-keep": web.NewMethod(func(ctx context.Context, q deletionsRequest) (int, error) {
+			return r.operator().KeepDeleted(ctx, q.Accounts, q.Names)
 		}),
 		"find": web.NewMethod(func(ctx context.Context, q findRequest) ([]web.Found, error) {
 			return r.operator().Find(ctx, q.Account, q.MessageID)
@@ -75,6 +88,18 @@ func (a asking) Skip(ctx context.Context, names []string, because string) (int, 
 
 func (a asking) SkipReason(ctx context.Context, reason mail.Reason, because string) (int, error) {
 	return call[int](ctx, a, "hold-skip", holdsRequest{Reason: reason, Because: because})
+}
+
+func (a asking) Deletions(ctx context.Context, accounts []string) ([]Deletion, error) {
+	return call[[]Deletion](ctx, a, "deletions", deletionsRequest{Accounts: accounts})
+}
+
+func (a asking) ApplyDeletions(ctx context.Context, accounts, names []string) (int, error) {
+	return call[int](ctx, a, "deletions-apply", deletionsRequest{accounts, names})
+}
+
+func (a asking) KeepDeleted(ctx context.Context, accounts, names []string) (int, error) {
+	return call[int](ctx, a, "deletions-keep", deletionsRequest{accounts, names})
 }
 
 func (a asking) Find(ctx context.Context, account, messageID string) ([]web.Found, error) {

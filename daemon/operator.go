@@ -27,6 +27,14 @@ type Operator interface {
 	Skip(ctx context.Context, names []string, because string) (int, error)
 	// SkipReason is Skip for everything that is held for one reason.
 	SkipReason(ctx context.Context, reason mail.Reason, because string) (int, error)
+	// Deletions returns what was deleted on the old server and waits for the
+	// operator's word.
+	Deletions(ctx context.Context, accounts []string) ([]Deletion, error)
+	// ApplyDeletions has the next pass remove the copies of what waits under
+	// these names, or of all in those accounts, and tells how many they are.
+	ApplyDeletions(ctx context.Context, accounts, names []string) (int, error)
+	// KeepDeleted has those copies stay.
+	KeepDeleted(ctx context.Context, accounts, names []string) (int, error)
 	// Find tells where the messages with that Message-ID are.
 	Find(ctx context.Context, account, messageID string) ([]web.Found, error)
 	// Preview tells what a pass would do.

@@ -27,14 +27,17 @@ import (
 // asProgram makes the test binary the program, so that it can be killed.
 const asProgram = "IMAPSYNCD_TEST_AS_PROGRAM"
 
-// quiet is the patience of the program in tests: the servers are near.
-const quiet = time.Second
+// The patience of the program in tests: the servers are near.
+const (
+	quiet     = time.Second
+	lookAgain = time.Second
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		stopping, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
-		os.Exit(run(&common{stopping: stopping, quiet: quiet}, os.Args[1:], os.Stdout, os.Stderr))
+		os.Exit(run(&common{stopping: stopping, quiet: quiet, lookAgain: lookAgain}, os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
 }
@@ -81,7 +84,7 @@ func (s *site) write(text string) {
 func (s *site) run(args ...string) (int, string) {
 	s.t.Helper()
 	var stdout, stderr bytes.Buffer
-	code := run(&common{stopping: s.t.Context(), quiet: quiet}, append([]string{"--config", filepath.Join(s.dir, "c.toml")}, args...), &stdout, &stderr)
+	code := run(&common{stopping: s.t.Context(), quiet: quiet, lookAgain: lookAgain}, append([]string{"--config", filepath.Join(s.dir, "c.toml")}, args...), &stdout, &stderr)
 	out := stdout.String() + stderr.String()
 	if strings.Contains(out, dovecot.Password) {
 		s.t.Errorf("%v prints the password", args)

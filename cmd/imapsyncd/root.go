@@ -23,7 +23,9 @@ const defaultConfig = "/etc/imapsyncd/imapsyncd.toml"
 type common struct {
 	configPath string
 	stopping   context.Context // done when the process has been asked to end
-	quiet      time.Duration   // pass.Options.Quiet; tests have less patience
+	// Tests have less patience.
+	quiet     time.Duration // pass.Options.Quiet
+	lookAgain time.Duration // pass.Options.LookAgain
 }
 
 func newRoot(c *common) *cobra.Command {
@@ -42,7 +44,7 @@ changed; what people do on the new server is never undone.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(
 		newRun(c), newStatus(c), newPause(c), newResume(c), newReload(c), newFind(c),
-		newSync(c), newCheck(c), newPlan(c), newVerify(c), newHold(c), newDemo(c), newVersion(),
+		newSync(c), newCheck(c), newPlan(c), newVerify(c), newHold(c), newDeletions(c), newDemo(c), newVersion(),
 	)
 	// Wrong arguments are a usage error, whatever the command.
 	for _, cmd := range allCommands(root) {
@@ -78,7 +80,7 @@ func (c *common) open(cmd *cobra.Command, accounts []string) (daemon.Options, er
 			return daemon.Options{}, usage(fmt.Errorf("account %q is not in %s", name, c.configPath))
 		}
 	}
-	return daemon.Options{Config: cfg, Only: accounts, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(), Quiet: c.quiet}, nil
+	return daemon.Options{Config: cfg, Only: accounts, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(), Quiet: c.quiet, LookAgain: c.lookAgain}, nil
 }
 
 // operate asks the daemon that is running, else works on the state directory
