@@ -19,6 +19,9 @@ type (
 		Accounts []string `json:"accounts,omitempty"`
 		Names    []string `json:"names,omitempty"`
 	}
+	statesRequest struct {
+		Accounts []string `json:"accounts,omitempty"`
+	}
 	findRequest struct {
 		Account   string `json:"account"`
 		MessageID string `json:"message_id"`
@@ -51,6 +54,12 @@ func (r *running) methods() map[string]web.Method {
 		}),
 		"deletions-keep": web.NewMethod(func(ctx context.Context, q deletionsRequest) (int, error) {
 			return r.operator().KeepDeleted(ctx, q.Accounts, q.Names)
+		}),
+		"state-show": web.NewMethod(func(ctx context.Context, q statesRequest) ([]AccountState, error) {
+			return r.operator().States(ctx, q.Accounts)
+		}),
+		"state-check": web.NewMethod(func(ctx context.Context, q statesRequest) ([]StateCheck, error) {
+			return r.operator().CheckStates(ctx, q.Accounts)
 		}),
 		"find": web.NewMethod(func(ctx context.Context, q findRequest) ([]web.Found, error) {
 			return r.operator().Find(ctx, q.Account, q.MessageID)
@@ -100,6 +109,14 @@ func (a asking) ApplyDeletions(ctx context.Context, accounts, names []string) (i
 
 func (a asking) KeepDeleted(ctx context.Context, accounts, names []string) (int, error) {
 	return call[int](ctx, a, "deletions-keep", deletionsRequest{accounts, names})
+}
+
+func (a asking) States(ctx context.Context, accounts []string) ([]AccountState, error) {
+	return call[[]AccountState](ctx, a, "state-show", statesRequest{accounts})
+}
+
+func (a asking) CheckStates(ctx context.Context, accounts []string) ([]StateCheck, error) {
+	return call[[]StateCheck](ctx, a, "state-check", statesRequest{accounts})
 }
 
 func (a asking) Find(ctx context.Context, account, messageID string) ([]web.Found, error) {

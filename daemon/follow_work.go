@@ -86,3 +86,13 @@ func (f *follower) withStore(use func(*state.Store) error) error {
 	}
 	return f.daemon.withState(f.account, use)
 }
+
+// inspect lends the account's state as it is, open or not.
+func (f *follower) inspect(use func(*state.Store) error) error {
+	f.storeMu.Lock()
+	defer f.storeMu.Unlock()
+	if f.work != nil {
+		return use(f.work.store)
+	}
+	return f.daemon.inspect(f.account, use)
+}

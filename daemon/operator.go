@@ -43,6 +43,10 @@ type Operator interface {
 	Verify(ctx context.Context, accounts []string, mode verify.Mode, sample float64) ([]AccountReport, error)
 	// Check logs in on both sides and looks at what is there.
 	Check(ctx context.Context, accounts []string) ([]CheckResult, error)
+	// States tells what is known of each account, CheckStates what is wrong with
+	// that.
+	States(ctx context.Context, accounts []string) ([]AccountState, error)
+	CheckStates(ctx context.Context, accounts []string) ([]StateCheck, error)
 	// Pause has nothing carried for the accounts until it is called with false,
 	// over restarts too.
 	Pause(ctx context.Context, accounts []string, pause bool) error
@@ -58,6 +62,8 @@ type desk struct {
 	// read lends the state of an account for a moment, change while no pass is
 	// running. An account that has no state yet is passed over.
 	read, change func(ctx context.Context, a config.Account, use func(*state.Store) error) error
+	// inspect lends the state of an account as it is, damage and all.
+	inspect func(a config.Account, use func(*state.Store) error) error
 }
 
 // Operator works on the state directory while nothing else does.
@@ -65,7 +71,7 @@ func (d *Daemon) Operator() Operator {
 	with := func(_ context.Context, a config.Account, use func(*state.Store) error) error {
 		return d.withState(a, use)
 	}
-	return &desk{Daemon: d, accounts: d.Config.Accounts, open: d.openAccount, read: with, change: with}
+	return &desk{Daemon: d, accounts: d.Config.Accounts, open: d.openAccount, read: with, change: with, inspect: d.inspect}
 }
 
 // operator works beside the followers.
@@ -87,6 +93,13 @@ func (r *running) operator() *desk {
 				return err
 			}
 			return f.Between(ctx, use)
+		},
+		inspect: func(a config.Account, use func(*state.Store) error) error {
+			f, err := r.follower(a.Name)
+			if err != nil {
+				return err
+			}
+			return f.inspect(use)
 		},
 	}
 }

@@ -79,7 +79,7 @@ func BenchmarkMillion(b *testing.B) {
 	})
 	b.Run("check", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := s.problems(); err != nil {
+			if _, err := s.Problems(); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -18,22 +18,9 @@ func (p Problem) Error() string { return string(p) }
 // mostProblems is how many problems a check lists: enough to see the pattern.
 const mostProblems = 100
 
-// Check looks at every invariant of the state in a file, which it does not
-// change, and lists what does not hold. The error says why it could not look.
-func Check(path string) ([]Problem, error) {
-	s, err := Open(path, Options{ReadOnly: true})
-	if errors.Is(err, ErrDamaged) {
-		return []Problem{Problem(err.Error())}, nil
-	} else if err != nil {
-		return nil, err
-	}
-	problems, err := s.problems()
-	return problems, errors.Join(err, s.Close())
-}
-
-// Check is [Check] for a state that is open; everything is one error.
+// Check is Problems as one error.
 func (s *Store) Check() error {
-	problems, err := s.problems()
+	problems, err := s.Problems()
 	for _, p := range problems {
 		err = errors.Join(err, p)
 	}
@@ -52,7 +39,9 @@ func (c *checker) complain(format string, args ...any) {
 	}
 }
 
-func (s *Store) problems() ([]Problem, error) {
+// Problems looks at every invariant of the state and lists what does not hold.
+// The error says why it could not look.
+func (s *Store) Problems() ([]Problem, error) {
 	c := &checker{Store: s, pairs: make(map[mail.PairID]mail.Pair)}
 	for _, look := range []func() error{c.file, c.checkPairs, c.checkReceipts, c.checkIntents, c.checkHolds, c.checkAbsences} {
 		if err := look(); errors.Is(err, ErrDamaged) {

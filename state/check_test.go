@@ -79,7 +79,7 @@ func TestCheck(t *testing.T) {
 				t.Errorf("open: %v", err)
 			}
 			s.Close()
-			problems, err := Check(path)
+			problems, err := look(path)
 			if err != nil || len(problems) > 1 || (len(problems) == 0) != (c.problem == "") || len(problems) == 1 && !strings.Contains(problems[0].Error(), c.problem) {
 				t.Errorf("closed: %q, %v", problems, err)
 			}
@@ -87,17 +87,29 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckFiles: Check tells of files that Open would set aside, and leaves
+// look opens a file to read it only, and lists its problems; damage is one.
+func look(path string) ([]Problem, error) {
+	s, err := Open(path, Options{ReadOnly: true})
+	if errors.Is(err, ErrDamaged) {
+		return []Problem{Problem(err.Error())}, nil
+	} else if err != nil {
+		return nil, err
+	}
+	problems, err := s.Problems()
+	return problems, errors.Join(err, s.Close())
+}
+
+// TestCheckFiles: a look tells of files that Open would set aside, and leaves
 // them alone.
 func TestCheckFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.db")
-	if _, err := Check(path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := look(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing: %v", err)
 	}
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if problems, err := Check(path); len(problems) != 1 || err != nil {
+	if problems, err := look(path); len(problems) != 1 || err != nil {
 		t.Errorf("empty: %v, %v", problems, err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Size() != 0 {

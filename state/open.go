@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -37,7 +36,7 @@ func Open(path string, o Options) (*Store, error) {
 		if fresh, err = setAsideBefore(path); err != nil {
 			return nil, err
 		}
-	case errors.Is(err, ErrDamaged), errors.Is(err, errOtherAccount):
+	case errors.Is(err, ErrDamaged), errors.Is(err, ErrOtherAccount):
 		aside, qerr := Quarantine(path, err.Error())
 		if qerr != nil {
 			return nil, errors.Join(err, qerr)
@@ -57,8 +56,8 @@ func Open(path string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// errOtherAccount marks a file that is sound, but not the account's.
-var errOtherAccount = errors.New("state file is another account's")
+// ErrOtherAccount marks a file that is sound, but not the account's.
+var ErrOtherAccount = errors.New("state file is another account's")
 
 // openTimeout is how long another process may hold the file: as long as a
 // command takes to look at it. Nothing ever hangs on a lock.
@@ -84,7 +83,7 @@ func load(path string, o Options) (*Store, error) {
 		return nil, err
 	}
 	if i := s.identity; o.Identity != (Identity{}) && !i.Same(o.Identity) {
-		err := fmt.Errorf("%w: it belongs to %s on %s and %s on %s", errOtherAccount,
+		err := fmt.Errorf("%w: it belongs to %s on %s and %s on %s", ErrOtherAccount,
 			i.SourceUser, i.SourceHost, i.DestinationUser, i.DestinationHost)
 		return nil, errors.Join(err, s.db.Close())
 	}
@@ -193,72 +192,4 @@ func syncDir(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
-}
-
-// What is set aside is named PATH.damaged-TIME or PATH.damaged-TIME-N, and
-// beside it stands why, in a file of that name and .txt.
-const (
-	asideInfix = ".damaged-"
-	asideNote  = ".txt"
-)
-
-// Quarantine renames a file that is of no use, so that it can be looked at,
-// notes the reason beside it and returns its new name. It never overwrites
-// another. The file must not be open.
-func Quarantine(path, reason string) (string, error) {
-	aside, err := noteReason(path+asideInfix+time.Now().UTC().Format("20060102T150405"), reason)
-	if err == nil {
-		err = os.Rename(path, aside)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
-	}
-	if err != nil {
-		return "", fmt.Errorf("set state aside: %w", err)
-	}
-	return aside, nil
-}
-
-// noteReason finds a free name that begins with base and writes the note that
-// goes with it.
-func noteReason(base, reason string) (aside string, err error) {
-	for n := 1; ; n++ {
-		aside = base
-		if n > 1 {
-			aside = fmt.Sprintf("%s-%d", base, n)
-		}
-		if _, err := os.Lstat(aside); err == nil {
-			continue
-		}
-		note, err := os.OpenFile(aside+asideNote, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		} else if err != nil {
-			return "", err
-		}
-		_, err = note.WriteString(reason + "\n")
-		return aside, errors.Join(err, note.Close())
-	}
-}
-
-// setAsideBefore tells whether a file that is not there was set aside, be it
-// that the process ended before another was made: lost is not new.
-func setAsideBefore(path string) (Fresh, error) {
-	dir, name := filepath.Split(path)
-	if dir == "" {
-		dir = "."
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return Fresh{}, err
-	}
-	fresh := Fresh{New: true}
-	for _, e := range entries { // by name, and so by time
-		if strings.HasPrefix(e.Name(), name+asideInfix) && !strings.HasSuffix(e.Name(), asideNote) {
-			aside := filepath.Join(dir, e.Name())
-			reason, _ := os.ReadFile(aside + asideNote)
-			fresh = Fresh{Quarantined: aside, Reason: strings.TrimSpace(string(reason))}
-		}
-	}
-	return fresh, nil
 }

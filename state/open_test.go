@@ -168,7 +168,7 @@ func TestNewerIsRefused(t *testing.T) {
 		if after, _ := os.ReadFile(path); !slices.Equal(before, after) {
 			t.Errorf("%s: the file was changed", name)
 		}
-		if _, err := Check(path); err == nil || errors.Is(err, ErrDamaged) {
+		if _, err := look(path); err == nil || errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
