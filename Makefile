@@ -2,7 +2,15 @@
 
 GO ?= go
 
-.PHONY: help build test lint bench demo clean
+# How long make storm tries: random worlds for each kind of simulation, and
+# time for each fuzz target.
+WORLDS ?= 5000000
+FUZZTIME ?= 10m
+
+# What the tests have gone through is told at the end.
+COUNTED = counts=$$(mktemp); export IMAPSYNCD_COUNTS=$$counts; trap 'status=$$?; cat $$counts; rm -f $$counts; exit $$status' EXIT;
+
+.PHONY: help build test storm lint bench demo clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -11,7 +19,18 @@ build: ## build the program into ./imapsyncd
 	$(GO) build -o imapsyncd ./cmd/imapsyncd
 
 test: ## all tests; those that need real servers skip without them
-	$(GO) test -race ./...
+	@$(COUNTED) $(GO) test -race ./...
+
+storm: ## the simulations, faults and fuzz targets at length, as root
+	@$(COUNTED) set -e; \
+	$(GO) test -timeout 0 ./daemon/simtest -worlds $(WORLDS); \
+	$(GO) test -timeout 0 ./cmd/imapsyncd -run TestFaults -storm; \
+	for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
+		for fuzz in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$file); do \
+			$(GO) test -timeout 0 $$(dirname $$file) -run '^$$' -fuzz "^$$fuzz\$$" -fuzztime $(FUZZTIME); \
+			echo "$$fuzz: $(FUZZTIME)" >>$$counts; \
+		done; \
+	done
 
 lint: ## what CI checks before the tests
 	@test -z "$$(gofmt -l .)" || { gofmt -l . ; echo 'run gofmt -w on these files'; exit 1; }

@@ -18,6 +18,8 @@ type Proxy struct {
 	// Cut is asked, with all that a connection's server has sent so far and the
 	// part that is about to be forwarded; true cuts the connection before it.
 	Cut func(seen, next []byte) bool
+	// Sent is told each part that a client has sent, before it is forwarded.
+	Sent func(next []byte)
 	// Drop is asked with each part that a server has sent; true: it is not
 	// forwarded.
 	Drop func(next []byte) bool
@@ -144,8 +146,11 @@ func (p *Proxy) serve(client net.Conn) {
 	both.Go(func() {
 		p.pipe(client, server, func(data []byte) fate {
 			p.mu.Lock()
-			defer p.mu.Unlock()
 			sent.Write(data)
+			p.mu.Unlock()
+			if p.Sent != nil {
+				p.Sent(data)
+			}
 			return forwarded
 		})
 	})
