@@ -177,7 +177,7 @@ func (p *Pass) rebindDestination(ctx context.Context, pair mail.Pair, box mail.M
 	for _, m := range matches {
 		r := here[m.Wanted.Tag]
 		r.Destination = m.Found.UID
-		if !table.list[m.Found.Tag].WithoutNoise().Equal(r.Flags.WithoutNoise()) {
+		if !plan.Between(r.Flags, r.Flags, table.list[m.Found.Tag]) {
 			r.Touched = true
 		}
 	}

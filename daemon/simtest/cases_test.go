@@ -157,3 +157,21 @@ func TestResentInVain(t *testing.T) {
 		}
 	})
 }
+
+// TestOwnKeywordIsNoTouch: a keyword that only its user gave a copy makes it not
+// his, not even when the copy is bound again after its mailbox was rebuilt.
+func TestOwnKeywordIsNoTouch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.old.Deliver("INBOX", "n1", day, mail.Flags{System: mail.Seen})
+		w.settle(t)
+		w.new.Flag("INBOX", 0, mail.Flags{System: mail.Seen, Keywords: "Mine"})
+		w.new.Rebuild("INBOX")
+		w.settle(t)
+		w.old.Flag("INBOX", 0, mail.Flags{System: mail.Answered})
+		w.settle(t)
+		if flags := w.new.Boxes["INBOX"].Messages[0].Flags; flags != (mail.Flags{System: mail.Answered, Keywords: "Mine"}) {
+			t.Errorf("%v", flags)
+		}
+	})
+}

@@ -27,6 +27,7 @@ type fate struct {
 	flagged, removed bool
 	userFlags        mail.Flags
 	kept             string
+	own              string // a keyword that only he gave it
 	// left is where the copy was when its message died, or when nothing was
 	// followed any more.
 	left *placed

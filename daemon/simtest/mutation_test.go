@@ -40,7 +40,7 @@ func (f forgetful) Commit(c mail.Change) error {
 	}
 	err := f.Journal.Commit(c)
 	if f.swallow && errors.Is(err, errCut) {
-		*f.Journal.(JournalView).failed = nil
+		*f.Journal.(anchored).failed = nil
 		return nil
 	}
 	return err

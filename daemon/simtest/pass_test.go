@@ -72,7 +72,7 @@ func (w *world) live(t *testing.T, f *Faults) error {
 
 func (w *world) incarnation(t *testing.T, f *Faults) *pass.Pass {
 	options := pass.Options{
-		Policy: w.policy, Source: View{w.old, f}, Journal: w.journal.View(f), SpoolDir: spool,
+		Policy: w.policy, Source: View{w.old, f}, Journal: anchored{w.journal.View(f), w}, SpoolDir: spool,
 		Destination: Writable{
 			View: View{w.new, f},
 			Intended: func(box string, size int64, print mail.Fingerprint) error {
