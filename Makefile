@@ -18,8 +18,11 @@ help: ## list the targets
 build: ## build the program into ./imapsyncd
 	$(GO) build -o imapsyncd ./cmd/imapsyncd
 
+# The simulations go beside the rest, which mostly waits for real servers.
 test: ## all tests; those that need real servers skip without them
-	@$(COUNTED) $(GO) test -race ./...
+	@$(COUNTED) $(GO) test -run 'Worlds|Lives' ./daemon/simtest -worlds 100000 & worlds=$$!; \
+	$(GO) test -race ./...; status=$$?; \
+	wait $$worlds || status=1; exit $$status
 
 storm: ## the simulations, faults and fuzz targets at length, as root
 	@$(COUNTED) set -e; \
