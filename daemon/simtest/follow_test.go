@@ -294,18 +294,7 @@ func (l *life) checkFates() error {
 // TestLives has people at work on both sides while passes run, fail and end in
 // every way, and compares each message with what should have become of it.
 func TestLives(t *testing.T) {
-	first, last := int64(0), int64(*worlds)
-	if *replay >= 0 {
-		first, last = *replay, *replay+1
-	}
-	for seed := first; seed < last && !t.Failed(); seed++ {
-		synctest.Test(t, func(t *testing.T) {
-			if err := live(t, seed, nil); err != nil {
-				t.Errorf("go test ./daemon/simtest -run TestLives -seed=%d\n%v", seed, err)
-			}
-		})
-	}
-	t.Logf("%d worlds", last-first)
+	everySeed(t, func(t *testing.T, seed int64) error { return live(t, seed, nil) })
 }
 
 // live simulates one life.

@@ -3,7 +3,6 @@ package simtest
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -15,11 +14,7 @@ import (
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
-)
-
-var (
-	worlds = flag.Int("worlds", 3000, "random worlds to simulate")
-	replay = flag.Int64("seed", -1, "replay one random world")
+	"github.com/imapsyncd/imapsyncd/daemon/simtest/proof"
 )
 
 var (
@@ -223,7 +218,7 @@ var lateness = map[string]func() (time.Duration, bool){
 // TestEveryFault breaks small worlds at every step of a pass, in every way:
 // the process ends or a connection, and what was in flight is stored or not.
 func TestEveryFault(t *testing.T) {
-	runs := 0
+	begun, runs := time.Now(), 0
 	for _, crash := range []bool{true, false} {
 		for late, after := range lateness {
 			for _, uidplus := range []bool{true, false} {
@@ -252,7 +247,7 @@ func TestEveryFault(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d worlds", runs)
+	proof.Count(t, begun, "%d worlds", runs)
 	if runs < 500 {
 		t.Errorf("only %d worlds: the faults do not reach all steps", runs)
 	}
@@ -261,7 +256,7 @@ func TestEveryFault(t *testing.T) {
 // TestPairsOfFaults breaks the smallest world twice, the second time anywhere
 // in the recovery from the first.
 func TestPairsOfFaults(t *testing.T) {
-	runs := 0
+	begun, runs := time.Now(), 0
 	for first := 1; first < 40 && !t.Failed(); first++ {
 		for second := 1; ; second++ {
 			var asked int
@@ -288,24 +283,13 @@ func TestPairsOfFaults(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d worlds", runs)
+	proof.Count(t, begun, "%d worlds", runs)
 }
 
 // TestRandomWorlds puts everything together: deliveries, refusals, faults, a
 // state that is lost or old, indexes rebuilt, a user who moves copies.
 func TestRandomWorlds(t *testing.T) {
-	first, last := int64(0), int64(*worlds)
-	if *replay >= 0 {
-		first, last = *replay, *replay+1
-	}
-	for seed := first; seed < last && !t.Failed(); seed++ {
-		synctest.Test(t, func(t *testing.T) {
-			if err := random(t, seed, nil); err != nil {
-				t.Errorf("go test ./daemon/simtest -run TestRandomWorlds -seed=%d\n%v", seed, err)
-			}
-		})
-	}
-	t.Logf("%d worlds", last-first)
+	everySeed(t, func(t *testing.T, seed int64) error { return random(t, seed, nil) })
 }
 
 func random(t *testing.T, seed int64, mutate func(*world, *pass.Options)) error {

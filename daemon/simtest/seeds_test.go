@@ -1,0 +1,34 @@
+package simtest
+
+import (
+	"flag"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/simtest/proof"
+)
+
+var (
+	worlds = flag.Int("worlds", 3000, "random worlds to simulate")
+	replay = flag.Int64("seed", -1, "replay one random world")
+)
+
+// everySeed has one simulate every world asked for, each in a bubble of its
+// own, until one fails; the seed of that one is printed as a command.
+func everySeed(t *testing.T, one func(t *testing.T, seed int64) error) {
+	begun := time.Now()
+	first, last := int64(0), int64(*worlds)
+	if *replay >= 0 {
+		first, last = *replay, *replay+1
+	}
+	seed := first
+	for ; seed < last && !t.Failed(); seed++ {
+		synctest.Test(t, func(t *testing.T) {
+			if err := one(t, seed); err != nil {
+				t.Errorf("go test ./daemon/simtest -run %s -seed=%d\n%v", t.Name(), seed, err)
+			}
+		})
+	}
+	proof.Count(t, begun, "%d worlds", seed-first)
+}
