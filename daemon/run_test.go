@@ -27,7 +27,7 @@ import (
 )
 
 // patience is how long anything may take before a test fails.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // world is a demo world with its configuration file.
 type world struct {

@@ -57,7 +57,7 @@ func (p *program) scrape() (map[string]float64, []byte) {
 func (p *program) shows(when string, want map[string]float64) {
 	p.t.Helper()
 	var wrong string
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		values, _ := p.scrape()
 		wrong = ""
 		for name, value := range want {
@@ -114,7 +114,7 @@ func TestMetricsOnDovecot(t *testing.T) {
 	p := s.daemon()
 	select {
 	case <-frozen:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("%d messages only were copied\n%s", stored, p.log.String())
 	}
 	p.shows("in the middle of the copy", map[string]float64{
@@ -189,7 +189,7 @@ func TestMetricsOnDovecot(t *testing.T) {
 	p.shows("after one more message", done)
 	values, text := p.scrape()
 	for name, truth := range map[string]time.Duration{"replication_delay_seconds_sum": at.Sub(arrived), "carry_duration_seconds_sum": at.Sub(pushed)} {
-		if got := values["imapsyncd_"+name]; math.Abs(got-truth.Seconds()) > 0.3 {
+		if got := values["imapsyncd_"+name]; math.Abs(got-truth.Seconds()) > 1 {
 			t.Errorf("%s is %v, in truth %v", name, got, truth.Seconds())
 		}
 	}

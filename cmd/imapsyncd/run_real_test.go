@@ -84,7 +84,7 @@ func (p *program) end(signal syscall.Signal) error {
 func (p *program) until(what string, is func(web.AccountStatus) bool) {
 	p.t.Helper()
 	text := ""
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		var stdout, stderr bytes.Buffer
 		code := run(&common{stopping: p.t.Context()}, []string{"status", "--json", "--config", filepath.Join(p.dir, "c.toml")}, &stdout, &stderr)
 		text = stdout.String() + stderr.String()
