@@ -14,7 +14,7 @@ func (m Memory) Look(d Domain, r Round) (Memory, []Change) {
 		return m, nil
 	}
 	was := m
-	seenOld := slices.ContainsFunc(m.DNS.Servers, func(k ServerSeen) bool { return k.Answer == AnswerOld })
+	seenOld := slices.ContainsFunc(m.DNS.Servers, func(k ServerSeen) bool { return !k.OldUntil.IsZero() })
 	m.DNS.note(d, r)
 	answer, why := m.DNS.evidence()
 	if answer == AnswerUnknown {
