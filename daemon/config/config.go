@@ -30,6 +30,9 @@ type Config struct {
 	AccountLabel  string // name, hash or none
 	Memory        int64  // octets in flight, all accounts together
 	Policy        Policy
+	DNS           DNS
+	Cutover       Cutover
+	Domains       []Domain
 	Accounts      []Account
 }
 
@@ -65,6 +68,7 @@ type Log struct {
 // Web is [web].
 type Web struct {
 	Listen string
+	Linger time.Duration // how long it stays up after the end
 }
 
 // Account is one [[account]] with what it inherits.

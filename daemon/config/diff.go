@@ -46,6 +46,7 @@ func Diff(old, next *Config) Difference {
 		{"[metrics] account_label", old.AccountLabel != next.AccountLabel},
 		{"[limits] memory", old.Memory != next.Memory},
 		{"[policy]", old.Policy != next.Policy},
+		{"[dns]", !reflect.DeepEqual(old.DNS, next.DNS)},
 		{"max_connections", slices.ContainsFunc(d.Changed, func(a Account) bool {
 			was := before[a.Name]
 			return was.Source.MaxConnections != a.Source.MaxConnections || was.Destination.MaxConnections != a.Destination.MaxConnections

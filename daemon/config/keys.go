@@ -11,11 +11,14 @@ type fileKeys struct {
 	Log           logKeys       `toml:"log"`
 	Web           webKeys       `toml:"web"`
 	Metrics       metricsKeys   `toml:"metrics"`
+	DNS           dnsKeys       `toml:"dns"`
+	Cutover       cutoverKeys   `toml:"cutover"`
 	Limits        limitsKeys    `toml:"limits"`
 	Source        serverKeys    `toml:"source"`
 	Destination   serverKeys    `toml:"destination"`
 	Policy        policyKeys    `toml:"policy"`
 	Mailboxes     mailboxKeys   `toml:"mailboxes"`
+	Domain        []domainKeys  `toml:"domain"`
 	Account       []accountKeys `toml:"account"`
 }
 
@@ -26,10 +29,36 @@ type logKeys struct {
 
 type webKeys struct {
 	Listen *string `toml:"listen"`
+	Linger *string `toml:"linger"`
 }
 
 type metricsKeys struct {
 	AccountLabel *string `toml:"account_label"`
+}
+
+type dnsKeys struct {
+	Resolvers []string `toml:"resolvers"`
+	Interval  *string  `toml:"interval"`
+}
+
+type cutoverKeys struct {
+	MaxLag        *string   `toml:"max_lag"`
+	VerifyEvery   *string   `toml:"verify_every"`
+	QuietPeriod   *string   `toml:"quiet_period"`
+	Workdays      *[]string `toml:"workdays"`
+	HeldAllowed   *int      `toml:"held_allowed"`
+	Finish        *string   `toml:"finish"`
+	OldHosts      []string  `toml:"old_hosts"`
+	NotifyCommand []string  `toml:"notify_command"`
+}
+
+type domainKeys struct {
+	Name      string   `toml:"name"`
+	NewMX     []string `toml:"new_mx"`
+	OldMX     []string `toml:"old_mx"`
+	Switch    *string  `toml:"switch"`
+	Handover  *string  `toml:"handover"`
+	AliasesOf *string  `toml:"aliases_of"`
 }
 
 type policyKeys struct {

@@ -53,13 +53,18 @@ func parse(absolute, name string, data []byte) (*Config, error) {
 	l.decode(data, &file)
 	c := &Config{Path: absolute, Sum: sha256.Sum256(data)}
 	l.top(c, file)
+	l.cutover(c, file)
+	for i := range file.Domain {
+		c.Domains = append(c.Domains, l.domain(file, i))
+	}
 	for i := range file.Account {
-		c.Accounts = append(c.Accounts, l.account(file, i))
+		c.Accounts = append(c.Accounts, l.account(file, i, c.Domains))
 	}
 	if len(file.Account) == 0 && len(l.problems) == 0 {
 		l.complain("", "there is no [[account]]; every mailbox to be moved needs one")
 	}
 	l.together(c)
+	l.domains(c)
 	if len(l.problems) > 0 {
 		slices.SortStableFunc(l.problems, func(a, b Problem) int { return cmp.Or(a.Line-b.Line, a.Column-b.Column) })
 		return nil, slices.Compact(l.problems)
@@ -194,6 +199,7 @@ func (l *loader) top(c *Config, f fileKeys) {
 	if _, _, err := net.SplitHostPort(c.Web.Listen); err != nil {
 		l.complain("web.listen", "web.listen: %q is no address; write for example \"127.0.0.1:9143\"", c.Web.Listen)
 	}
+	c.Web.Linger = l.duration("web.linger", or(f.Web.Linger, "10m"), 0)
 	c.Policy = Policy{
 		Flags:        l.oneOf("policy.flags", or(f.Policy.Flags, "follow"), "follow", "copy"),
 		Deletions:    l.oneOf("policy.deletions", or(f.Policy.Deletions, "follow"), "follow", "keep"),
@@ -253,10 +259,19 @@ func (l *loader) size(key, text string) int64 {
 
 var accountName = regexp.MustCompile(`^[A-Za-z0-9_@+-][A-Za-z0-9._@+-]{0,127}$`)
 
-func (l *loader) account(f fileKeys, i int) Account {
+func (l *loader) account(f fileKeys, i int, domains []Domain) Account {
 	keys := f.Account[i]
 	key := fmt.Sprintf("account[%d]", i)
-	a := Account{Name: keys.Name, Domains: keys.Domains}
+	a := Account{Name: keys.Name}
+	for _, name := range keys.Domains {
+		d := plainName(name)
+		if d != "default" && !domainName.MatchString(d) {
+			l.complain(key+".domains", "account %s: domains: %q is no name of a domain", keys.Name, name)
+		}
+		if !slices.Contains(a.Domains, d) {
+			a.Domains = append(a.Domains, d)
+		}
+	}
 	switch {
 	case keys.Name == "":
 		l.complain(key+".name", "the account has no name; write name = \"…\" below [[account]]")
@@ -272,19 +287,9 @@ func (l *loader) account(f fileKeys, i int) Account {
 	a.Mailboxes.include = l.patterns(selectionKey+".include", selection.Include)
 	a.Mailboxes.exclude = l.patterns(selectionKey+".exclude", selection.Exclude)
 	if len(a.Domains) == 0 {
-		a.Domains = []string{domainOf(a.Source.User, a.Destination.User)}
+		a.Domains = domainsOf(a, domains)
 	}
 	return a
-}
-
-// domainOf is what follows the last @ of the first log-in that has one.
-func domainOf(users ...string) string {
-	for _, user := range users {
-		if at := strings.LastIndexByte(user, '@'); at >= 0 && at < len(user)-1 {
-			return strings.ToLower(user[at+1:])
-		}
-	}
-	return "default"
 }
 
 func (l *loader) patterns(key string, texts []string) []pattern {

@@ -81,7 +81,7 @@ func TestProblems(t *testing.T) {
 		want []string // each a part of one line, in order
 	}{
 		"unknown key":         {strings.Replace(good, "host = \"192", "hots = \"192", 1), []string{"c.toml:3:1: unknown key source.hots; did you mean host?", "account foo: [source] host is missing"}},
-		"not built yet":       {good + "[cutover]\nmax_lag = \"5m\"\n", []string{"c.toml:14:2: unknown key cutover"}},
+		"unknown table":       {good + "[cutoff]\nmax_lag = \"5m\"\n", []string{"c.toml:14:2: unknown key cutoff"}},
 		"wrong type":          {strings.Replace(good, "host = \"192.0.2.10\"", "host = 5", 1), []string{"c.toml:3:8: source.host:"}},
 		"no TOML":             {"[source\n", []string{"c.toml:1:"}},
 		"several at once":     {"poll_interval = \"5 minutes\"\n[log]\nlevel = \"loud\"\n" + good, []string{"c.toml:1:1: poll_interval: \"5 minutes\" is no duration", "c.toml:3:1: log.level: \"loud\"; write one of debug, info, warn, error"}},
