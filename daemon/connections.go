@@ -17,6 +17,7 @@ import (
 type connections struct {
 	account string
 	options remote.Options
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	metrics *metrics.Metrics
 
 	mu    sync.Mutex
@@ -25,8 +26,12 @@ type connections struct {
 }
 
 func (d *Daemon) newConnections(account string) *connections {
+	dial := d.Dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
 	return &connections{
-		account: account, metrics: d.Metrics, open: make(map[*connection]bool),
+		account: account, dial: dial, metrics: d.Metrics, open: make(map[*connection]bool),
 		options: remote.Options{Logger: d.Logger.With("account", account), Timeout: d.Timeout},
 	}
 }
@@ -53,7 +58,7 @@ func (c *connections) opener(side remote.Side, s config.Server, then metrics.Con
 		loggedIn := false
 		options := c.options
 		options.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-			transport, err := new(net.Dialer).DialContext(ctx, network, address)
+			transport, err := c.dial(ctx, network, address)
 			c.mu.Lock()
 			at.Conn = transport
 			c.mu.Unlock()

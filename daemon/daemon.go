@@ -40,15 +40,21 @@ type Options struct {
 	// poll_interval, or 9 minutes if that is less, and two of these.
 	Timeout time.Duration
 	Metrics *metrics.Metrics // nil: not counted
+	// Dial opens the connections to the servers; nil: net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// The rest is for [Daemon.Run] only.
 
 	// Gatherer is what /metrics shows.
 	Gatherer web.Gatherer
-	// Load reads the configuration again; nil: it stays as it is.
+	// Load reads the configuration again; nil: it stays as it is. Only one that
+	// has a Path is watched for changes.
 	Load func() (*config.Config, error)
 	// Reload asks for that.
 	Reload <-chan os.Signal
+	// Listen listens for the page ("tcp") and for the commands ("unix"); nil:
+	// net.Listen, and a socket that only its owner can use.
+	Listen func(network, address string) (net.Listener, error)
 	// Listening is told the address of the page; nil: nobody.
 	Listening func(net.Addr)
 	Version   string

@@ -34,13 +34,24 @@ type running struct {
 // Run follows every account until Stopping is closed: then it ends between two
 // batches with all answers collected, and returns nil. The end of ctx does not
 // wait for answers, as little as a kill would.
-func (d *Daemon) Run(ctx context.Context) error {
-	r := &running{Daemon: d, ctx: ctx, started: time.Now(), config: d.Config, followers: make(map[string]*follower)}
-	page, err := net.Listen("tcp", d.Config.Web.Listen)
+func (d *Daemon) Run(ctx context.Context) error { return d.newRunning(ctx).run(ctx) }
+
+func (d *Daemon) newRunning(ctx context.Context) *running {
+	return &running{Daemon: d, ctx: ctx, started: time.Now(), config: d.Config, followers: make(map[string]*follower)}
+}
+
+func (r *running) run(ctx context.Context) error {
+	d, listen := r.Daemon, r.Listen
+	if listen == nil {
+		listen = net.Listen
+	}
+	page, err := listen("tcp", d.Config.Web.Listen)
 	if err != nil {
 		return fmt.Errorf("listen for the page: %w; set [web] listen or --web.listen-address", err)
 	}
-	control, err := web.ListenControl(web.ControlOptions{Path: d.Config.Socket, Controller: r, Methods: r.methods(), Logger: d.Logger})
+	control, err := web.ListenControl(web.ControlOptions{
+		Path: d.Config.Socket, Listen: r.Listen, Controller: r, Methods: r.methods(), Logger: d.Logger,
+	})
 	if err != nil {
 		page.Close()
 		return err
@@ -75,7 +86,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	r.tell(sd.SdNotifyReady)
 
 	changed := make(chan struct{}, 1)
-	if d.Load != nil {
+	if d.Load != nil && d.Config.Path != "" {
 		servers.Go(func() {
 			config.Watch(serving, config.WatchOptions{Path: d.Config.Path, Known: d.Config.Sum, Passwords: r.passwordFiles, Logger: d.Logger, Changed: func() {
 				select {

@@ -74,6 +74,9 @@ type (
 type ControlOptions struct {
 	// Path of the socket. Its directory exists.
 	Path string
+	// Listen listens in another way; nil: on a socket at Path that only its
+	// owner and Group can use.
+	Listen func(network, address string) (net.Listener, error)
 	// Group may use the socket besides its owner; empty: nobody else.
 	Group      string
 	Controller Controller
@@ -85,14 +88,21 @@ type ControlOptions struct {
 // Control answers the commands on a unix socket.
 type Control struct {
 	options  ControlOptions
-	listener *net.UnixListener
-	socket   fs.FileInfo // of the file that is ours
+	listener net.Listener
+	socket   fs.FileInfo // of the file that is ours; nil: there is none
 }
 
 // ListenControl takes the socket. What an ended daemon has left there is
 // replaced; a daemon that answers and a file that is no socket are errors. The
 // caller holds the lock of the state directory, so that no two do this at once.
 func ListenControl(o ControlOptions) (*Control, error) {
+	if o.Listen != nil {
+		l, err := o.Listen("unix", o.Path)
+		if err != nil {
+			return nil, fmt.Errorf("control socket: %w", err)
+		}
+		return &Control{options: o, listener: l}, nil
+	}
 	if err := checkSocketPath(o.Path); err != nil {
 		return nil, err
 	}
@@ -193,8 +203,10 @@ func (c *Control) Serve(ctx context.Context) error {
 // Close gives the socket up. After Serve it does nothing.
 func (c *Control) Close() error {
 	err := c.listener.Close()
-	if info, statErr := os.Lstat(c.options.Path); statErr == nil && os.SameFile(info, c.socket) {
-		os.Remove(c.options.Path)
+	if c.socket != nil {
+		if info, statErr := os.Lstat(c.options.Path); statErr == nil && os.SameFile(info, c.socket) {
+			os.Remove(c.options.Path)
+		}
 	}
 	if errors.Is(err, net.ErrClosed) {
 		return nil
