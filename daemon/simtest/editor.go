@@ -100,14 +100,14 @@ func (e *editor) each(edits []mail.Edit, kind mail.IntentKind, change func(b *Bo
 }
 
 func (e *editor) Store(_ context.Context, edits []mail.Edit) ([]mail.UID, error) {
-	return e.each(edits, mail.IntentStore, func(b *Box, i int, edit mail.Edit) { b.flag(i, edit.To) })
+	return e.each(edits, mail.IntentStore, func(b *Box, i int, edit mail.Edit) { b.Flag(i, edit.To) })
 }
 
 // Remove marks and expunges, in two commands: the connection may be lost
 // between them.
 func (e *editor) Remove(_ context.Context, edits []mail.Edit) ([]mail.UID, error) {
 	changed, err := e.each(edits, mail.IntentRemove, func(b *Box, i int, edit mail.Edit) {
-		b.flag(i, edit.From.With(mail.Flags{System: mail.Deleted}))
+		b.Flag(i, edit.From.With(mail.Flags{System: mail.Deleted}))
 	})
 	if err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func (e *editor) expunge(uids []mail.UID) error {
 	return e.command(mail.IntentRemove, uids, func(b *Box) {
 		for i := len(b.Messages) - 1; i >= 0; i-- {
 			if m := b.Messages[i]; slices.Contains(uids, m.UID) && m.Flags.System&mail.Deleted != 0 {
-				b.take(i)
+				b.Take(i)
 			}
 		}
 	})
@@ -148,8 +148,8 @@ func (e *editor) Move(_ context.Context, uids []mail.UID, to string) (map[mail.U
 				continue
 			}
 			m := b.Messages[i]
-			if moved[uid] = e.w.deliver(to, m.Data, m.Date, m.Flags); !e.w.NoMove {
-				b.take(i)
+			if moved[uid] = target.Add(m.Data, m.Date, m.Flags); !e.w.NoMove {
+				b.Take(i)
 			}
 		}
 	})
@@ -157,7 +157,7 @@ func (e *editor) Move(_ context.Context, uids []mail.UID, to string) (map[mail.U
 		err = e.command(mail.IntentMove, uids, func(b *Box) {
 			for i, m := range b.Messages {
 				if moved[m.UID] != 0 {
-					b.flag(i, m.Flags.With(mail.Flags{System: mail.Deleted}))
+					b.Flag(i, m.Flags.With(mail.Flags{System: mail.Deleted}))
 				}
 			}
 		})

@@ -38,6 +38,7 @@ type Server struct {
 	mu       sync.Mutex // a late commit comes while something else goes on
 	Boxes    map[string]*Box
 	validity mail.UIDValidity
+	news     chan struct{} // closed at the next change; nil: nobody waits for it
 	// Refuse tells that an APPEND of this content is answered NO.
 	Refuse func(data string) bool
 	// NoUIDPlus, NoCondstore and NoMove leave away what an old server does not
@@ -57,15 +58,40 @@ func NewServer(first mail.UIDValidity) *Server {
 	return s
 }
 
-// Make makes a mailbox if it is not there.
-func (s *Server) Make(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.box(name)
+// Do has f look at the server and change it while nobody else does.
+func (s *Server) Do(f func()) {
+	defer s.change()()
+	f()
 }
 
-// box is Make for who has the lock.
-func (s *Server) box(name string) *Box {
+// change takes the server for a change, until the function that it returns is
+// called.
+func (s *Server) change() (changed func()) {
+	s.mu.Lock()
+	return func() {
+		if s.news != nil {
+			close(s.news)
+			s.news = nil
+		}
+		s.mu.Unlock()
+	}
+}
+
+// News returns what is closed at the next change.
+func (s *Server) News() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.news == nil {
+		s.news = make(chan struct{})
+	}
+	return s.news
+}
+
+// Make makes a mailbox if it is not there.
+func (s *Server) Make(name string) { s.Do(func() { s.Box(name) }) }
+
+// Box is Make for who is in Do.
+func (s *Server) Box(name string) *Box {
 	if s.Boxes[name] == nil {
 		s.validity++
 		s.Boxes[name] = &Box{Validity: s.validity, Next: 1}
@@ -75,14 +101,11 @@ func (s *Server) box(name string) *Box {
 
 // Deliver puts a message into a mailbox.
 func (s *Server) Deliver(name, data string, date time.Time, flags mail.Flags) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.deliver(name, data, date, flags)
+	s.Do(func() { s.Box(name).Add(data, date, flags) })
 }
 
-// deliver is Deliver for who has the lock.
-func (s *Server) deliver(name, data string, date time.Time, flags mail.Flags) mail.UID {
-	b := s.box(name)
+// Add puts a message behind the others, for who is in Do.
+func (b *Box) Add(data string, date time.Time, flags mail.Flags) mail.UID {
 	b.ModSeq++
 	b.Messages = append(b.Messages, Message{UID: b.Next, Data: data, Date: date, Flags: flags, ModSeq: b.ModSeq})
 	b.Next++
@@ -91,18 +114,18 @@ func (s *Server) deliver(name, data string, date time.Time, flags mail.Flags) ma
 
 // Move moves the i-th message to another mailbox, as its user would.
 func (s *Server) Move(from string, i int, to string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	m := s.Boxes[from].take(i)
-	s.deliver(to, m.Data, m.Date, m.Flags)
+	s.Do(func() {
+		m := s.Boxes[from].Take(i)
+		s.Box(to).Add(m.Data, m.Date, m.Flags)
+	})
 }
 
 // future is a date that no server can have received a message on.
 var future = time.Date(2090, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// altered is a message as a server that alters stores it: with a last line end,
+// Altered is a message as a server that alters stores it: with a last line end,
 // and with now for a date in the future.
-func (s *Server) altered(data string, date time.Time) (string, time.Time) {
+func (s *Server) Altered(data string, date time.Time) (string, time.Time) {
 	if !s.Alters {
 		return data, date
 	}
@@ -112,8 +135,8 @@ func (s *Server) altered(data string, date time.Time) (string, time.Time) {
 	return data + "\r\n", date
 }
 
-// take takes a message out.
-func (b *Box) take(i int) Message {
+// Take takes the i-th message out, for who is in Do.
+func (b *Box) Take(i int) Message {
 	m := b.Messages[i]
 	b.ModSeq++
 	b.Messages = slices.Delete(b.Messages, i, i+1)
@@ -122,42 +145,34 @@ func (b *Box) take(i int) Message {
 
 // Flag gives the i-th message other flags, as its user would.
 func (s *Server) Flag(name string, i int, flags mail.Flags) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.Boxes[name].flag(i, flags)
+	s.Do(func() { s.Boxes[name].Flag(i, flags) })
 }
 
-func (b *Box) flag(i int, flags mail.Flags) {
+// Flag gives the i-th message other flags, for who is in Do.
+func (b *Box) Flag(i int, flags mail.Flags) {
 	b.ModSeq++
 	b.Messages[i].Flags, b.Messages[i].ModSeq = flags, b.ModSeq
 }
 
 // Expunge removes the i-th message, as its user would.
-func (s *Server) Expunge(name string, i int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.Boxes[name].take(i)
-}
+func (s *Server) Expunge(name string, i int) { s.Do(func() { s.Boxes[name].Take(i) }) }
 
 // Rename gives a mailbox another name, which must not be taken.
 func (s *Server) Rename(from, to string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.change()()
 	s.Boxes[to] = s.Boxes[from]
 	delete(s.Boxes, from)
 }
 
 // Delete removes a mailbox with all that is in it.
 func (s *Server) Delete(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.change()()
 	delete(s.Boxes, name)
 }
 
 // Rebuild gives a mailbox a new UIDVALIDITY and new UIDs.
 func (s *Server) Rebuild(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.change()()
 	b := s.Boxes[name]
 	s.validity += 100
 	b.Validity = s.validity

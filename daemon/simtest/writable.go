@@ -35,7 +35,7 @@ func (w Writable) effect(change func()) error {
 }
 
 func (w Writable) Create(_ context.Context, name, _ string) error {
-	return w.effect(func() { w.box(name) })
+	return w.effect(func() { w.Box(name) })
 }
 
 func (w Writable) Subscribe(_ context.Context, name string) error {
@@ -67,8 +67,8 @@ func (a *appender) store(m mail.Upload, data string) mail.Appended {
 	}
 	a.w.Appends++
 	a.w.Changes++
-	data, date := a.w.altered(data, m.Date)
-	return mail.Appended{UID: a.w.deliver(a.name, data, date, m.Flags), UIDValidity: a.w.Boxes[a.name].Validity}
+	data, date := a.w.Altered(data, m.Date)
+	return mail.Appended{UID: a.w.Boxes[a.name].Add(data, date, m.Flags), UIDValidity: a.w.Boxes[a.name].Validity}
 }
 
 // Append takes messages one after the other. Where the connection is lost, the
