@@ -23,6 +23,7 @@ func TestDirectImports(t *testing.T) {
 		"github.com/emersion/go-imap/v2/imapserver": {"daemon/demo"},
 		"go.etcd.io/bbolt":                          {"state"},
 		"github.com/fsnotify/fsnotify":              {"daemon/config"},
+		"github.com/miekg/dns":                      {"daemon/cutover", "daemon/demo"},
 		"github.com/prometheus/client_golang":       {"metrics", "daemon/web", "cmd/imapsyncd"},
 		module + "daemon/simtest":                   {"daemon/simtest"},
 	}

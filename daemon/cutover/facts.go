@@ -33,7 +33,7 @@ type Role string
 
 // The roles.
 const (
-	RoleAuthority Role = "authority" // the parent delegates the zone to it now
+	RoleAuthority Role = "authority" // the zone is delegated to it now, by its parent or by itself
 	RoleFormer    Role = "former"    // it was delegated to, and may still be asked by who remembers
 	RoleResolver  Role = "resolver"  // the system's, or one of [dns] resolvers
 )
@@ -43,7 +43,8 @@ type Server struct {
 	Role Role `json:"role"`
 	// Name is that of its NS record, in lower case without a final dot; empty for
 	// a resolver.
-	Name    string         `json:"name,omitempty"`
+	Name string `json:"name,omitempty"`
+	// Address is not valid where none is found for the name.
 	Address netip.AddrPort `json:"address"`
 }
 
@@ -74,14 +75,15 @@ type Observation struct {
 	Problem    string        `json:"problem,omitempty"` // for people, in one line
 }
 
-// Delegation is what the servers of the parent zone say about a zone.
+// Delegation is what the servers of the parent zone, and those that they name,
+// say about who serves a zone.
 type Delegation struct {
 	// Zone is the one that the domain lies in, in lower case without a final dot.
 	Zone string `json:"zone"`
-	// Servers are the names of its NS records at the parent, sorted; empty with a
-	// Problem where they could not be found out.
+	// Servers are the names of its NS records, at the parent and in the zone,
+	// sorted; empty with a Problem where the parent's could not be found out.
 	Servers []string      `json:"servers,omitempty"`
-	TTL     time.Duration `json:"ttl,omitempty"` // of these records
+	TTL     time.Duration `json:"ttl,omitempty"` // the largest of these records
 	Problem string        `json:"problem,omitempty"`
 }
 
@@ -120,13 +122,3 @@ type Exchanges struct {
 	// are compared.
 	ByAddress bool
 }
-
-// Classify tells whose hosts these are: AnswerOld, AnswerNew, AnswerMixed or,
-// where it cannot be told, AnswerUnknown with the reason for people. There is
-// at least one host. A host is new if an entry of New names it or every one of
-// its addresses; it is old if Old does so for its name or any address, and New
-// does not name it. A host of neither beside a new one makes the answer mixed
-// (not all mail goes to the new server), beside an old one leaves it old, and
-// alone makes it unknown.
-//
-//	func (e Exchanges) Classify(hosts []Host) (answer Answer, problem string)

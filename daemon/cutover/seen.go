@@ -67,7 +67,10 @@ func (s ServerSeen) answers() bool { return s.Answer != "" && s.Problem == "" }
 
 // name is how people call the server.
 func (s ServerSeen) name() string {
-	if s.Name != "" {
+	switch {
+	case s.Name != "" && !s.Address.IsValid():
+		return s.Name
+	case s.Name != "":
 		return s.Name + " (" + s.Address.Addr().String() + ")"
 	}
 	return s.Address.Addr().String()
