@@ -64,6 +64,13 @@ func (s *Server) Do(f func()) {
 	f()
 }
 
+// Look is Do for who changes nothing.
+func (s *Server) Look(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
 // change takes the server for a change, until the function that it returns is
 // called.
 func (s *Server) change() (changed func()) {

@@ -1,0 +1,166 @@
+// Package imapsim speaks IMAP for the model servers of simtest, for tests that
+// run the whole daemon inside testing/synctest. It knows what the daemon may
+// use, with every capability to be left away, and says of everything else that
+// it is wrong: what a client does that it should not is kept as a violation.
+//
+// Where servers differ it does what is hardest for a client. A command line
+// that it cannot parse is answered BAD, and a literal that follows it unasked
+// is read as commands, as Dovecot does; what has been sent is carried out
+// although the connection has broken meanwhile.
+package imapsim
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/simtest"
+)
+
+// Capabilities are all that a server can be given, besides IMAP4rev1.
+var Capabilities = []string{
+	"AUTH=PLAIN", "SASL-IR", "LITERAL+", "LITERAL-", "ID", "ENABLE", "NAMESPACE", "IDLE", "NOTIFY", "UNSELECT",
+	"CHILDREN", "LIST-EXTENDED", "LIST-STATUS", "SPECIAL-USE", "CREATE-SPECIAL-USE",
+	"CONDSTORE", "UIDPLUS", "MULTIAPPEND", "MOVE", "ESEARCH",
+}
+
+// Options says what a server is like.
+type Options struct {
+	// Users are the accounts by log-in name, Password is that of all.
+	Users    map[string]*simtest.Server
+	Password string
+	// Capabilities are offered once a client has logged in, besides IMAP4rev1.
+	Capabilities []string
+	// Source is the old server: whatever could change it is a violation.
+	Source bool
+	// Separator of levels, where the model has "/"; 0: "/". Prefix stands before
+	// every name but INBOX.
+	Separator byte
+	Prefix    string
+	// TLS is spoken from the first octet, or with StartTLS after that command.
+	TLS      *tls.Config
+	StartTLS bool
+	// Before is asked before each command is carried out, in the place of the
+	// greeting with an empty verb; nil: nobody.
+	Before func(Command) Reaction
+	// Commit is how long it takes until an APPEND is stored; nil: no time.
+	Commit func() time.Duration
+	// Eager tells clients of what others have changed before it answers their
+	// commands, not after.
+	Eager bool
+}
+
+// Command is what a client sent. What stands behind an announced literal is not
+// known yet when it is asked about.
+type Command struct {
+	User string // empty before the log-in
+	Verb string // upper case, such as "UID FETCH"
+	Line string // of the tag nothing, of literals only how long they are
+}
+
+// Reaction is what a server does instead of carrying out a command. The zero
+// value carries it out.
+type Reaction struct {
+	// Say is the answer without its tag, such as "NO [LIMIT] later", or BYE with
+	// a text, which ends the connection.
+	Say string
+	// After: the command is carried out, and its own answer not sent.
+	After bool
+}
+
+func (r Reaction) refuses() bool { return r.Say != "" && !r.After }
+
+// Server is an IMAP server.
+type Server struct {
+	Options
+
+	mu         sync.Mutex
+	counts     map[string]int // commands carried out, by verb
+	violations []string
+	sessions   sync.WaitGroup
+}
+
+// New returns a server that nobody can reach yet.
+func New(o Options) *Server {
+	if o.Separator == 0 {
+		o.Separator = '/'
+	}
+	return &Server{Options: o, counts: make(map[string]int)}
+}
+
+// Serve accepts connections until l is closed, and then waits until all have
+// ended.
+func (s *Server) Serve(l net.Listener) error {
+	defer s.sessions.Wait()
+	for {
+		conn, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		s.sessions.Go(func() { s.serve(conn) })
+	}
+}
+
+func (s *Server) has(capability string) bool { return slices.Contains(s.Capabilities, capability) }
+
+// Count is how many commands of these verbs have been carried out.
+func (s *Server) Count(verbs ...string) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, verb := range verbs {
+		n += s.counts[verb]
+	}
+	return n
+}
+
+// Changing are the verbs of what changes mail, mailboxes or flags.
+var Changing = []string{
+	"APPEND", "CREATE", "DELETE", "RENAME", "SUBSCRIBE", "UNSUBSCRIBE", "CLOSE", "EXPUNGE", "STORE", "COPY", "MOVE",
+	"UID EXPUNGE", "UID STORE", "UID COPY", "UID MOVE",
+}
+
+// Violations is what clients did that they should not have done.
+func (s *Server) Violations() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.violations)
+}
+
+const mostViolations = 20
+
+func (s *Server) violated(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.violations) < mostViolations {
+		s.violations = append(s.violations, fmt.Sprintf(format, args...))
+	}
+}
+
+func (s *Server) count(verb string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counts[verb]++
+}
+
+// spell is a name of the model as clients see it, name the reverse.
+func (s *Server) spell(name string) string {
+	if name == "INBOX" {
+		return name
+	}
+	return s.Prefix + strings.ReplaceAll(name, "/", string(s.Separator))
+}
+
+func (s *Server) name(spelled string) string {
+	if strings.EqualFold(spelled, "INBOX") {
+		return "INBOX"
+	}
+	return strings.ReplaceAll(strings.TrimPrefix(spelled, s.Prefix), string(s.Separator), "/")
+}
