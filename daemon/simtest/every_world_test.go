@@ -1,9 +1,7 @@
 package simtest
 
 import (
-	"fmt"
 	"math/rand/v2"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,12 +45,12 @@ func TestEverySmallWorld(t *testing.T) {
 				continue
 			}
 			synctest.Test(t, func(t *testing.T) {
-				l := &life{world: newWorld(), t: t, rng: rand.New(rand.NewPCG(1, 1))}
+				l := newLife(t, rand.New(rand.NewPCG(1, 1)))
 				oldRebuilt, newRebuilt := variant&1 != 0, variant&2 != 0
 				l.new.NoCondstore = variant&4 != 0
 				l.note("rebuilt: old %v, new %v; condstore %v", oldRebuilt, newRebuilt, !l.new.NoCondstore)
 				if err := l.small(deeds, oldRebuilt, newRebuilt); err != nil {
-					t.Errorf("%v:\n%s\n%v", deeds, strings.Join(l.trace, "\n"), err)
+					t.Errorf("%v:\n%s\n%v", deeds, l.Trace(), err)
 				}
 			})
 		}
@@ -63,10 +61,8 @@ func TestEverySmallWorld(t *testing.T) {
 // small lives through one small world.
 func (l *life) small(deeds []int, oldRebuilt, newRebuilt bool) error {
 	l.old.Make("other")
-	for i := range deeds {
-		f := &fate{text: fmt.Sprintf("n%d", i), alive: true, box: "INBOX", flags: mail.Flags{System: mail.Seen, Keywords: "Work"}}
-		l.fates = append(l.fates, f)
-		l.old.Deliver(f.box, f.text, day, f.flags)
+	for range deeds {
+		l.deliver("INBOX", mail.Flags{System: mail.Seen, Keywords: "Work"})
 	}
 	l.settle(l.t)
 	for i, deed := range deeds {
@@ -116,7 +112,7 @@ func (l *life) deedOnSource(f *fate, deed int, rebuilt bool) {
 		if l.old.Expunge(box, i); rebuilt {
 			l.remain(f) // what vanishes together with its UIDs is kept
 		}
-		l.die(f)
+		l.die(f, nil)
 	case 3:
 		f.box = "other"
 		l.old.Move(box, i, f.box)

@@ -26,9 +26,6 @@ var (
 // spool is where large messages would wait; there are none.
 var spool = os.TempDir()
 
-// day is long past where a simulation begins.
-var day = time.Date(1990, 5, 6, 7, 8, 9, 0, time.UTC)
-
 // world is two servers, a journal, and what has gone wrong so far.
 type world struct {
 	old, new *Server

@@ -33,11 +33,11 @@ type session struct {
 	talking chan struct{}
 
 	user    string
-	account *simtest.Server // nil: not logged in
-	aware   bool            // it is told MODSEQs (RFC 7162 §3.1)
-	box     *selected       // nil: none
-	listens func()          // ends the telling of news; nil: only when asked
-	watches bool            // NOTIFY: other mailboxes too
+	account *simtest.Server   // nil: not logged in
+	aware   bool              // it is told MODSEQs (RFC 7162 §3.1)
+	box     *selected         // nil: none
+	listens func()            // ends the telling of news; nil: only when asked
+	watches bool              // NOTIFY: other mailboxes too
 	shown   map[string]string // the STATUS responses of NOTIFY, by mailbox
 }
 
