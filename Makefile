@@ -7,6 +7,12 @@ GO ?= go
 WORLDS ?= 5000000
 FUZZTIME ?= 10m
 
+# How often make bench copies every site, which sites (see
+# deploy/docs/benchmarks.md) and with which programs.
+ROUNDS ?= 7
+SITES ?= .
+PEERS ?= .
+
 # What the tests have gone through is told at the end.
 COUNTED = counts=$$(mktemp); export IMAPSYNCD_COUNTS=$$counts; trap 'status=$$?; cat $$counts; rm -f $$counts; exit $$status' EXIT;
 
@@ -41,7 +47,8 @@ lint: ## what CI checks before the tests
 	$(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
 
-bench: ## the benchmarks of the parts
+bench: ## copy whole sites in competition, then the benchmarks of the parts; as root
+	$(GO) test -timeout 0 -v ./daemon/simtest/bench -run 'TestBench/$(SITES)' -rounds $(ROUNDS) -peers '$(PEERS)'
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 demo: ## two servers in memory, a migration, a comparison

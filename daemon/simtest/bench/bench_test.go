@@ -1,0 +1,280 @@
+// Package bench measures how long it takes to move whole accounts between two
+// real servers: by imapsyncd, by every other program that is installed, and by
+// the least that a client can do. It runs with make bench; see
+// deploy/docs/benchmarks.md.
+package bench
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/simtest/corpus"
+	"github.com/imapsyncd/imapsyncd/daemon/simtest/dovecot"
+)
+
+var (
+	rounds = flag.Int("rounds", 0, "how often everything is copied; 0: only a small site, once, to see that the measuring works")
+	only   = flag.String("peers", ".", "regular expression of the programs that take part")
+)
+
+// far is the round-trip time to a server that is not near.
+const far = 40 * time.Millisecond
+
+// ownConnections is what imapsyncd has to each server for one account by
+// default (max_connections_per_account).
+const ownConnections = 4
+
+// slow is how long a run may take before its program runs no more than
+// slowRuns times in a scenario.
+const (
+	slow     = 30 * time.Second
+	slowRuns = 3
+)
+
+// scenario is one site to be copied over some distance.
+type scenario struct {
+	site
+	title          string
+	oldFar, newFar time.Duration // round-trip times
+}
+
+// server starts a Dovecot that syncs its disk as it does by default.
+func server(t *testing.T) *dovecot.Server {
+	return dovecot.Start(t, dovecot.Options{Extra: "mail_fsync = optimized\nmail_max_userip_connections = 1000\nservice imap {\n process_limit = 2000\n}\n"})
+}
+
+// TestBench copies every site with every contender, again and again.
+func TestBench(t *testing.T) {
+	b := &bench{old: server(t), new: server(t), dir: t.TempDir(), contents: make(map[string]content)}
+	b.passwordFile = filepath.Join(b.dir, "password")
+	if err := os.WriteFile(b.passwordFile, []byte(dovecot.Password+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range contenders(t) {
+		if regexp.MustCompile(*only).MatchString(c.name) {
+			b.contenders = append(b.contenders, c)
+		}
+	}
+	if *rounds == 0 {
+		b.compete(t, scenario{site: tiny, title: "A small site, once"}, 1)
+		b.noNews(t, tiny)
+		return
+	}
+	for _, s := range []scenario{
+		{site: large, title: "One account, 2,000 messages, 123 MB, 24 mailboxes"},
+		{site: small, title: "One account, 20,000 messages of 2–4 KB, 21 mailboxes"},
+		{site: accounts, title: "20 accounts of 200 messages"},
+		{site: huge, title: "One account with a message of 200 MB"},
+		{site: large, title: "The first, 40 ms from the old server", oldFar: far},
+		{site: large, title: "The first, 40 ms from the new server", newFar: far},
+	} {
+		t.Run(s.id(), func(t *testing.T) { b.compete(t, s, *rounds) })
+	}
+	t.Run("no-news", func(t *testing.T) { b.noNews(t, large) })
+}
+
+// id is the scenario in one word.
+func (s scenario) id() string {
+	switch {
+	case s.oldFar > 0:
+		return s.name + "-old-far"
+	case s.newFar > 0:
+		return s.name + "-new-far"
+	}
+	return s.name
+}
+
+type bench struct {
+	old, new     *dovecot.Server
+	contenders   []contender
+	dir          string
+	passwordFile string
+	contents     map[string]content // of the old server, by user
+	jobs         int
+}
+
+// fill puts a site on the old server, once.
+func (b *bench) fill(t *testing.T, s site) {
+	for i := range s.accounts {
+		user := s.user(i)
+		if b.contents[user] != nil {
+			continue
+		}
+		client := corpus.Dial(t, b.old.Address(), user, dovecot.Password)
+		octets, messages := 0, 0
+		for box := range s.mailboxes(i) {
+			client.Fill([]corpus.Mailbox{box})
+			for _, m := range box.Messages {
+				octets += len(m.Data)
+			}
+			messages += len(box.Messages)
+		}
+		b.contents[user] = read(t, b.old.Address(), user)
+		t.Logf("%s: %d messages, %.1f MB, %d mailboxes", user, messages, float64(octets)/1e6, len(b.contents[user]))
+	}
+}
+
+// job prepares a copy onto users that are not there yet. Nothing is removed
+// between the runs: ext4 would pay for it in the next ones.
+func (b *bench) job(t *testing.T, s site) job {
+	b.jobs++
+	j := job{dir: filepath.Join(b.dir, fmt.Sprint(b.jobs)), oldPort: b.old.Port, newPort: b.new.Port, newServer: b.new, passwordFile: b.passwordFile}
+	if err := os.Mkdir(j.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for i := range s.accounts {
+		j.accounts = append(j.accounts, pairing{s.user(i), fmt.Sprintf("%s-%d", s.user(i), b.jobs)})
+	}
+	return j
+}
+
+// once copies a site once and adds what that took.
+func (b *bench) once(t *testing.T, s scenario, r *results, make func(testing.TB, job) order) usage {
+	j := b.job(t, s.site)
+	if s.oldFar > 0 {
+		j.oldPort = newLink(t, b.old.Address(), s.oldFar).port
+	}
+	if s.newFar > 0 {
+		j.newPort = newLink(t, b.new.Address(), s.newFar).port
+	}
+	o := make(t, j)
+	syscall.Sync() // what earlier runs have left to be written is not this one's
+	u := measure(t, o)
+	if u.Err != "" {
+		r.add(u, "failed: "+u.Err)
+		return u
+	}
+	worst := "yes"
+	for _, a := range j.accounts {
+		if v := verdict(b.contents[a.Old], read(t, b.new.Address(), a.New)); worst == "yes" {
+			worst = v
+		}
+	}
+	r.add(u, worst)
+	t.Logf("%s: %s: %v, CPU %v, %d MiB, equal: %s", s.id(), r.name, u.Wall.Round(time.Millisecond), u.CPU.Round(time.Millisecond), u.RSS>>20, worst)
+	return u
+}
+
+// variant is a way to be the ceiling.
+type variant struct {
+	connections, batch int
+	results
+	fastest time.Duration
+}
+
+// variants are the ways that were fastest in a try, and the fastest with as
+// many connections as imapsyncd has.
+func (b *bench) variants(t *testing.T, s scenario, rounds int) []*variant {
+	var all []*variant
+	for _, connections := range []int{1, 2, 4, 8} {
+		for _, batch := range []int{50, 200} {
+			v := &variant{connections: connections, batch: batch}
+			v.name = fmt.Sprintf("dumb client, %d connections, MULTIAPPEND %d", connections, batch)
+			all = append(all, v)
+		}
+	}
+	for range min(2, rounds) {
+		for _, v := range all {
+			var try results
+			try.name = v.name
+			if u := b.once(t, s, &try, v.order); v.fastest == 0 || u.Wall < v.fastest {
+				v.fastest = u.Wall
+			}
+			if try.equal != "yes" {
+				t.Fatalf("%s: %s", v.name, try.equal)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b *variant) int { return cmp.Compare(a.fastest, b.fastest) })
+	chosen := all[:2:2]
+	for _, v := range all {
+		if v.connections == ownConnections {
+			if !slices.Contains(chosen, v) {
+				chosen = append(chosen, v)
+			}
+			break
+		}
+	}
+	return chosen
+}
+
+func (v *variant) order(t testing.TB, j job) order { return ceilingOrder(t, j, v.connections, v.batch) }
+
+// compete runs all contenders in turn, so that whatever else the machine does
+// hits all of them.
+func (b *bench) compete(t *testing.T, s scenario, rounds int) {
+	b.fill(t, s.site)
+	type entry struct {
+		*results
+		order func(testing.TB, job) order
+	}
+	var entries []entry
+	ceilings := b.variants(t, s, rounds)
+	for _, v := range ceilings {
+		entries = append(entries, entry{&v.results, v.order})
+	}
+	own := len(entries)
+	for _, c := range b.contenders {
+		if s.newFar == 0 || !c.local {
+			entries = append(entries, entry{&results{name: c.name}, c.order})
+		}
+	}
+	for round := range rounds {
+		for i := range entries {
+			e := entries[(i+round)%len(entries)]
+			if n := len(e.runs); n >= slowRuns && e.median(wall) > slow.Seconds() {
+				continue
+			}
+			b.once(t, s, e.results, e.order)
+		}
+	}
+	var all []*results
+	for _, e := range entries {
+		all = append(all, e.results)
+	}
+	slices.SortStableFunc(all[:own], func(a, b *results) int { return cmp.Compare(a.median(wall), b.median(wall)) })
+	printTable(os.Stdout, s.title, all, own)
+	for _, r := range all[:own+1] {
+		if r.equal != "yes" {
+			t.Errorf("%s: %s", r.name, r.equal)
+		}
+	}
+}
+
+// noNews counts what a second pass costs that finds nothing.
+func (b *bench) noNews(t *testing.T, s site) {
+	b.fill(t, s)
+	fmt.Printf("\n### A pass without news: %s\n\n", s.name)
+	fmt.Println("| | time | to the old server | | from it | to the new server | | from it |")
+	fmt.Println("|---|--:|--:|--:|--:|--:|--:|--:|")
+	for _, c := range b.contenders {
+		j := b.job(t, s)
+		old, new := newLink(t, b.old.Address(), 0), newLink(t, b.new.Address(), 0)
+		j.oldPort, j.newPort = old.port, new.port
+		o := c.order(t, j)
+		if u := measure(t, o); u.Err != "" {
+			t.Errorf("%s: %s", c.name, u.Err)
+			continue
+		}
+		old.forget()
+		new.forget()
+		u := measure(t, o)
+		if u.Err != "" {
+			t.Errorf("%s, second pass: %s", c.name, u.Err)
+			continue
+		}
+		there := new.row()
+		if c.local {
+			there = "– | – | –"
+		}
+		fmt.Printf("| %s | %.2f s | %s | %s |\n", c.name, u.Wall.Seconds(), old.row(), there)
+	}
+}

@@ -1,0 +1,83 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// results are the runs of one contender in one scenario, round by round.
+type results struct {
+	name  string
+	runs  []usage
+	equal string // the worst verdict
+}
+
+func (r *results) add(u usage, verdict string) {
+	r.runs = append(r.runs, u)
+	if r.equal == "" || r.equal == "yes" {
+		r.equal = verdict
+	}
+}
+
+func (r *results) median(of func(usage) float64) float64 {
+	var all []float64
+	for _, u := range r.runs {
+		all = append(all, of(u))
+	}
+	return median(all)
+}
+
+func median(all []float64) float64 {
+	slices.Sort(all)
+	if len(all) == 0 {
+		return 0
+	}
+	return (all[(len(all)-1)/2] + all[len(all)/2]) / 2
+}
+
+func wall(u usage) float64 { return u.Wall.Seconds() }
+func cpu(u usage) float64  { return u.CPU.Seconds() }
+
+// ratio is the median over the rounds of what both took in the same round.
+func ratio(a, b *results, of func(usage) float64) string {
+	var all []float64
+	for i := range min(len(a.runs), len(b.runs)) {
+		if d := of(b.runs[i]); d > 0 {
+			all = append(all, of(a.runs[i])/d)
+		}
+	}
+	if len(all) == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.2f", median(all))
+}
+
+// printTable prints a table in Markdown. The first of all is the ceiling, the
+// one at index own is imapsyncd.
+func printTable(w io.Writer, title string, all []*results, own int) {
+	fmt.Fprintf(w, "\n### %s\n\n", title)
+	fmt.Fprintln(w, "| | runs | median | fastest–slowest | to the ceiling | to imapsyncd | CPU | CPU to the ceiling | peak RSS | equal |")
+	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
+	for _, r := range all {
+		if len(r.runs) == 0 {
+			continue
+		}
+		var walls []time.Duration
+		rss := int64(0)
+		for _, u := range r.runs {
+			walls = append(walls, u.Wall)
+			rss = max(rss, u.RSS)
+		}
+		fmt.Fprintf(w, "| %s | %d | %.2f s | %.2f–%.2f s | %s | %s | %.2f s | %s | %.0f MiB | %s |\n",
+			r.name, len(r.runs), r.median(wall), slices.Min(walls).Seconds(), slices.Max(walls).Seconds(),
+			ratio(r, all[0], wall), ratio(r, all[own], wall), r.median(cpu), ratio(r, all[0], cpu), float64(rss)/(1<<20), cell(r.equal))
+	}
+}
+
+// cell makes text fit into a table.
+func cell(s string) string {
+	return strings.NewReplacer("|", `\|`, "\n", " ", "\r", "").Replace(s)
+}
