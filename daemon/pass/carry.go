@@ -26,6 +26,10 @@ func (p *Pass) carry(ctx context.Context, job *job) error {
 			uids = uids[:1]
 		}
 		err := p.carryOnce(ctx, job, uids)
+		seenBefore := errors.Is(err, errSeenBefore)
+		if seenBefore {
+			err = p.recount(ctx, job)
+		}
 		if !errors.Is(err, ErrJournal) && ctx.Err() == nil {
 			if rerr := p.resolve(ctx); rerr != nil {
 				return errors.Join(err, rerr)
@@ -52,10 +56,10 @@ func (p *Pass) carry(ctx context.Context, job *job) error {
 		switch {
 		case errors.Is(err, ErrOverQuota) || errors.As(err, &only) || err != nil && !errors.Is(err, mail.ErrInDoubt):
 			return err
-		case len(left) == before:
+		case len(left) == before && !seenBefore:
 			return fmt.Errorf("carry: no progress: %w", errors.Join(err, mail.ErrInDoubt))
 		}
-		if err == nil && !probed {
+		if err == nil && !probed && !seenBefore {
 			if err := p.probe(ctx, job, uids[0]); err != nil {
 				return err
 			}
@@ -99,6 +103,9 @@ func (p *Pass) uncarried(job *job) ([]mail.UID, error) {
 func (p *Pass) carryOnce(ctx context.Context, job *job, uids []mail.UID) error {
 	gone, err := p.vanished()
 	if err != nil {
+		return err
+	}
+	if err := p.readCarried(); err != nil {
 		return err
 	}
 	appender, err := p.open(ctx, job)

@@ -133,6 +133,12 @@ type Pass struct {
 	waiting     map[string]bool         // mailboxes whose lost answers have to be waited for
 	// confirmed are the source UIDs that were found missing twice.
 	confirmed map[mail.PairID][]mail.UID
+	// carried are the fingerprints of what has a receipt, sorted; nil: not read.
+	// counted are the source mailboxes that were counted since the looks.
+	carried []mail.Fingerprint
+	counted map[mail.PairID]bool
+	// uncountable are those that could not be opened to be counted.
+	uncountable map[mail.PairID]bool
 }
 
 // New returns a Pass for one account.
@@ -158,7 +164,7 @@ func New(o Options) *Pass {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Pass{Options: o, unlisted: make(map[mail.PairID]bool)}
+	return &Pass{Options: o, unlisted: make(map[mail.PairID]bool), uncountable: make(map[mail.PairID]bool)}
 }
 
 // errMailbox marks an error that ends the work on one mailbox, not the pass.
@@ -235,6 +241,7 @@ func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 
 // copy carries what is new in those mailboxes that need not wait.
 func (p *Pass) copy(ctx context.Context, pairings []plan.Pairing) ([]*job, error) {
+	p.lookAfresh()
 	work, err := p.news(ctx, pairings)
 	if err != nil {
 		return nil, err
@@ -322,6 +329,10 @@ type job struct {
 	claimed []plan.Item
 	// arrived are messages in hand that are on the destination already.
 	arrived []arrived
+	// seen is the message before which the work ended with errSeenBefore, seenIn
+	// the pairs that have receipts of it.
+	seen   mail.UID
+	seenIn []mail.PairID
 	// established tells that an earlier run has carried mail of this mailbox.
 	established bool
 	// rebind tells that the source has a new UIDVALIDITY.

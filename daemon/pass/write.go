@@ -42,7 +42,11 @@ func (w *writer) left(next parcel) []mail.UID {
 // which become durable with the intents of the next parcel or by flush.
 // anchor allows the source anchor to follow.
 func (w *writer) send(ctx context.Context, next parcel, anchor bool) error {
-	pieces := slices.DeleteFunc(slices.Clone(next.pieces), func(m piece) bool {
+	pieces, seenBefore := w.untilSeenBefore(next.pieces)
+	if seenBefore != nil && !errors.Is(seenBefore, errSeenBefore) {
+		return seenBefore
+	}
+	pieces = slices.DeleteFunc(slices.Clone(pieces), func(m piece) bool {
 		if m.Size == 0 && m.claimed > 0 {
 			w.change.Holds = append(w.change.Holds, w.hold(w.job, m.UID, m.claimed, mail.ReasonEmpty, "the old server announces a size but serves no content"))
 			return true
@@ -74,10 +78,13 @@ func (w *writer) send(ctx context.Context, next parcel, anchor bool) error {
 		return err
 	}
 	if len(pieces) == 0 {
-		return nil
+		return seenBefore
 	}
 	if err := w.append(ctx, pieces, uploads, intents); err != nil {
 		return err
+	}
+	if seenBefore != nil {
+		return seenBefore
 	}
 	if anchor && len(w.job.claimed)+len(w.job.arrived) == 0 {
 		pair := w.job.anchored(next.asked[len(next.asked)-1] + 1)

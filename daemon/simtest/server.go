@@ -196,6 +196,10 @@ type Faults struct {
 	At    int
 	Crash bool // of the whole process, not of one connection
 	Late  func() (after time.Duration, ever bool)
+	// Meanwhile is called before question number When is answered: somebody is at
+	// work in the middle of a pass.
+	When      int
+	Meanwhile func()
 
 	mu    sync.Mutex // a pass reads one side while it writes the other
 	asked int
@@ -229,6 +233,9 @@ func (f *Faults) ask() error {
 		return errCrash
 	}
 	f.asked++
+	if f.asked == f.When {
+		f.Meanwhile()
+	}
 	if f.asked != f.At {
 		return nil
 	}

@@ -16,16 +16,21 @@ type View struct {
 	*Faults
 }
 
+// Mailboxes lists one mailbox after the other: each shows a moment of its own.
 func (v View) Mailboxes(context.Context) (mail.Listing, error) {
-	if err := v.ask(); err != nil {
-		return mail.Listing{}, err
-	}
-	v.Server.mu.Lock()
-	defer v.Server.mu.Unlock()
 	l := mail.Listing{Separator: '/'}
-	for _, name := range slices.Sorted(maps.Keys(v.Boxes)) {
-		b := v.Boxes[name]
-		l.Mailboxes = append(l.Mailboxes, mail.Mailbox{Name: name, Path: strings.Split(name, "/"), Role: b.Role, Subscribed: b.Subscribed, Status: v.status(b)})
+	v.Server.mu.Lock()
+	names := slices.Sorted(maps.Keys(v.Boxes))
+	v.Server.mu.Unlock()
+	for _, name := range names {
+		if err := v.ask(); err != nil {
+			return mail.Listing{}, err
+		}
+		v.Server.mu.Lock()
+		if b := v.Boxes[name]; b != nil {
+			l.Mailboxes = append(l.Mailboxes, mail.Mailbox{Name: name, Path: strings.Split(name, "/"), Role: b.Role, Subscribed: b.Subscribed, Status: v.status(b)})
+		}
+		v.Server.mu.Unlock()
 	}
 	return l, nil
 }

@@ -1,0 +1,109 @@
+package simtest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/simtest/proof"
+)
+
+// inTheMiddle is what somebody may do on the source in the middle of a pass, with
+// one message that was copied and one that was not yet.
+var inTheMiddle = map[string]func(l *life, f *fate){
+	"moved on":   func(l *life, f *fate) { l.amidMove(f, "later") },
+	"moved back": func(l *life, f *fate) { l.amidMove(f, "earlier") },
+	"expunged":   func(l *life, f *fate) { box, i := at(l.old, f.text); l.old.Expunge(box, i); f.alive = false },
+	"flagged": func(l *life, f *fate) {
+		box, i := at(l.old, f.text)
+		f.flags = mail.Flags{System: mail.Answered}
+		l.old.Flag(box, i, f.flags)
+	},
+	"box renamed on": func(l *life, f *fate) { l.amidRename("zz") },
+	"renamed back":   func(l *life, f *fate) { l.amidRename("aa") },
+}
+
+func (l *life) amidMove(f *fate, to string) {
+	box, i := at(l.old, f.text)
+	l.old.Move(box, i, to)
+	f.box = to
+}
+
+func (l *life) amidRename(to string) {
+	l.old.Rename("middle", to)
+	for _, f := range l.fates {
+		if f.box == "middle" {
+			f.box = to
+		}
+	}
+}
+
+// TestWorkInTheMiddle has somebody at work on the source at every step of a
+// pass: a pass that looks at one mailbox after the other must not take what was
+// moved meanwhile for a message of its own. Whatever the user of the copy has
+// done to it stays so.
+func TestWorkInTheMiddle(t *testing.T) {
+	begun, worlds := time.Now(), 0
+	for name, do := range inTheMiddle {
+		for copyDeed := range copyDeeds {
+			for fresh := range 2 {
+				for when := 1; !t.Failed(); when++ {
+					asked := 0
+					synctest.Test(t, func(t *testing.T) {
+						l := newLife(t, rand.New(rand.NewPCG(1, 1)))
+						l.note("%s at step %d, of the message that is %s", name, when, []string{"copied", "new"}[fresh])
+						if err := l.disturbed(copyDeed, fresh, func(f *fate) { do(l, f) }, when, &asked); err != nil {
+							t.Errorf("%s\n%v", strings.Join(l.trace, "\n"), err)
+						}
+					})
+					if worlds++; when > asked {
+						break
+					}
+				}
+			}
+		}
+	}
+	proof.Count(t, begun, "%d worlds", worlds)
+}
+
+// disturbed is a pass over three mailboxes with news in each, with a deed at a
+// step.
+func (l *life) disturbed(copyDeed, fresh int, deed func(*fate), when int, asked *int) error {
+	deliver := func(box string) *fate {
+		f := &fate{text: fmt.Sprintf("n%d", len(l.fates)), alive: true, box: box, flags: mail.Flags{System: mail.Seen}}
+		l.fates = append(l.fates, f)
+		l.old.Deliver(f.box, f.text, day, f.flags)
+		return f
+	}
+	boxes := []string{"earlier", "middle", "later"}
+	for _, box := range boxes {
+		deliver(box)
+	}
+	l.settle(l.t)
+	about := l.fates[1]
+	l.deedOnCopy(about, copyDeed)
+	for _, box := range boxes {
+		if f := deliver(box); fresh == 1 && box == "middle" {
+			about = f
+		}
+	}
+	f := &Faults{When: when, Meanwhile: func() { deed(about) }}
+	if err := l.live(l.t, f); err != nil {
+		return err
+	}
+	if *asked = f.Asked(); when > *asked {
+		return nil // it has not happened
+	}
+	if !about.alive && about.flagged {
+		about.left = &placed{"middle", about.userFlags}
+	}
+	if f := l.fates[1]; f.own != "" {
+		f.flags = f.flags.With(mail.Flags{Keywords: f.own})
+	}
+	l.quiet()
+	return l.checkFates()
+}
