@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -116,7 +117,7 @@ func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 		case len(job.uids) > 0 || job.rebind:
 			work = append(work, job)
 			continue
-		case job.end > job.Pair.SourceAnchor.UIDNext || !job.uncounted && job.count(job.end) != job.Pair.SourceAnchor.Messages:
+		case job.end > job.Pair.SourceAnchor.UIDNext || job.count(job.end) != job.Pair.SourceAnchor.Messages:
 			settled.Pairs = append(settled.Pairs, job.anchored(job.end))
 		}
 		if isHeld {
@@ -245,7 +246,7 @@ func (p *Pass) look(ctx context.Context, job *job) error {
 			job.found(all, 0)
 			uids = all
 		} else {
-			job.uncounted = true // the next pass counts again
+			job.below = uncounted // the next pass counts again
 		}
 	}
 	uids = append(uids, retry...) // a hold may lie above the anchor
@@ -324,9 +325,7 @@ func (j *job) anchored(next mail.UID) mail.Pair {
 		a.UIDValidity = j.source.Status.UIDValidity
 	}
 	a.UIDNext = max(a.UIDNext, next)
-	if !j.uncounted {
-		a.Messages = j.count(a.UIDNext)
-	}
+	a.Messages = j.count(a.UIDNext)
 	if next == j.end && a.HighestModSeq == 0 {
 		a.HighestModSeq = j.source.Status.HighestModSeq
 	}
@@ -342,8 +341,15 @@ func (j *job) found(uids []mail.UID, below uint32) {
 	}
 }
 
+// uncounted in the place of a number of messages: it is not known. No mailbox
+// that holds any number of them is taken for one that has not changed.
+const uncounted = math.MaxUint32
+
 // count is how many messages there are below a UID.
 func (j *job) count(uid mail.UID) uint32 {
+	if j.below == uncounted {
+		return uncounted
+	}
 	n, _ := slices.BinarySearch(j.listed, uid)
 	for gone := range j.absent {
 		if gone < uid {

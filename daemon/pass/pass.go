@@ -314,10 +314,9 @@ type job struct {
 	// end is the UIDNEXT up to which uids is complete.
 	end mail.UID
 	// listed are UIDs that are there, below is how many are there beside them,
-	// under the lowest; uncounted tells that the counts did not agree.
-	listed    []mail.UID
-	below     uint32
-	uncounted bool
+	// under the lowest, or uncounted where the counts did not agree.
+	listed []mail.UID
+	below  uint32
 	// sizes are those of uids.
 	sizes sizes
 	// absent are those of them that have gone meanwhile, as UID SEARCH confirmed.

@@ -177,7 +177,10 @@ func (p *Pass) removeOf(ctx context.Context, pair mail.Pair, role string, list [
 			count += r.Messages
 		}
 	}
-	present := int(pair.SourceAnchor.Messages)
+	present := 0
+	if n := pair.SourceAnchor.Messages; n != uncounted {
+		present = int(n)
+	}
 	applied := make(map[mail.UID]bool)
 	for _, m := range absence.Missing {
 		for _, uid := range m.UIDs {

@@ -138,6 +138,9 @@ func (l *life) run() error {
 		if l.rng.IntN(3) > 0 {
 			f.Late = func() (time.Duration, bool) { return delay, true }
 		}
+		if l.rng.IntN(2) == 0 {
+			f.When, f.Meanwhile = 1+l.rng.IntN(60), l.amid
+		}
 		err := l.live(l.t, f)
 		l.note("run with a fault at %d of %d (crash %v, late %v): %v", f.At, f.Asked(), f.Crash, f.Late != nil, err)
 		time.Sleep(5 * time.Second) // what is late has come
