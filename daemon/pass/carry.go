@@ -206,9 +206,14 @@ func (p *Pass) account(ctx context.Context, job *job, missing []mail.UID) error 
 	}
 	var change mail.Change
 	for _, uid := range missing {
-		if _, there := slices.BinarySearch(present, uid); there {
+		_, there := slices.BinarySearch(present, uid)
+		size, hollow := job.hollow[uid]
+		switch {
+		case there && hollow:
+			change.Holds = append(change.Holds, p.hold(job, uid, size, mail.ReasonEmpty, "the old server announces a size but serves no content"))
+		case there:
 			change.Holds = append(change.Holds, p.hold(job, uid, 0, mail.ReasonMissing, "the old server lists the message but does not serve it"))
-		} else {
+		default:
 			if job.absent == nil {
 				job.absent = make(map[mail.UID]bool)
 			}

@@ -110,11 +110,15 @@ func (p *Pass) nextLook() (next time.Time) {
 // longer listed. A list without INBOX proves nothing.
 func (p *Pass) noteUnlisted(source mail.Listing) error {
 	listed := make(map[string]bool, len(source.Mailboxes))
+	shown := make(map[string]bool, len(source.Mailboxes))
 	for _, m := range source.Mailboxes {
-		listed[m.Name] = !m.NoSelect
+		listed[m.Name], shown[m.DisplayName()] = !m.NoSelect, true
 	}
 	if !slices.ContainsFunc(source.Mailboxes, func(m mail.Mailbox) bool { return strings.EqualFold(m.Name, "INBOX") }) {
 		return nil
+	}
+	if err := p.unholdMailboxes(listed, shown); err != nil {
+		return err
 	}
 	for _, pair := range p.storedPairs() {
 		if listed[pair.Source] {
@@ -137,4 +141,18 @@ func (p *Pass) noteUnlisted(source mail.Listing) error {
 		p.unlisted[pair.ID] = true
 	}
 	return nil
+}
+
+// unholdMailboxes lifts the holds of mailboxes that are no longer listed, with
+// or without a pair: those are known by their names.
+func (p *Pass) unholdMailboxes(listed, shown map[string]bool) error {
+	change := mail.Change{}
+	for key := range p.holds {
+		switch {
+		case key.UID != 0:
+		case key.Pair == 0 && !shown[key.Path], key.Pair != 0 && !listed[p.pairs[key.Pair].Source]:
+			change.Unhold = append(change.Unhold, key)
+		}
+	}
+	return p.commit(change)
 }

@@ -101,6 +101,7 @@ func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 		case err != nil:
 			return nil, fmt.Errorf("look at mailbox %q: %w", job.source.DisplayName(), err)
 		}
+		settled.Unhold = append(settled.Unhold, job.lifted...)
 		if anchor := &job.Pair.SourceAnchor; anchor.UIDValidity == 0 && job.source.Status.UIDValidity != 0 {
 			// Durable before the first receipt or intent names a UID under it (I5).
 			anchor.UIDValidity = job.source.Status.UIDValidity
@@ -224,6 +225,12 @@ func (p *Pass) look(ctx context.Context, job *job) error {
 		}
 	}
 	job.found(uids, anchor.Messages)
+	for key, h := range p.holds {
+		// Those below the anchor go with what a count finds missing.
+		if _, there := slices.BinarySearch(uids, key.UID); key.Pair == job.Pair.ID && key.UID >= from && !there && h.Reason != mail.ReasonLateTwin {
+			job.lifted = append(job.lifted, key)
+		}
+	}
 	counted, _ := slices.BinarySearch(uids, max(status.UIDNext, 1)) // what arrived since is not
 	odd := known && status.MessagesKnown && status.UIDNext != 0 && int(status.Messages) != int(anchor.Messages)+counted
 	if !again && !odd {

@@ -321,6 +321,10 @@ type job struct {
 	sizes sizes
 	// absent are those of them that have gone meanwhile, as UID SEARCH confirmed.
 	absent map[mail.UID]bool
+	// hollow are the announced sizes of messages that were served without content.
+	hollow map[mail.UID]int64
+	// lifted are holds of messages that have gone.
+	lifted []mail.HoldKey
 	// sidelined tells that the mailbox is held and left out of this run.
 	sidelined bool
 	// claimed are messages in hand that were carried before, under a UID that

@@ -29,10 +29,18 @@ type done struct {
 	arrived time.Time
 }
 
-// left returns the messages of the parcel that were asked for and not served.
+// left returns the messages of the parcel that were asked for and not served,
+// or served without content although a size was announced.
 func (w *writer) left(next parcel) []mail.UID {
 	served := make(map[mail.UID]bool, len(next.pieces))
 	for _, m := range next.pieces {
+		if m.Size == 0 && m.claimed > 0 {
+			if w.job.hollow == nil {
+				w.job.hollow = make(map[mail.UID]int64)
+			}
+			w.job.hollow[m.UID] = m.claimed
+			continue
+		}
 		served[m.UID] = true
 	}
 	return slices.DeleteFunc(slices.Clone(next.asked), func(uid mail.UID) bool { return served[uid] })
@@ -47,8 +55,7 @@ func (w *writer) send(ctx context.Context, next parcel, anchor bool) error {
 		return seenBefore
 	}
 	pieces = slices.DeleteFunc(slices.Clone(pieces), func(m piece) bool {
-		if m.Size == 0 && m.claimed > 0 {
-			w.change.Holds = append(w.change.Holds, w.hold(w.job, m.UID, m.claimed, mail.ReasonEmpty, "the old server announces a size but serves no content"))
+		if _, hollow := w.job.hollow[m.UID]; hollow {
 			return true
 		}
 		if len(w.gone[m.Fingerprint]) > 0 {

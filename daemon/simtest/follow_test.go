@@ -63,6 +63,11 @@ func (l *life) checkFates() error {
 			errs = append(errs, fmt.Errorf("an intent is open: %+v", i))
 		}
 	}
+	for _, h := range l.journal.holds {
+		if h.Reason != mail.ReasonLateTwin {
+			errs = append(errs, fmt.Errorf("held: %+v", h))
+		}
+	}
 	return errors.Join(append(errs, l.checkReceipts()...)...)
 }
 

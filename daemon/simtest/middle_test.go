@@ -1,7 +1,9 @@
 package simtest
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/pass"
 	"github.com/imapsyncd/imapsyncd/daemon/simtest/proof"
 )
 
@@ -159,5 +162,57 @@ func TestCountedByChance(t *testing.T) {
 		if when > asked {
 			break
 		}
+	}
+}
+
+// hollow is a source that serves one message without its content.
+type hollow struct {
+	View
+	text string
+	then func() // is called when it does so
+}
+
+func (h hollow) Bodies(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Body, error] {
+	return func(yield func(mail.Body, error) bool) {
+		for body, err := range h.View.Bodies(ctx, box, uids) {
+			if err == nil && body.Size == int64(len(h.text)) {
+				h.then()
+				body.Size, body.Content = 0, strings.NewReader("")
+			}
+			if !yield(body, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestServedHollow: what is expunged while it is fetched some servers serve
+// without content; it is not held. What is still there is, until it has gone.
+func TestServedHollow(t *testing.T) {
+	for _, gone := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := small()
+			w.mutate = func(o *pass.Options) {
+				o.Source = hollow{o.Source.(View), "n2 twin", func() {
+					for gone && len(w.old.Boxes["INBOX"].Messages) > 1 {
+						w.old.Expunge("INBOX", 1)
+					}
+				}}
+			}
+			w.settle(t)
+			want := 2
+			if gone {
+				want = 0
+			}
+			if len(w.journal.holds) != want {
+				t.Errorf("gone %v: %v", gone, w.journal.holds)
+			}
+			for len(w.old.Boxes["INBOX"].Messages) > 1 {
+				w.old.Expunge("INBOX", 1)
+			}
+			if err := w.check(t, true); err != nil || len(w.journal.holds) > 0 {
+				t.Errorf("gone %v: %v %v", gone, w.journal.holds, err)
+			}
+		})
 	}
 }
