@@ -17,7 +17,8 @@ type contender struct {
 	name string
 	// order returns what is to be run for a job; it may be run again in the
 	// same directory, to find nothing new.
-	order func(t testing.TB, j job) order
+	order  func(t testing.TB, j job) order
+	binary string // of imapsyncd
 	// local tells that it does not speak IMAP to the new server but runs on it.
 	local bool
 }
@@ -86,7 +87,7 @@ func buildImapsyncd(t testing.TB) contender {
 	if out, err := exec.Command("go", "build", "-o", binary, "github.com/imapsyncd/imapsyncd/cmd/imapsyncd").CombinedOutput(); err != nil {
 		t.Fatalf("build imapsyncd: %v\n%s", err, out)
 	}
-	return contender{name: "imapsyncd", order: func(t testing.TB, j job) order {
+	return contender{name: "imapsyncd", binary: binary, order: func(t testing.TB, j job) order {
 		file := imapsyncdConfig(t, j, "")
 		return j.order([][]string{{binary, "--config", file, "sync"}}, 1)
 	}}
