@@ -8,7 +8,7 @@ WORLDS ?= 5000000
 FUZZTIME ?= 10m
 
 # How often make bench copies every site, which sites (see
-# deploy/docs/benchmarks.md) and with which programs.
+# deploy/docs/benchmarks.md) and with which other programs.
 ROUNDS ?= 7
 SITES ?= .
 PEERS ?= .

@@ -189,17 +189,3 @@ func TestUnexplained(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkUncarried(b *testing.B) {
-	uids := make([]mail.UID, 1_000_000)
-	for i := range uids {
-		uids[i] = mail.UID(i + 1)
-	}
-	receipts := receiptsOf(uids[:999_000]...)
-	b.ReportAllocs()
-	for b.Loop() {
-		if rest, err := Uncarried(uids, receipts, nil); err != nil || len(rest) != 1000 {
-			b.Fatal(len(rest), err)
-		}
-	}
-}

@@ -17,7 +17,7 @@ import (
 // fakeServer listens on loopback and serves each connection as if it had
 // logged in already.
 type fakeServer struct {
-	t       *testing.T
+	t       testing.TB
 	address string
 	side    Side
 	caps    []string
@@ -29,7 +29,7 @@ type fakeServer struct {
 }
 
 // newFakeServer starts a server that ends with the test.
-func newFakeServer(t *testing.T, side Side, caps string, serve func(net.Conn, *bufio.Reader)) *fakeServer {
+func newFakeServer(t testing.TB, side Side, caps string, serve func(net.Conn, *bufio.Reader)) *fakeServer {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -126,7 +126,7 @@ func (l *transcript) String() string { return strings.Join(l.all(), "\n") }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-func closing(t *testing.T, c io.Closer) {
+func closing(t testing.TB, c io.Closer) {
 	t.Helper()
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {

@@ -22,7 +22,7 @@ import (
 
 var (
 	rounds = flag.Int("rounds", 0, "how often everything is copied; 0: only a small site, once, to see that the measuring works")
-	only   = flag.String("peers", ".", "regular expression of the programs that take part")
+	only   = flag.String("peers", ".", "regular expression of the other programs that take part")
 )
 
 // far is the round-trip time to a server that is not near.
@@ -47,24 +47,21 @@ type scenario struct {
 }
 
 // server starts a Dovecot that syncs its disk as it does by default.
-func server(t *testing.T) *dovecot.Server {
+func server(t testing.TB) *dovecot.Server {
 	return dovecot.Start(t, dovecot.Options{Extra: "mail_fsync = optimized\nmail_max_userip_connections = 1000\nservice imap {\n process_limit = 2000\n}\n"})
 }
 
 // TestBench copies every site with every contender, again and again.
 func TestBench(t *testing.T) {
-	b := &bench{old: server(t), new: server(t), dir: t.TempDir(), contents: make(map[string]content)}
-	b.passwordFile = filepath.Join(b.dir, "password")
-	if err := os.WriteFile(b.passwordFile, []byte(dovecot.Password+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	b := newBench(t)
 	for _, c := range contenders(t) {
-		if regexp.MustCompile(*only).MatchString(c.name) {
+		if c.binary != "" || regexp.MustCompile(*only).MatchString(c.name) {
 			b.contenders = append(b.contenders, c)
 		}
 	}
 	if *rounds == 0 {
 		b.compete(t, scenario{site: tiny, title: "A small site, once"}, 1)
+		b.adopt(t, tiny, 1)
 		b.noNews(t, tiny)
 		return
 	}
@@ -78,6 +75,7 @@ func TestBench(t *testing.T) {
 	} {
 		t.Run(s.id(), func(t *testing.T) { b.compete(t, s, *rounds) })
 	}
+	t.Run("adopt", func(t *testing.T) { b.adopt(t, filled, *rounds) })
 	t.Run("no-news", func(t *testing.T) { b.noNews(t, large) })
 }
 
@@ -102,7 +100,7 @@ type bench struct {
 }
 
 // fill puts a site on the old server, once.
-func (b *bench) fill(t *testing.T, s site) {
+func (b *bench) fill(t testing.TB, s site) {
 	for i := range s.accounts {
 		user := s.user(i)
 		if b.contents[user] != nil {
@@ -111,7 +109,9 @@ func (b *bench) fill(t *testing.T, s site) {
 		client := corpus.Dial(t, b.old.Address(), user, dovecot.Password)
 		octets, messages := 0, 0
 		for box := range s.mailboxes(i) {
-			client.Fill([]corpus.Mailbox{box})
+			client.Fill([]corpus.Mailbox{{Name: box.Name, Subscribed: true}})
+			client.Do(fmt.Sprintf("SELECT %q", box.Name)) // Dovecot appends faster to what is open
+			client.Append(box.Name, box.Messages...)
 			for _, m := range box.Messages {
 				octets += len(m.Data)
 			}
@@ -124,7 +124,7 @@ func (b *bench) fill(t *testing.T, s site) {
 
 // job prepares a copy onto users that are not there yet. Nothing is removed
 // between the runs: ext4 would pay for it in the next ones.
-func (b *bench) job(t *testing.T, s site) job {
+func (b *bench) job(t testing.TB, s site) job {
 	b.jobs++
 	j := job{dir: filepath.Join(b.dir, fmt.Sprint(b.jobs)), oldPort: b.old.Port, newPort: b.new.Port, newServer: b.new, passwordFile: b.passwordFile}
 	if err := os.Mkdir(j.dir, 0o700); err != nil {
@@ -277,4 +277,34 @@ func (b *bench) noNews(t *testing.T, s site) {
 		}
 		fmt.Printf("| %s | %.2f s | %s | %s |\n", c.name, u.Wall.Seconds(), old.row(), there)
 	}
+}
+
+// adopt has imapsyncd recognise a whole site, without state, that is on the
+// new server already.
+func (b *bench) adopt(t *testing.T, s site, rounds int) {
+	b.fill(t, s)
+	j := b.job(t, s)
+	if u := measure(t, ceilingOrder(t, j, 8, 200)); u.Err != "" {
+		t.Fatal(u.Err)
+	}
+	r := &results{name: b.contenders[0].name}
+	for range rounds {
+		j.dir = filepath.Join(j.dir, "again")
+		if err := os.Mkdir(j.dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		syscall.Sync()
+		u := measure(t, b.contenders[0].order(t, j))
+		if u.Err != "" {
+			t.Fatal(u.Err)
+		}
+		r.runs = append(r.runs, u)
+	}
+	for _, a := range j.accounts {
+		if v := verdict(b.contents[a.Old], read(t, b.new.Address(), a.New)); v != "yes" {
+			t.Errorf("recognised anew, %s: %s", a.New, v)
+		}
+	}
+	fmt.Printf("\n### %d messages that are there already, without state\n\n| messages/s | median | CPU | peak RSS |\n|--:|--:|--:|--:|\n| %.0f | %.2f s | %.2f s | %.0f MiB |\n",
+		s.messages*s.accounts, float64(s.messages*s.accounts)/r.median(wall), r.median(wall), r.median(cpu), float64(r.peak())/(1<<20))
 }

@@ -45,6 +45,7 @@ var (
 	small    = site{name: "small", accounts: 1, boxes: boxNames[:21], messages: 20_000, size: notes}
 	accounts = site{name: "accounts", accounts: 20, boxes: boxNames[:8], messages: 200, size: short}
 	huge     = site{name: "huge", accounts: 1, boxes: boxNames[:8], messages: 200, size: mixed, largest: 200_000_000}
+	filled   = site{name: "filled", accounts: 1, boxes: boxNames[:21], messages: 100_000, size: notes}
 	tiny     = site{name: "tiny", accounts: 2, boxes: boxNames[:5], messages: 40, size: notes}
 )
 

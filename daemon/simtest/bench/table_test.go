@@ -30,6 +30,14 @@ func (r *results) median(of func(usage) float64) float64 {
 	return median(all)
 }
 
+// peak is the largest peak RSS of all runs, in octets.
+func (r *results) peak() (rss int64) {
+	for _, u := range r.runs {
+		rss = max(rss, u.RSS)
+	}
+	return rss
+}
+
 func median(all []float64) float64 {
 	slices.Sort(all)
 	if len(all) == 0 {
@@ -66,14 +74,12 @@ func printTable(w io.Writer, title string, all []*results, own int) {
 			continue
 		}
 		var walls []time.Duration
-		rss := int64(0)
 		for _, u := range r.runs {
 			walls = append(walls, u.Wall)
-			rss = max(rss, u.RSS)
 		}
 		fmt.Fprintf(w, "| %s | %d | %.2f s | %.2f–%.2f s | %s | %s | %.2f s | %s | %.0f MiB | %s |\n",
 			r.name, len(r.runs), r.median(wall), slices.Min(walls).Seconds(), slices.Max(walls).Seconds(),
-			ratio(r, all[0], wall), ratio(r, all[own], wall), r.median(cpu), ratio(r, all[0], cpu), float64(rss)/(1<<20), cell(r.equal))
+			ratio(r, all[0], wall), ratio(r, all[own], wall), r.median(cpu), ratio(r, all[0], cpu), float64(r.peak())/(1<<20), cell(r.equal))
 	}
 }
 
