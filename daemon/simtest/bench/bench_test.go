@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -44,11 +45,22 @@ type scenario struct {
 	site
 	title          string
 	oldFar, newFar time.Duration // round-trip times
+	// literal, when set, is all that the new server offers of LITERAL+,
+	// LITERAL- (RFC 7888) and MULTIAPPEND (RFC 3502). There is no ceiling then:
+	// the dumb client needs them.
+	literal string
+	// endless names a program that would take hours and does not take part.
+	endless string
 }
 
-// server starts a Dovecot that syncs its disk as it does by default.
+// plainLiteral is a server that offers none of them.
+const plainLiteral = "none"
+
+// asByDefault undoes what the servers of other tests do for speed.
+const asByDefault = "mail_fsync = optimized\n"
+
 func server(t testing.TB) *dovecot.Server {
-	return dovecot.Start(t, dovecot.Options{Extra: "mail_fsync = optimized\nmail_max_userip_connections = 1000\nservice imap {\n process_limit = 2000\n}\n"})
+	return dovecot.Start(t, dovecot.Options{Extra: asByDefault})
 }
 
 // TestBench copies every site with every contender, again and again.
@@ -72,6 +84,10 @@ func TestBench(t *testing.T) {
 		{site: huge, title: "One account with a message of 200 MB"},
 		{site: large, title: "The first, 40 ms from the old server", oldFar: far},
 		{site: large, title: "The first, 40 ms from the new server", newFar: far},
+		{site: small, title: "The second, 40 ms from the old server", oldFar: far, endless: "imapsync"},
+		{site: small, title: "The second, 40 ms from the new server", newFar: far, endless: "imapsync"},
+		{site: modest, title: "400 messages in 8 mailboxes, 40 ms from a new server that has LITERAL- only", newFar: far, literal: "LITERAL-"},
+		{site: modest, title: "The same, 40 ms from a new server that has neither LITERAL- nor LITERAL+", newFar: far, literal: plainLiteral},
 	} {
 		t.Run(s.id(), func(t *testing.T) { b.compete(t, s, *rounds) })
 	}
@@ -82,6 +98,8 @@ func TestBench(t *testing.T) {
 // id is the scenario in one word.
 func (s scenario) id() string {
 	switch {
+	case s.literal != "":
+		return s.name + "-" + s.literal
 	case s.oldFar > 0:
 		return s.name + "-old-far"
 	case s.newFar > 0:
@@ -91,7 +109,9 @@ func (s scenario) id() string {
 }
 
 type bench struct {
+	root         testing.TB // with which all servers end
 	old, new     *dovecot.Server
+	limitedTo    map[string]*dovecot.Server
 	contenders   []contender
 	dir          string
 	passwordFile string
@@ -139,11 +159,15 @@ func (b *bench) job(t testing.TB, s site) job {
 // once copies a site once and adds what that took.
 func (b *bench) once(t *testing.T, s scenario, r *results, make func(testing.TB, job) order) usage {
 	j := b.job(t, s.site)
+	if s.literal != "" {
+		j.newServer = b.limited(t, s.literal)
+		j.newPort = j.newServer.Port
+	}
 	if s.oldFar > 0 {
 		j.oldPort = newLink(t, b.old.Address(), s.oldFar).port
 	}
 	if s.newFar > 0 {
-		j.newPort = newLink(t, b.new.Address(), s.newFar).port
+		j.newPort = newLink(t, j.newServer.Address(), s.newFar).port
 	}
 	o := make(t, j)
 	syscall.Sync() // what earlier runs have left to be written is not this one's
@@ -154,13 +178,35 @@ func (b *bench) once(t *testing.T, s scenario, r *results, make func(testing.TB,
 	}
 	worst := "yes"
 	for _, a := range j.accounts {
-		if v := verdict(b.contents[a.Old], read(t, b.new.Address(), a.New)); worst == "yes" {
+		if v := verdict(b.contents[a.Old], read(t, j.newServer.Address(), a.New)); worst == "yes" {
 			worst = v
 		}
 	}
 	r.add(u, worst)
 	t.Logf("%s: %s: %v, CPU %v, %d MiB, equal: %s", s.id(), r.name, u.Wall.Round(time.Millisecond), u.CPU.Round(time.Millisecond), u.RSS>>20, worst)
 	return u
+}
+
+// limited returns a server that offers only so much, and lets nobody else in
+// on what it could do.
+func (b *bench) limited(t *testing.T, literal string) *dovecot.Server {
+	if s := b.limitedTo[literal]; s != nil {
+		return s
+	}
+	var offered []string
+	for _, line := range corpus.Dial(t, b.new.Address(), "capabilities", dovecot.Password).Do("CAPABILITY") {
+		for _, name := range strings.Fields(strings.TrimPrefix(line, "* CAPABILITY")) {
+			if !slices.Contains([]string{"LITERAL+", "LITERAL-", "MULTIAPPEND"}, name) {
+				offered = append(offered, name)
+			}
+		}
+	}
+	if literal != plainLiteral {
+		offered = append(offered, literal)
+	}
+	s := dovecot.Start(b.root, dovecot.Options{Extra: asByDefault + "imap_capability = " + strings.Join(offered, " ") + "\n"})
+	b.limitedTo[literal] = s
+	return s
 }
 
 // variant is a way to be the ceiling.
@@ -172,16 +218,20 @@ type variant struct {
 
 // variants are the ways that were fastest in a try, and the fastest with as
 // many connections as imapsyncd has.
-func (b *bench) variants(t *testing.T, s scenario, rounds int) []*variant {
+func (b *bench) variants(t *testing.T, s scenario, tries int) []*variant {
+	widths, batches := []int{1, 2, 4, 8}, []int{50, 200}
+	if *rounds == 0 {
+		widths, batches = []int{2}, []int{50}
+	}
 	var all []*variant
-	for _, connections := range []int{1, 2, 4, 8} {
-		for _, batch := range []int{50, 200} {
+	for _, connections := range widths {
+		for _, batch := range batches {
 			v := &variant{connections: connections, batch: batch}
 			v.name = fmt.Sprintf("dumb client, %d connections, MULTIAPPEND %d", connections, batch)
 			all = append(all, v)
 		}
 	}
-	for range min(2, rounds) {
+	for range tries {
 		for _, v := range all {
 			var try results
 			try.name = v.name
@@ -194,7 +244,7 @@ func (b *bench) variants(t *testing.T, s scenario, rounds int) []*variant {
 		}
 	}
 	slices.SortFunc(all, func(a, b *variant) int { return cmp.Compare(a.fastest, b.fastest) })
-	chosen := all[:2:2]
+	chosen := slices.Clone(all[:min(2, len(all))])
 	for _, v := range all {
 		if v.connections == ownConnections {
 			if !slices.Contains(chosen, v) {
@@ -217,13 +267,14 @@ func (b *bench) compete(t *testing.T, s scenario, rounds int) {
 		order func(testing.TB, job) order
 	}
 	var entries []entry
-	ceilings := b.variants(t, s, rounds)
-	for _, v := range ceilings {
-		entries = append(entries, entry{&v.results, v.order})
+	if s.literal == "" {
+		for _, v := range b.variants(t, s, min(2, rounds)) {
+			entries = append(entries, entry{&v.results, v.order})
+		}
 	}
 	own := len(entries)
 	for _, c := range b.contenders {
-		if s.newFar == 0 || !c.local {
+		if (s.newFar == 0 || !c.local) && c.name != s.endless {
 			entries = append(entries, entry{&results{name: c.name}, c.order})
 		}
 	}

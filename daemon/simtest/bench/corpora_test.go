@@ -46,6 +46,7 @@ var (
 	accounts = site{name: "accounts", accounts: 20, boxes: boxNames[:8], messages: 200, size: short}
 	huge     = site{name: "huge", accounts: 1, boxes: boxNames[:8], messages: 200, size: mixed, largest: 200_000_000}
 	filled   = site{name: "filled", accounts: 1, boxes: boxNames[:21], messages: 100_000, size: notes}
+	modest   = site{name: "modest", accounts: 1, boxes: boxNames[:8], messages: 400, size: mixed}
 	tiny     = site{name: "tiny", accounts: 2, boxes: boxNames[:5], messages: 40, size: notes}
 )
 

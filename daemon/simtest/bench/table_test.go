@@ -63,9 +63,15 @@ func ratio(a, b *results, of func(usage) float64) string {
 	return fmt.Sprintf("%.2f", median(all))
 }
 
-// printTable prints a table in Markdown. The first of all is the ceiling, the
-// one at index own is imapsyncd.
+// printTable prints a table in Markdown. Those before index own are ceilings,
+// the first of them the one; at own is imapsyncd.
 func printTable(w io.Writer, title string, all []*results, own int) {
+	toCeiling := func(r *results, of func(usage) float64) string {
+		if own == 0 {
+			return "–"
+		}
+		return ratio(r, all[0], of)
+	}
 	fmt.Fprintf(w, "\n### %s\n\n", title)
 	fmt.Fprintln(w, "| | runs | median | fastest–slowest | to the ceiling | to imapsyncd | CPU | CPU to the ceiling | peak RSS | equal |")
 	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
@@ -79,7 +85,7 @@ func printTable(w io.Writer, title string, all []*results, own int) {
 		}
 		fmt.Fprintf(w, "| %s | %d | %.2f s | %.2f–%.2f s | %s | %s | %.2f s | %s | %.0f MiB | %s |\n",
 			r.name, len(r.runs), r.median(wall), slices.Min(walls).Seconds(), slices.Max(walls).Seconds(),
-			ratio(r, all[0], wall), ratio(r, all[own], wall), r.median(cpu), ratio(r, all[0], cpu), float64(r.peak())/(1<<20), cell(r.equal))
+			toCeiling(r, wall), ratio(r, all[own], wall), r.median(cpu), toCeiling(r, cpu), float64(r.peak())/(1<<20), cell(r.equal))
 	}
 }
 
