@@ -71,6 +71,7 @@ func TestBench(t *testing.T) {
 			b.contenders = append(b.contenders, c)
 		}
 	}
+	printMachine(t, os.Stdout)
 	if *rounds == 0 {
 		b.compete(t, scenario{site: tiny, title: "A small site, once"}, 1)
 		b.adopt(t, tiny, 1)
