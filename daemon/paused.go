@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/state"
 )
 
 // paused are the accounts that the operator has paused: in a file of their own
@@ -89,46 +89,9 @@ func (p *paused) change(change func(names map[string]bool)) error {
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		text += name + "\n"
 	}
-	if err := replaceFile(p.path, text); err != nil {
+	if err := state.ReplaceFile(p.path, []byte(text)); err != nil {
 		return fmt.Errorf("remember which accounts are paused: %w", err)
 	}
 	p.names = names
 	return nil
-}
-
-// replaceFile puts a new file in the place of an old one, durably. It belongs to
-// whom the directory belongs to: root may be the one who writes it.
-func replaceFile(path, text string) (err error) {
-	temporary := path + ".new"
-	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(temporary)
-		}
-	}()
-	_, err = file.WriteString(text)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	info, err := dir.Stat()
-	if err != nil {
-		return err
-	}
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
-		if err := os.Chown(temporary, int(owner.Uid), int(owner.Gid)); err != nil {
-			return err
-		}
-	}
-	if err := os.Rename(temporary, path); err != nil {
-		return err
-	}
-	return dir.Sync()
 }
