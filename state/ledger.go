@@ -65,7 +65,7 @@ func OpenLedger(path string) (l *Ledger, created bool, err error) {
 	if l.values, l.lines, l.end, err = readLines(text); err != nil {
 		return nil, false, fmt.Errorf("%s: %w", path, err)
 	}
-	if l.lines > 1000 && l.lines > 4*len(l.values) {
+	if l.swollen() {
 		if err := l.compact(); err != nil {
 			return nil, false, fmt.Errorf("compact ledger: %w", err)
 		}
@@ -119,7 +119,7 @@ func (l *Ledger) Put(change ...Entry) error {
 	line := sealLine(payload)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.failed != nil {
+	if l.failed != nil || l.swollen() {
 		if err := l.rewrite(); err != nil {
 			return fmt.Errorf("write ledger: %w", err)
 		}
@@ -138,7 +138,11 @@ func (l *Ledger) Put(change ...Entry) error {
 	return nil
 }
 
-// rewrite replaces a file of which it is not known what it holds.
+// swollen tells whether most of the file counts for nothing any more.
+func (l *Ledger) swollen() bool { return l.lines > 1000 && l.lines > 4*len(l.values) }
+
+// rewrite puts a new file in the place of one that holds what is not known, or
+// too much.
 func (l *Ledger) rewrite() error {
 	if err := l.compact(); err != nil {
 		return err

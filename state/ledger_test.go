@@ -55,23 +55,18 @@ func TestLedger(t *testing.T) {
 	if err != nil || shown(list) != want {
 		t.Errorf("%s, %v", shown(list), err)
 	}
-	for i := range 1200 {
-		if l, _, err = OpenLedger(path); err != nil {
-			t.Fatal(err)
-		}
-		if i%400 == 0 {
-			for range 1001 {
-				put(t, l, "d", "b", `4`)
-			}
-			l.Close()
-			if l, created, err = OpenLedger(path); err != nil || created || l.lines != 2 {
-				t.Fatalf("%d lines, %v, %v", l.lines, created, err)
-			}
-		}
-		if l.Close(); i > 3 {
-			break
-		}
+	// It does not grow for ever, open or not.
+	if l, created, err = OpenLedger(path); err != nil || created {
+		t.Fatal(created, err)
 	}
+	for range 3000 {
+		put(t, l, "d", "b", `4`)
+	}
+	if l.lines > 1100 {
+		t.Errorf("%d lines", l.lines)
+	}
+	l.lines = 5000 // as an older version may have left it
+	l.Close()
 	if list, err = ReadLedger(path); err != nil || shown(list) != want {
 		t.Errorf("%s, %v", shown(list), err)
 	}
