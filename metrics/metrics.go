@@ -85,6 +85,7 @@ const (
 // goroutine.
 type Metrics struct {
 	accounts *accounts
+	domains  *domains
 
 	configSuccessful prometheus.Gauge
 	configSuccess    prometheus.Gauge
@@ -104,6 +105,7 @@ type Metrics struct {
 func New(reg prometheus.Registerer, o Options) *Metrics {
 	m := &Metrics{
 		accounts: newAccounts(o.AccountLabel),
+		domains:  newDomains(),
 		configSuccessful: gauge("config_last_reload_successful",
 			"Whether the configuration was last read without an error."),
 		configSuccess: gauge("config_last_reload_success_timestamp_seconds",
@@ -144,7 +146,7 @@ func New(reg prometheus.Registerer, o Options) *Metrics {
 		m.inDoubt.WithLabelValues(string(outcome))
 	}
 	if reg != nil {
-		reg.MustRegister(m.accounts, buildInfo(), m.configSuccessful, m.configSuccess, m.pass, m.append,
+		reg.MustRegister(m.accounts, m.domains, buildInfo(), m.configSuccessful, m.configSuccess, m.pass, m.append,
 			m.delay, m.carry, m.commit, m.connections, m.connectionErrors, m.inDoubt, m.quarantined)
 	}
 	return m
