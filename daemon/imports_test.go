@@ -21,6 +21,7 @@ func TestDirectImports(t *testing.T) {
 	homes := map[string][]string{ // import path prefix → packages that may import it
 		"github.com/emersion/go-imap/v2/imapclient": {"daemon/remote"},
 		"github.com/emersion/go-imap/v2/imapserver": {"daemon/demo"},
+		"github.com/xdg-go/scram":                   {"daemon/remote"},
 		"golang.org/x/oauth2":                       {"daemon/token"},
 		"go.etcd.io/bbolt":                          {"state"},
 		"github.com/fsnotify/fsnotify":              {"daemon/config"},

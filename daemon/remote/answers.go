@@ -44,7 +44,13 @@ func printable(text string) string {
 
 // refusal makes an error of a tagged NO or BAD.
 func refusal(command string, r Response) *mail.Refused {
-	return &mail.Refused{Command: command, Type: r.Type, Code: r.Code, Text: printable(r.Text)}
+	return &mail.Refused{Command: command, Type: r.Type, Code: printable(r.Code), Text: printable(r.Text)}
+}
+
+// quoted spells a text without CR, LF and NUL as a quoted string (RFC 3501
+// §4.3).
+func quoted(text string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
 }
 
 // verdict is nil after OK.

@@ -46,14 +46,15 @@ type Conn struct {
 	out       *verbs
 	buffered  *bufio.Writer
 
-	caps        map[string]bool
-	id          string
-	certificate string
-	tags        int
-	library     *imapclient.Client
-	pending     atomic.Int32 // answers that are due
-	clock       sync.Mutex   // a read that begins does not stop the clock that one who waits has just started
-	ours        atomic.Int32 // of them, those to the library's commands
+	caps     map[string]bool
+	id       string
+	security Security
+	hidden   []string // secrets that must not appear in what the server says
+	tags     int
+	library  *imapclient.Client
+	pending  atomic.Int32 // answers that are due
+	clock    sync.Mutex   // a read that begins does not stop the clock that one who waits has just started
+	ours     atomic.Int32 // of them, those to the library's commands
 
 	read, written atomic.Int64
 
@@ -152,7 +153,10 @@ func (c *Conn) ServerID() string { return c.id }
 
 // PeerCertificate is the SHA-256 of the server's certificate in hexadecimal;
 // empty without TLS.
-func (c *Conn) PeerCertificate() string { return c.certificate }
+func (c *Conn) PeerCertificate() string { return c.security.Fingerprint }
+
+// Security is how the connection is protected.
+func (c *Conn) Security() Security { return c.security }
 
 // Bytes are the octets read and written, TLS not counted.
 func (c *Conn) Bytes() (read, written int64) { return c.read.Load(), c.written.Load() }
@@ -220,17 +224,21 @@ func (c *Conn) next(ctx context.Context) (Response, error) {
 func (c *Conn) note(r Response) {
 	if r.Tag == "*" && r.Type == "BYE" {
 		c.mu.Lock()
-		c.bye = printable(strings.TrimSpace(r.Text))
+		c.bye = printable(c.masked(strings.TrimSpace(r.Text)))
 		if c.bye == "" {
 			c.bye = "BYE"
 		}
 		c.mu.Unlock()
 	}
 	if r.Code == "ALERT" {
-		c.options.Logger.Warn("the server says", "side", string(c.server.Side), "alert", printable(r.Text))
+		c.options.Logger.Warn("the server says", "side", string(c.server.Side), "alert", printable(c.masked(r.Text)))
 	}
 	if c.options.Trace != nil {
-		c.options.Trace('<', printable(strings.TrimSpace(r.Tag+" "+r.Type+" "+r.Code+" "+r.Text)))
+		line := r.Tag
+		if r.Tag != "+" { // what follows may be a challenge
+			line = strings.TrimSpace(r.Tag + " " + r.Type + " " + r.Code + " " + r.Text)
+		}
+		c.options.Trace('<', printable(c.masked(line)))
 	}
 }
 

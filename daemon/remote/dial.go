@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"strconv"
@@ -32,10 +31,71 @@ type Server struct {
 	TLSServerName  string // the certificate's name; empty: Host
 	TLSCAFile      string // PEM; empty: the system's roots
 	TLSFingerprint string // SHA-256 of the certificate, hexadecimal; instead of a CA
-	TLSMinVersion  string // "1.2" or "1.3"; empty: 1.2
+	TLSMinVersion  string // "1.0" to "1.3"; empty: 1.2
+	TLSLegacy      bool   // ciphers that are no longer safe are taken too
+	TLSCertFile    string // our own certificate, PEM; empty: none
+	TLSKeyFile     string // its key, PEM
 	Auth           string // auto, or a mechanism; empty: auto
-	User           string
-	Password       func(context.Context) (string, error)
+	User           string // whose mailboxes
+	Admin          Admin  // who logs in in his place
+	// Password is that of the user or of the administrator. It is nil where
+	// there are Tokens or, with neither, a certificate of our own.
+	Password func(context.Context) (string, error)
+	Tokens   Tokens
+	LogIns   *LogIns // may be nil
+}
+
+// Admin logs in in the place of users.
+type Admin struct {
+	Style     AdminStyle
+	User      string // Kerio has none
+	Separator string // between user and administrator, for AdminMaster
+}
+
+// AdminStyle is how an administrator names the user whose mailbox it is.
+type AdminStyle string
+
+// The styles of administrators.
+const (
+	AdminAuthzid  AdminStyle = "authzid"  // as authorization identity of SASL (RFC 4616): Cyrus, Zimbra, Dovecot
+	AdminMaster   AdminStyle = "master"   // user*admin: Dovecot's master users
+	AdminExchange AdminStyle = "exchange" // domain\admin\mailbox
+	AdminKerio    AdminStyle = "kerio"    // X-MASTERAUTH
+)
+
+// Tokens hands out access tokens (RFC 6750). An error that has a method
+// Temporary() bool may be one that goes away by itself.
+type Tokens interface {
+	// Token returns a token that is good for a while.
+	Token(ctx context.Context) (string, error)
+	// Refused says that a server does not take a token, which is not handed out
+	// any more. It tells whether another may do: the token was not new.
+	Refused(token string) bool
+}
+
+// shows is what there is to be shown to the server.
+func (s Server) shows() shows {
+	switch {
+	case s.Tokens != nil:
+		return showsToken
+	case s.Password != nil:
+		return showsPassword
+	}
+	return showsCertificate
+}
+
+// names returns who authenticates and, where that is somebody else, in whose
+// place (RFC 4422 §2).
+func (s Server) names() (authcid, authzid string) {
+	switch s.Admin.Style {
+	case AdminAuthzid, AdminKerio:
+		return s.Admin.User, s.User
+	case AdminMaster:
+		return s.User + s.Admin.Separator + s.Admin.User, ""
+	case AdminExchange:
+		return s.Admin.User + `\` + s.User, ""
+	}
+	return s.User, ""
 }
 
 func (s Server) address() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
@@ -158,7 +218,7 @@ func (c *Conn) startTLS(ctx context.Context) error {
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return c.server.tlsError(err, *seen)
 	}
-	c.certificate = fingerprint(secured.ConnectionState().PeerCertificates[0])
+	c.security = securityOf(secured.ConnectionState())
 	c.use(secured)
 	return nil
 }
@@ -207,33 +267,4 @@ func (c *Conn) introduce(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// authenticate logs in with the mechanism that is configured, or the best that
-// is offered.
-func (c *Conn) authenticate(ctx context.Context) error {
-	log, err := c.mechanism()
-	if err != nil {
-		return err
-	}
-	password, err := c.server.Password(ctx)
-	if err != nil {
-		return c.server.fail(ClassAuth, err, "the password cannot be read: "+err.Error(), "")
-	}
-	answer, err := log(ctx, c, password)
-	if err != nil {
-		return err
-	}
-	if answer.Type == "OK" {
-		return nil
-	}
-	refused := refusal("log-in", answer)
-	text := fmt.Sprintf("log-in as %s refused: %s", c.server.User, strings.TrimSpace(refused.Code+" "+refused.Text))
-	switch {
-	case refused.Code == "LIMIT" || refused.Code == "INUSE" || refused.Code != "AUTHENTICATIONFAILED" && isLimit(refused.Text):
-		return c.server.fail(ClassLimit, refused, text, "lower max_connections_per_account in ["+string(c.server.Side)+"]")
-	case refused.Code == "UNAVAILABLE" || refused.Code == "SERVERBUG":
-		return c.server.fail(ClassUnavailable, refused, text, "")
-	}
-	return c.server.fail(ClassAuth, refused, text, "check user and password of the account")
 }

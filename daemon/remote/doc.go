@@ -8,6 +8,10 @@
 //   - There is no fall-back from TLS to clear text. What a server says before
 //     TLS is forgotten, and octets that come together with STARTTLS's OK, or a
 //     PREAUTH before TLS, end the connection (RFC 8314, RFC 3501 §6.2.1).
+//   - A secret goes only into the log-in itself: not into traces, errors or logs,
+//     not even where the server says it back. One that a server has judged is not
+//     shown to it again (login.go), and an OK is believed only at the end of a
+//     log-in, with SCRAM after the server has proved itself.
 //   - We log in ourselves. The library, go-imap's client, gets a connection
 //     that is logged in already and of whose responses it sees only those to
 //     its own FETCH, rewritten so that it can read them (facade.go). All else

@@ -94,6 +94,8 @@ func (s Server) lost(err error, bye string) *Error {
 		return s.fail(ClassTimeout, err, "stopped answering", "")
 	case errors.Is(err, errProtocol):
 		return s.fail(ClassProtocol, err, err.Error(), "")
+	case err != nil && strings.Contains(err.Error(), remoteAlert):
+		return s.fail(ClassTLS, err, "ends TLS: "+brief(err), "it may want another client certificate than tls_cert_file in ["+string(s.Side)+"]")
 	}
 	return s.fail(ClassCut, err, "the connection broke ("+brief(err)+")", "")
 }
@@ -102,6 +104,10 @@ func isTimeout(err error) bool {
 	var n net.Error
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &n) && n.Timeout()
 }
+
+// remoteAlert is how crypto/tls marks what the other side complains of; it has
+// no type. With TLS 1.3 it comes after the handshake.
+const remoteAlert = "remote error: tls: "
 
 // isLimit tells whether the words of a server are about too many connections.
 func isLimit(text string) bool {

@@ -20,7 +20,7 @@ func quote(name string) (string, error) {
 	if strings.ContainsAny(name, "\r\n\x00") {
 		return "", fmt.Errorf("mailbox name %q cannot be sent", name)
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`, nil
+	return quoted(name), nil
 }
 
 // maxKeyword is how long a keyword may be, in octets, to be sent before a

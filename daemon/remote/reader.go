@@ -50,6 +50,14 @@ func (s *session) Has(capability string) bool {
 	return s.conn != nil && s.conn.Has(capability)
 }
 
+// Security is how the connection is protected, while one is open.
+func (s *session) Security() Security {
+	if s.conn == nil {
+		return Security{}
+	}
+	return s.conn.Security()
+}
+
 // drop closes the connection, if there is one, and forgets what it told.
 func (s *session) drop() {
 	if s.conn != nil {

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -8,9 +9,33 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
+
+var tlsVersions = map[string]uint16{"1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
+
+// Security is how a connection is protected; zero: not at all.
+type Security struct {
+	Version     string    // such as "TLS 1.3"
+	Cipher      string    // such as "TLS_AES_128_GCM_SHA256"
+	Weak        bool      // the version or the cipher is not safe any more
+	Names       string    // what the server's certificate is for
+	Fingerprint string    // its SHA-256, hexadecimal
+	NotAfter    time.Time // when it expires
+}
+
+func securityOf(state tls.ConnectionState) Security {
+	cert := state.PeerCertificates[0]
+	return Security{
+		Version: tls.VersionName(state.Version), Cipher: tls.CipherSuiteName(state.CipherSuite),
+		Weak: state.Version < tls.VersionTLS12 || slices.ContainsFunc(tls.InsecureCipherSuites(), func(suite *tls.CipherSuite) bool {
+			return suite.ID == state.CipherSuite
+		}),
+		Names: names(cert), Fingerprint: fingerprint(cert), NotAfter: cert.NotAfter,
+	}
+}
 
 func fingerprint(cert *x509.Certificate) string {
 	sum := sha256.Sum256(cert.Raw)
@@ -24,12 +49,19 @@ var errFingerprint = errors.New("the certificate is another one than tls_fingerp
 // that it shows is kept for a message about it.
 func (s Server) tlsConfig() (*tls.Config, **x509.Certificate, error) {
 	seen := new(*x509.Certificate)
-	config := &tls.Config{ServerName: s.TLSServerName, MinVersion: tls.VersionTLS12}
-	if config.ServerName == "" {
-		config.ServerName = s.Host
+	config := &tls.Config{ServerName: cmp.Or(s.TLSServerName, s.Host), MinVersion: tlsVersions[cmp.Or(s.TLSMinVersion, "1.2")]}
+	if s.TLSLegacy {
+		for _, suite := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
+			config.CipherSuites = append(config.CipherSuites, suite.ID)
+		}
 	}
-	if s.TLSMinVersion == "1.3" {
-		config.MinVersion = tls.VersionTLS13
+	if s.TLSCertFile != "" {
+		// Read for each log-in: it may have been renewed.
+		own, err := tls.LoadX509KeyPair(s.TLSCertFile, s.TLSKeyFile)
+		if err != nil {
+			return nil, nil, s.fail(ClassCertificate, err, "tls_cert_file and tls_key_file cannot be used: "+err.Error(), "")
+		}
+		config.Certificates = []tls.Certificate{own}
 	}
 	if s.TLSCAFile != "" {
 		pem, err := os.ReadFile(s.TLSCAFile)
@@ -72,7 +104,11 @@ func (s Server) tlsError(err error, cert *x509.Certificate) *Error {
 		if isTimeout(err) {
 			return s.fail(ClassTimeout, err, "no TLS handshake in time", "check port and tls in "+section)
 		}
-		return s.fail(ClassTLS, err, "TLS fails: "+err.Error(), "check port and tls in "+section)
+		advice := "check port and tls in " + section
+		if words := err.Error(); !s.TLSLegacy && (strings.Contains(words, "protocol version") || strings.Contains(words, "handshake failure")) {
+			advice = "it may speak no TLS that is still safe: if it cannot be renewed, see tls_min_version and tls_legacy_ciphers"
+		}
+		return s.fail(ClassTLS, err, "TLS fails: "+err.Error(), advice)
 	}
 	pin := fmt.Sprintf("tls_fingerprint = %q", fingerprint(cert))
 	switch {

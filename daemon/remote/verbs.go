@@ -15,7 +15,7 @@ var errForbidden = errors.New("this command is never sent to this server")
 var (
 	readVerbs = []string{
 		"CAPABILITY", "NOOP", "LOGOUT", "ID", "ENABLE", "NAMESPACE", "LIST", "LSUB", "STATUS", "EXAMINE", "UNSELECT",
-		"UID FETCH", "UID SEARCH", "FETCH", "SEARCH", "IDLE", "NOTIFY", "STARTTLS", "AUTHENTICATE", "LOGIN", "COMPRESS", "GETQUOTA", "GETQUOTAROOT",
+		"UID FETCH", "UID SEARCH", "FETCH", "SEARCH", "IDLE", "NOTIFY", "STARTTLS", "AUTHENTICATE", "LOGIN", "X-MASTERAUTH", "X-SETUSER", "COMPRESS", "GETQUOTA", "GETQUOTAROOT",
 	}
 	writeVerbs = []string{"SELECT", "CREATE", "SUBSCRIBE", "APPEND", "UID STORE", "UID MOVE", "UID COPY", "UID EXPUNGE"}
 )

@@ -4,15 +4,11 @@ package dovecot
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -33,13 +29,22 @@ const Password = `p4ss "w\ord`
 
 // Options says what kind of server to start.
 type Options struct {
-	// Extra goes to the end of dovecot.conf.
+	// Extra goes to the end of dovecot.conf. $DIR in it is the server's own
+	// directory.
 	Extra string
+	// Files are written into that directory, by name, with the same $DIR;
+	// "users" is the passwd-file of all users' password.
+	Files map[string]string
 	// CertificateName is what the certificate is for; empty: localhost and
 	// 127.0.0.1.
 	CertificateName string
 	// Expired makes it a certificate of yesterday.
 	Expired bool
+	// Expires is how long it is good; 0: 60 days.
+	Expires time.Duration
+	// Listen is the address; empty: 127.0.0.1. Dovecot takes clients of its own
+	// address for secured ones.
+	Listen string
 }
 
 // Server is a running Dovecot.
@@ -49,6 +54,9 @@ type Server struct {
 	TLSPort int
 	CAFile  string
 	conf    string
+	listen  string
+	ca      *x509.Certificate
+	caKey   *ecdsa.PrivateKey
 	cmd     *exec.Cmd
 	dropped atomic.Int64 // messages written by Drop
 	t       testing.TB
@@ -75,7 +83,7 @@ func Start(t testing.TB, o Options) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Dir: dir, t: t, conf: filepath.Join(dir, "dovecot.conf")}
+	s := &Server{Dir: dir, t: t, conf: filepath.Join(dir, "dovecot.conf"), listen: cmp.Or(o.Listen, "127.0.0.1")}
 	t.Cleanup(func() {
 		s.Stop()
 		if t.Failed() {
@@ -104,12 +112,18 @@ func Start(t testing.TB, o Options) *Server {
 state_dir = %[1]s/state
 log_path = %[1]s/log
 protocols = imap
-listen = 127.0.0.1
+listen = %[7]s
 ssl = yes
 ssl_cert = <%[1]s/cert.pem
 ssl_key = <%[1]s/key.pem
 disable_plaintext_auth = no
 auth_failure_delay = 0
+service anvil {
+  # no penalty for the address after a wrong password
+  unix_listener anvil-auth-penalty {
+    mode = 0
+  }
+}
 mail_location = maildir:%[1]s/mail/%%u
 mail_fsync = never
 first_valid_uid = 1
@@ -136,12 +150,17 @@ service imap-login {
   }
 }
 %[6]s
-`, dir, s.Port, s.TLSPort, nobody.Uid, nobody.Gid, o.Extra)
+`, dir, s.Port, s.TLSPort, nobody.Uid, nobody.Gid, strings.ReplaceAll(o.Extra, "$DIR", dir), s.listen)
 	if err := os.WriteFile(s.conf, []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "users"), []byte("all:{PLAIN}"+Password+"\n"), 0o644); err != nil {
 		t.Fatal(err)
+	}
+	for name, text := range o.Files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.ReplaceAll(text, "$DIR", dir)), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.run(binary)
 	return s
@@ -203,7 +222,7 @@ func (s *Server) Stop() {
 func (s *Server) Restart() { s.run("/usr/sbin/dovecot") }
 
 // Address is where it listens in clear text and for STARTTLS.
-func (s *Server) Address() string { return fmt.Sprintf("127.0.0.1:%d", s.Port) }
+func (s *Server) Address() string { return fmt.Sprintf("%s:%d", s.listen, s.Port) }
 
 // Doveadm runs an administrative command.
 func (s *Server) Doveadm(args ...string) string {
@@ -223,57 +242,6 @@ func freePort(t testing.TB) int {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
-}
-
-// certificate makes an authority and a certificate signed by it.
-func (s *Server) certificate(o Options) {
-	s.t.Helper()
-	until := time.Now().Add(24 * time.Hour)
-	if o.Expired {
-		until = time.Now().Add(-24 * time.Hour)
-	}
-	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(48 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	caKey, caDER := s.sign(ca, nil, nil)
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: until,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	if o.CertificateName != "" {
-		leaf.DNSNames, leaf.IPAddresses = []string{o.CertificateName}, nil
-	}
-	key, der := s.sign(leaf, ca, caKey)
-	private, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.CAFile = filepath.Join(s.Dir, "ca.pem")
-	for name, block := range map[string]*pem.Block{
-		"ca.pem": {Type: "CERTIFICATE", Bytes: caDER}, "cert.pem": {Type: "CERTIFICATE", Bytes: der}, "key.pem": {Type: "EC PRIVATE KEY", Bytes: private},
-	} {
-		if err := os.WriteFile(filepath.Join(s.Dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
-			s.t.Fatal(err)
-		}
-	}
-}
-
-func (s *Server) sign(template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*ecdsa.PrivateKey, []byte) {
-	s.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if parent == nil {
-		parent, signer = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return key, der
 }
 
 // Configure replaces a part of the configuration of a stopped server.
