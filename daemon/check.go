@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
+	"github.com/imapsyncd/imapsyncd/daemon/remote"
 )
 
 // CheckResult is what the preflight of one account found.
@@ -25,7 +27,8 @@ type SideCheck struct {
 	Messages     int64
 	Capabilities []string // of those that are made use of
 	Missing      []string // that would be made use of
-	Error        string   // why it showed nothing; empty: it did
+	TLS          remote.Security
+	Error        string // why it showed nothing; empty: it did
 }
 
 // useful are the capabilities that a pass makes use of on each side.
@@ -41,8 +44,8 @@ func (d *desk) Check(ctx context.Context, accounts []string) ([]CheckResult, err
 	return each(ctx, chosen, func(ctx context.Context, a config.Account) CheckResult {
 		r := CheckResult{Account: a.Name}
 		r.Error = d.lookAt(ctx, a, func(acct *account) (err error) {
-			r.Source = checkSide(ctx, acct.source, acct.source.Has, usefulSource)
-			r.Destination = checkSide(ctx, acct.destination, acct.destination.Has, usefulDestination)
+			r.Source = checkSide(ctx, acct.source, usefulSource)
+			r.Destination = checkSide(ctx, acct.destination, usefulDestination)
 			if r.Source.Error != "" || r.Destination.Error != "" {
 				return nil
 			}
@@ -56,12 +59,19 @@ func (d *desk) Check(ctx context.Context, accounts []string) ([]CheckResult, err
 	}), nil
 }
 
-func checkSide(ctx context.Context, side pass.Reader, has func(string) bool, useful []string) SideCheck {
+// checked is one server that is logged in to.
+type checked interface {
+	pass.Reader
+	Has(capability string) bool
+	Security() remote.Security
+}
+
+func checkSide(ctx context.Context, side checked, useful []string) SideCheck {
 	listing, err := side.Mailboxes(ctx)
 	if err != nil {
 		return SideCheck{Error: err.Error()}
 	}
-	var c SideCheck
+	c := SideCheck{TLS: side.Security()}
 	for _, m := range listing.Mailboxes {
 		if !m.NoSelect {
 			c.Mailboxes++
@@ -69,7 +79,7 @@ func checkSide(ctx context.Context, side pass.Reader, has func(string) bool, use
 		}
 	}
 	for _, capability := range useful {
-		if has(capability) {
+		if side.Has(capability) {
 			c.Capabilities = append(c.Capabilities, capability)
 		} else {
 			c.Missing = append(c.Missing, capability)
@@ -93,6 +103,31 @@ func warnings(a config.Account, r *CheckResult) []string {
 		if capability == "UIDPLUS" {
 			list = append(list, "the new server has no UIDPLUS: every batch has to be looked for after it was sent, which is slow")
 		}
+	}
+	list = append(list, tlsWarnings("old server", a.Source, r.Source.TLS, time.Now())...)
+	return append(list, tlsWarnings("new server", a.Destination, r.Destination.TLS, time.Now())...)
+}
+
+// expirySoon is how long before a certificate expires it is warned of.
+const expirySoon = 14 * 24 * time.Hour
+
+// tlsWarnings says what is wrong with how a server is talked to.
+func tlsWarnings(which string, s config.Server, seen remote.Security, now time.Time) []string {
+	var list []string
+	switch {
+	case seen.Version == "" && s.AllowCleartext:
+		list = append(list, "the "+which+" is talked to in clear text: passwords and mail can be read on the way")
+	case seen.Weak:
+		list = append(list, fmt.Sprintf("the %s is talked to by %s with %s, which others can break: passwords and mail may be read on the way", which, seen.Version, seen.Cipher))
+	case s.TLSLegacyCiphers:
+		list = append(list, fmt.Sprintf("old TLS is allowed to the %s, but it speaks %s: remove tls_legacy_ciphers", which, seen.Version))
+	}
+	switch left := seen.NotAfter.Sub(now); {
+	case seen.Version == "" || left >= expirySoon:
+	case left < 0:
+		list = append(list, fmt.Sprintf("the certificate of the %s has expired on %s", which, seen.NotAfter.Format(time.DateOnly)))
+	default:
+		list = append(list, fmt.Sprintf("the certificate of the %s expires on %s, in %d days: renew it, or log-ins fail from then on", which, seen.NotAfter.Format(time.DateOnly), left/(24*time.Hour)))
 	}
 	return list
 }

@@ -15,10 +15,11 @@ import (
 // connections are the open connections of one account: counted by what they
 // are doing, and asked whether anything still moves.
 type connections struct {
-	account string
-	options remote.Options
-	dial    func(ctx context.Context, network, address string) (net.Conn, error)
-	metrics *metrics.Metrics
+	account     string
+	options     remote.Options
+	dial        func(ctx context.Context, network, address string) (net.Conn, error)
+	metrics     *metrics.Metrics
+	credentials *credentials
 
 	mu    sync.Mutex
 	open  map[*connection]bool
@@ -31,7 +32,7 @@ func (d *Daemon) newConnections(account string) *connections {
 		dial = new(net.Dialer).DialContext
 	}
 	return &connections{
-		account: account, dial: dial, metrics: d.Metrics, open: make(map[*connection]bool),
+		account: account, dial: dial, metrics: d.Metrics, credentials: &d.credentials, open: make(map[*connection]bool),
 		options: remote.Options{Logger: d.Logger.With("account", account), Timeout: d.Timeout},
 	}
 }
@@ -47,11 +48,7 @@ type connection struct {
 // opener returns how to get a logged-in connection to one side, which is then
 // in the given state.
 func (c *connections) opener(side remote.Side, s config.Server, then metrics.ConnectionState) func(context.Context) (*remote.Conn, error) {
-	server := remote.Server{
-		Side: side, Account: c.account, Host: s.Host, Port: s.Port, TLS: remote.TLSMode(s.TLS), AllowCleartext: s.AllowCleartext,
-		TLSServerName: s.TLSServerName, TLSCAFile: s.TLSCAFile, TLSFingerprint: s.TLSFingerprint, TLSMinVersion: s.TLSMinVersion,
-		Auth: s.Auth, User: s.User, Password: s.Password.Read,
-	}
+	server := c.credentials.server(side, c.account, s)
 	return func(ctx context.Context) (*remote.Conn, error) {
 		at := &connection{of: c, side: metrics.Side(side)}
 		c.move(at, metrics.Connecting)

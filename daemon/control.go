@@ -142,6 +142,7 @@ func (r *running) reload(allowRemovals bool) error {
 	if err != nil { // the configuration is in force all the same
 		r.Logger.Error("not all could be kept of accounts that changed", "error", err)
 	}
+	r.warnOfOldTLS(append(d.Added, d.Changed...))
 	r.Logger.Info("configuration read", "added", len(d.Added), "changed", len(d.Changed), "removed", len(d.Removed))
 	if len(d.AtRestart) > 0 {
 		r.Logger.Warn("some of it takes effect at the next start only", "keys", d.AtRestart)

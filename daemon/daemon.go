@@ -63,10 +63,11 @@ type Options struct {
 // Daemon is one process at work on a state directory.
 type Daemon struct {
 	Options
-	lock   *state.DirLock
-	paused *paused
-	slots  slots
-	budget *pass.Budget
+	lock        *state.DirLock
+	paused      *paused
+	slots       slots
+	credentials credentials
+	budget      *pass.Budget
 }
 
 // Open takes the state directory, making it when it is not there yet. Another
@@ -118,6 +119,7 @@ func (d *Daemon) Sync(ctx context.Context, started func(account string), finishe
 	accounts := slices.DeleteFunc(slices.Clone(d.Config.Accounts), func(a config.Account) bool {
 		return d.Only != nil && !slices.Contains(d.Only, a.Name)
 	})
+	d.warnOfOldTLS(accounts)
 	return each(ctx, accounts, func(ctx context.Context, a config.Account) Outcome {
 		outcome := d.syncAccount(ctx, a, started)
 		finished(outcome)

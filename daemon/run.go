@@ -58,6 +58,7 @@ func (r *running) run(ctx context.Context) error {
 	}
 
 	d.Metrics.ConfigReloaded(true, r.started)
+	d.warnOfOldTLS(d.Config.Accounts)
 	r.reloading.Lock()
 	for _, a := range d.Config.Accounts {
 		r.start(a)
@@ -88,7 +89,7 @@ func (r *running) run(ctx context.Context) error {
 	changed := make(chan struct{}, 1)
 	if d.Load != nil && d.Config.Path != "" {
 		servers.Go(func() {
-			config.Watch(serving, config.WatchOptions{Path: d.Config.Path, Known: d.Config.Sum, Passwords: r.passwordFiles, Logger: d.Logger, Changed: func() {
+			config.Watch(serving, config.WatchOptions{Path: d.Config.Path, Known: d.Config.Sum, Secrets: r.secretFiles, Logger: d.Logger, Changed: func() {
 				select {
 				case changed <- struct{}{}:
 				default:
@@ -162,10 +163,10 @@ func (r *running) all() []*follower {
 	return all
 }
 
-func (r *running) passwordFiles() map[string][sha256.Size]byte {
+func (r *running) secretFiles() map[string][sha256.Size]byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.config.PasswordFiles()
+	return r.config.SecretFiles()
 }
 
 var errNotFollowed = errors.New("is not in the configuration")

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/imapsyncd/imapsyncd/daemon"
+	"github.com/imapsyncd/imapsyncd/daemon/remote"
 )
 
 func newCheck(c *common) *cobra.Command {
@@ -61,6 +63,7 @@ func printCheck(out io.Writer, r daemon.CheckResult) bool {
 	fmt.Fprintf(out, "%s: ok, %s with %s on the old server, %d to carry\n", r.Account,
 		count(r.Source.Mailboxes, "mailbox"), count(int(r.Source.Messages), "message"), toCarry)
 	fmt.Fprintf(out, "    old server offers %s; new server offers %s\n", offers(r.Source), offers(r.Destination))
+	fmt.Fprintf(out, "    TLS: old server %s; new server %s\n", protection(r.Source.TLS), protection(r.Destination.TLS))
 	for _, m := range daemon.Mapping(r.Preview) {
 		fmt.Fprintf(out, "    %s\n", m)
 	}
@@ -79,4 +82,13 @@ func offers(s daemon.SideCheck) string {
 		text += " (not " + strings.Join(s.Missing, " ") + ")"
 	}
 	return text
+}
+
+// protection says how a server is talked to, and until when its certificate is
+// good.
+func protection(s remote.Security) string {
+	if s.Version == "" {
+		return "none"
+	}
+	return fmt.Sprintf("%s, certificate for %s until %s", s.Version, s.Names, s.NotAfter.Format(time.DateOnly))
 }

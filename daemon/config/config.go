@@ -45,12 +45,12 @@ type Policy struct {
 	AlreadyThere string
 }
 
-// PasswordFiles are all password_file, with the sum of the password that stood
-// in each when the configuration was read.
-func (c *Config) PasswordFiles() map[string][sha256.Size]byte {
+// SecretFiles are all files with secrets, with the sum of what stood in each
+// when the configuration was read.
+func (c *Config) SecretFiles() map[string][sha256.Size]byte {
 	files := make(map[string][sha256.Size]byte)
 	for _, a := range c.Accounts {
-		for _, secret := range []Secret{a.Source.Password, a.Destination.Password} {
+		for _, secret := range append(a.Source.secrets(), a.Destination.secrets()...) {
 			if secret.file != "" {
 				files[secret.file] = secret.sum
 			}
@@ -90,11 +90,17 @@ type Server struct {
 	TLSCAFile                string
 	TLSFingerprint           string // 64 hexadecimal digits
 	TLSMinVersion            string
+	TLSLegacyCiphers         bool
+	TLSCertFile              string // of our own; empty: none
+	TLSKeyFile               string
+	tlsKey                   Secret
 	Auth                     string
 	MaxConnections           int
 	MaxConnectionsPerAccount int
 	User                     string
-	Password                 Secret
+	Admin                    Admin
+	Password                 Secret  // of the user or of the administrator; zero: OAuth2 or a certificate
+	OAuth2                   *OAuth2 // nil: none
 }
 
 // Problem is one thing that is wrong with a configuration.

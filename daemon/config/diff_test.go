@@ -113,8 +113,8 @@ func TestWatch(t *testing.T) {
 	running.Go(func() {
 		Watch(ctx, WatchOptions{
 			Path: path, Known: sha256.Sum256([]byte("one")), Settle: 30 * time.Millisecond, Interval: time.Hour,
-			Passwords: func() map[string][sha256.Size]byte {
-				return map[string][sha256.Size]byte{password: sha256.Sum256([]byte("old"))}
+			Secrets: func() map[string][sha256.Size]byte {
+				return map[string][sha256.Size]byte{password: sha256.Sum256([]byte("old\n"))}
 			},
 			Changed: func() { changed <- struct{}{} }, Logger: slog.New(slog.DiscardHandler),
 		})

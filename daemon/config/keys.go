@@ -71,22 +71,52 @@ type limitsKeys struct {
 	Memory *string `toml:"memory"`
 }
 
+// serverKeys are the keys of one server. The tag way names the ways to log in
+// that a key belongs to; those of the tag one are alternatives to each other.
 type serverKeys struct {
-	Host                     *string  `toml:"host"`
-	Port                     *int     `toml:"port"`
-	TLS                      *string  `toml:"tls"`
-	AllowCleartext           *bool    `toml:"allow_cleartext"`
-	TLSServerName            *string  `toml:"tls_server_name"`
-	TLSCAFile                *string  `toml:"tls_ca_file"`
-	TLSFingerprint           *string  `toml:"tls_fingerprint"`
-	TLSMinVersion            *string  `toml:"tls_min_version"`
-	Auth                     *string  `toml:"auth"`
-	MaxConnections           *int     `toml:"max_connections"`
-	MaxConnectionsPerAccount *int     `toml:"max_connections_per_account"`
-	User                     *string  `toml:"user"`
-	Password                 *string  `toml:"password"`
-	PasswordFile             *string  `toml:"password_file"`
-	PasswordCommand          []string `toml:"password_command"`
+	Host                     *string `toml:"host"`
+	Port                     *int    `toml:"port"`
+	TLS                      *string `toml:"tls"`
+	AllowCleartext           *bool   `toml:"allow_cleartext"`
+	TLSServerName            *string `toml:"tls_server_name"`
+	TLSCAFile                *string `toml:"tls_ca_file"`
+	TLSFingerprint           *string `toml:"tls_fingerprint"`
+	TLSMinVersion            *string `toml:"tls_min_version"`
+	TLSLegacyCiphers         *bool   `toml:"tls_legacy_ciphers"`
+	TLSCertFile              *string `toml:"tls_cert_file"`
+	TLSKeyFile               *string `toml:"tls_key_file"`
+	Auth                     *string `toml:"auth"`
+	MaxConnections           *int    `toml:"max_connections"`
+	MaxConnectionsPerAccount *int    `toml:"max_connections_per_account"`
+	User                     *string `toml:"user"`
+
+	Password        *string  `toml:"password" way:"password" one:"password"`
+	PasswordFile    *string  `toml:"password_file" way:"password" one:"password"`
+	PasswordCommand []string `toml:"password_command" way:"password" one:"password"`
+	Credential      *string  `toml:"credential" way:"password" one:"password"`
+
+	AdminUser            *string  `toml:"admin_user" way:"admin"`
+	AdminStyle           *string  `toml:"admin_style"`
+	AdminSeparator       *string  `toml:"admin_separator"`
+	AdminPassword        *string  `toml:"admin_password" way:"admin" one:"admin"`
+	AdminPasswordFile    *string  `toml:"admin_password_file" way:"admin" one:"admin"`
+	AdminPasswordCommand []string `toml:"admin_password_command" way:"admin" one:"admin"`
+	AdminCredential      *string  `toml:"admin_credential" way:"admin" one:"admin"`
+
+	TokenCommand             []string `toml:"token_command" way:"command"`
+	TokenURL                 *string  `toml:"token_url" way:"client"`
+	ClientID                 *string  `toml:"client_id" way:"client"`
+	ClientSecret             *string  `toml:"client_secret" way:"client" one:"client"`
+	ClientSecretFile         *string  `toml:"client_secret_file" way:"client" one:"client"`
+	ClientSecretCommand      []string `toml:"client_secret_command" way:"client" one:"client"`
+	ClientSecretCredential   *string  `toml:"client_secret_credential" way:"client" one:"client"`
+	RefreshToken             *string  `toml:"refresh_token" way:"client" one:"refresh"`
+	RefreshTokenFile         *string  `toml:"refresh_token_file" way:"client" one:"refresh"`
+	RefreshTokenCommand      []string `toml:"refresh_token_command" way:"client" one:"refresh"`
+	RefreshTokenCredential   *string  `toml:"refresh_token_credential" way:"client" one:"refresh"`
+	ServiceAccountFile       *string  `toml:"service_account_file" way:"service" one:"service"`
+	ServiceAccountCredential *string  `toml:"service_account_credential" way:"service" one:"service"`
+	TokenScopes              []string `toml:"token_scopes"`
 }
 
 type mailboxKeys struct {

@@ -45,6 +45,13 @@ type loader struct {
 	name     string // of the file, as the operator wrote it
 	at       map[string]position
 	problems Problems
+	files    map[string]readFile // secrets by file: many accounts may share one
+}
+
+// readFile is what came of reading a secret from its file.
+type readFile struct {
+	sum [sha256.Size]byte
+	err error
 }
 
 func parse(absolute, name string, data []byte) (*Config, error) {

@@ -9,18 +9,22 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// Secret is a password, or where it is read when it is needed. However it is
-// printed, nothing of it shows.
+// Secret is a password or the like, or where it is read when it is needed.
+// However it is printed, nothing of it shows.
 type Secret struct {
 	value   string
 	file    string
+	sealed  bool              // systemd sees to who can read file
+	whole   bool              // all of it counts, not only one line
 	sum     [sha256.Size]byte // of what stood in file when the configuration was read
 	command []string
+	env     []string // what command is told
 }
 
 const masked = "***"
@@ -30,46 +34,128 @@ func (Secret) GoString() string             { return masked }
 func (Secret) Format(f fmt.State, _ rune)   { io.WriteString(f, masked) }
 func (Secret) MarshalText() ([]byte, error) { return []byte(masked), nil }
 
-// commandTime is how long password_command may take.
+// commandTime is how long a command may take.
 const commandTime = 30 * time.Second
 
-// Read returns the password: as the file, without its last line end, or the
+// Read returns the secret: as the file, without its last line end, or the
 // command gives it now.
 func (s Secret) Read(ctx context.Context) (string, error) {
 	switch {
 	case s.file != "":
-		if err := private(s.file); err != nil {
-			return "", err
-		}
-		data, err := os.ReadFile(s.file)
+		data, err := s.content()
 		if err != nil {
 			return "", err
 		}
-		line, err := lineOf(data)
+		text, err := s.text(data)
 		if err != nil {
 			err = fmt.Errorf("%s: %w", s.file, err)
 		}
-		return line, err
+		return text, err
 	case len(s.command) > 0:
-		ctx, cancel := context.WithTimeout(ctx, commandTime)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, s.command[0], s.command[1:]...)
-		var out bytes.Buffer
-		cmd.Stdout = &out
-		cmd.WaitDelay = time.Second
-		if err := cmd.Run(); err != nil {
-			return "", fmt.Errorf("password_command %s: %w", s.command[0], err)
+		out, err := s.run(ctx)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", s.command[0], err)
 		}
-		return lineOf(out.Bytes())
+		text, err := s.text(out)
+		if err != nil {
+			err = fmt.Errorf("what %s prints: %w", s.command[0], err)
+		}
+		return text, err
 	}
 	return s.value, nil
+}
+
+// content is what stands in the file.
+func (s Secret) content() ([]byte, error) {
+	if !s.sealed {
+		if err := private(s.file); err != nil {
+			return nil, err
+		}
+	}
+	data, err := os.ReadFile(s.file)
+	if err == nil && len(data) == 0 {
+		err = fmt.Errorf("%s: %w", s.file, errEmpty)
+	}
+	return data, err
+}
+
+// fileSum tells one content of the file from another.
+func (s Secret) fileSum() ([sha256.Size]byte, error) {
+	data, err := s.content()
+	return sha256.Sum256(data), err
+}
+
+// run runs the command. What it complains of is part of its error.
+func (s Secret) run(ctx context.Context) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, s.command[0], s.command[1:]...)
+	cmd.Env = append(os.Environ(), s.env...)
+	var out, complaints bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaints
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("no answer within %s", commandTime)
+	}
+	if err != nil {
+		if words := lastLine(complaints.String()); words != "" {
+			err = fmt.Errorf("%w: %s", err, words)
+		}
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// lastLine is the last line with anything in it, or the beginning of it.
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	text = text[strings.LastIndexByte(text, '\n')+1:]
+	if len(text) > 200 {
+		text = strings.ToValidUTF8(text[:200], "") + "…"
+	}
+	return text
+}
+
+// Key is the same for secrets that are read in the same way and were the same
+// when the configuration was read.
+func (s Secret) Key() [sha256.Size]byte {
+	return sha256.Sum256(fmt.Appendf(nil, "%q %q %x %q %q", s.value, s.file, s.sum, s.command, s.env))
+}
+
+// Key is the same for all accounts that get their tokens in the same way.
+func (o OAuth2) Key() string {
+	return fmt.Sprintf("%x %x %q %q %x %x %q", o.Command.Key(), o.ServiceAccount.Key(), o.URL, o.ClientID, o.ClientSecret.Key(), o.RefreshToken.Key(), o.Scopes)
+}
+
+var errEmpty = errors.New("it is empty")
+
+// systemd is a secret that systemd has put where only this service finds it
+// (LoadCredential=, systemd.exec(5)).
+func systemd(name string) (Secret, error) {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	switch {
+	case name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00"):
+		return Secret{}, fmt.Errorf("%q is no name of a credential; write the one of LoadCredential=", name)
+	case dir == "":
+		return Secret{}, fmt.Errorf("there are no credentials here: they are there for the systemd unit only, with LoadCredential=%s:/path", name)
+	}
+	return Secret{file: filepath.Join(dir, name), sealed: true}, nil
+}
+
+// text is the secret in what was read.
+func (s Secret) text(data []byte) (string, error) {
+	if s.whole && len(bytes.TrimSpace(data)) > 0 {
+		return string(data), nil
+	}
+	return lineOf(data)
 }
 
 func lineOf(data []byte) (string, error) {
 	s := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	switch {
 	case s == "":
-		return "", errors.New("it is empty")
+		return "", errEmpty
 	case strings.ContainsAny(s, "\n\x00"):
 		return "", errors.New("it has more than one line")
 	}

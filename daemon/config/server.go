@@ -1,32 +1,14 @@
 package config
 
 import (
-	"context"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"net"
 	"os"
-	"reflect"
 	"slices"
 	"strings"
 )
-
-// inherit returns base with every key that own has. A password of its own, by
-// whatever way, replaces the inherited one.
-func inherit(base, own serverKeys) serverKeys {
-	if own.Password != nil || own.PasswordFile != nil || own.PasswordCommand != nil {
-		base.Password, base.PasswordFile, base.PasswordCommand = nil, nil, nil
-	}
-	from, to := reflect.ValueOf(own), reflect.ValueOf(&base).Elem()
-	for i := range from.NumField() {
-		if !from.Field(i).IsNil() {
-			to.Field(i).Set(from.Field(i))
-		}
-	}
-	return base
-}
 
 // server makes one side of an account of what it inherits and of its own keys.
 func (l *loader) server(a *Account, side, account string, shared, own serverKeys) Server {
@@ -38,12 +20,13 @@ func (l *loader) server(a *Account, side, account string, shared, own serverKeys
 		}
 		return side + "." + name
 	}
-	complain := func(name, format string, args ...any) {
+	var complain complaint = func(name, format string, args ...any) {
 		l.complain(at(name), "account %s: [%s] %s", a.Name, side, fmt.Sprintf(format, args...))
 	}
 	s := Server{
 		Host: or(k.Host, ""), Port: or(k.Port, 0), TLS: or(k.TLS, "implicit"), AllowCleartext: or(k.AllowCleartext, false),
 		TLSServerName: or(k.TLSServerName, ""), TLSCAFile: l.path(or(k.TLSCAFile, "")), TLSMinVersion: or(k.TLSMinVersion, "1.2"),
+		TLSLegacyCiphers: or(k.TLSLegacyCiphers, false), TLSCertFile: l.path(or(k.TLSCertFile, "")), TLSKeyFile: l.path(or(k.TLSKeyFile, "")),
 		Auth: or(k.Auth, "auto"), MaxConnections: or(k.MaxConnections, 50), MaxConnectionsPerAccount: or(k.MaxConnectionsPerAccount, 4),
 		User: or(k.User, ""),
 	}
@@ -53,8 +36,11 @@ func (l *loader) server(a *Account, side, account string, shared, own serverKeys
 		}
 	}
 	oneOf("tls", s.TLS, "implicit", "starttls", "none")
-	oneOf("tls_min_version", s.TLSMinVersion, "1.2", "1.3")
-	oneOf("auth", s.Auth, "auto", "plain", "login")
+	oneOf("tls_min_version", s.TLSMinVersion, "1.0", "1.1", "1.2", "1.3")
+	if s.TLSMinVersion < "1.2" && !s.TLSLegacyCiphers {
+		complain("tls_min_version", "tls_min_version: %q is not safe any more; if the server speaks nothing newer, write tls_legacy_ciphers = true too", s.TLSMinVersion)
+	}
+	oneOf("auth", s.Auth, "auto", "plain", "login", "cram-md5", "scram-sha-1", "scram-sha-256", "xoauth2", "oauthbearer", "external")
 	if s.Host == "" {
 		complain("host", "host is missing; write the name or address of the server")
 	} else if strings.ContainsAny(s.Host, "/:@ ") && net.ParseIP(s.Host) == nil {
@@ -91,43 +77,7 @@ func (l *loader) server(a *Account, side, account string, shared, own serverKeys
 	if s.User == "" {
 		complain("user", "user is missing; write the log-in name")
 	}
-	s.Password = l.secret(k, complain)
-	return s
-}
-
-// secret checks that there is exactly one way to the password.
-func (l *loader) secret(k serverKeys, complain func(name, format string, args ...any)) Secret {
-	var s Secret
-	ways := 0
-	if k.Password != nil {
-		ways++
-		if s.value = *k.Password; s.value == "" {
-			complain("password", "password is empty")
-		}
-	}
-	if k.PasswordFile != nil {
-		ways++
-		s.file = l.path(*k.PasswordFile)
-		// Read now, so that what is wrong is said with its line, and so that
-		// another password is a change of the account.
-		password, err := Secret{file: s.file}.Read(context.Background())
-		if err != nil {
-			complain("password_file", "password_file: %v", err)
-		}
-		s.sum = sha256.Sum256([]byte(password))
-	}
-	if k.PasswordCommand != nil {
-		ways++
-		if s.command = k.PasswordCommand; len(s.command) == 0 || s.command[0] == "" {
-			complain("password_command", `password_command is empty; write a program and its arguments, such as ["pass", "show", "mail"]`)
-		}
-	}
-	switch {
-	case ways == 0:
-		complain("password_file", "there is no password; write password_file = \"…\"")
-	case ways > 1:
-		complain("password_file", "password, password_file and password_command exclude one another; keep one")
-	}
+	l.logIn(&s, k, []string{"IMAPSYNCD_ACCOUNT=" + a.Name, "IMAPSYNCD_SIDE=" + side, "IMAPSYNCD_USER=" + s.User}, complain)
 	return s
 }
 

@@ -16,10 +16,10 @@ type WatchOptions struct {
 	Path string
 	// Known is the Sum of the configuration that was read last.
 	Known [sha256.Size]byte
-	// Passwords are the PasswordFiles of the configuration in force; nil: none.
-	Passwords func() map[string][sha256.Size]byte
-	// Changed is called when the content, or a password, is not the last one
-	// any more.
+	// Secrets are the SecretFiles of the configuration in force; nil: none.
+	Secrets func() map[string][sha256.Size]byte
+	// Changed is called when the content, or a secret, is not the last one any
+	// more.
 	Changed func()
 	// Settle is how long the file has to be left alone before it is looked at;
 	// 0: half a second. Interval is how often it is looked at without any
@@ -38,8 +38,8 @@ func Watch(ctx context.Context, o WatchOptions) {
 	if o.Interval == 0 {
 		o.Interval = time.Minute
 	}
-	if o.Passwords == nil {
-		o.Passwords = func() map[string][sha256.Size]byte { return nil }
+	if o.Secrets == nil {
+		o.Secrets = func() map[string][sha256.Size]byte { return nil }
 	}
 	var events chan fsnotify.Event
 	var errs chan error
@@ -57,21 +57,20 @@ func Watch(ctx context.Context, o WatchOptions) {
 	defer settle.Stop()
 	every := time.NewTicker(o.Interval)
 	defer every.Stop()
-	seen := make(map[string][sha256.Size]byte) // of passwords
+	seen := make(map[string][sha256.Size]byte) // of secrets
 	look := func() {
 		changed := false
-		// What cannot be read is being replaced; a file that stays away is no
-		// change.
-		if data, err := os.ReadFile(o.Path); err == nil {
+		// What cannot be read or is empty is being replaced; a file that stays
+		// away is no change.
+		if data, err := os.ReadFile(o.Path); err == nil && len(data) > 0 {
 			sum := sha256.Sum256(data)
 			changed, o.Known = sum != o.Known, sum
 		}
-		for file, inForce := range o.Passwords() {
+		for file, inForce := range o.Secrets() {
 			if err := listen(filepath.Dir(file)); err != nil {
-				o.Logger.Debug("watch password file", "file", file, "error", err)
+				o.Logger.Debug("watch secret", "file", file, "error", err)
 			}
-			if password, err := (Secret{file: file}).Read(ctx); err == nil {
-				sum := sha256.Sum256([]byte(password))
+			if sum, err := (Secret{file: file}).fileSum(); err == nil {
 				changed = changed || sum != inForce && sum != seen[file]
 				seen[file] = sum
 			}
