@@ -14,6 +14,8 @@ const (
 	lineMost     = 1 << 20  // octets of one line
 	responseMost = 16 << 20 // octets of one response that is kept in memory
 	depthMost    = 32       // of lists in lists
+	literalsMost = 1000     // of one response
+	valuesMost   = 400_000  // of one response; what is searched for makes 80,000
 )
 
 // Value is one datum of a response: an atom, a string, NIL or a list.
@@ -99,30 +101,36 @@ func readRest(r *bufio.Reader, line []byte, literal int64) (Response, error) {
 		if total += literal; literal > responseMost || total > responseMost {
 			return Response{}, fmt.Errorf("%w: a response of more than %d octets", errProtocol, responseMost)
 		}
-		data := make([]byte, literal)
-		if _, err := io.ReadFull(r, data); err != nil {
+		if len(parts) > 2*literalsMost {
+			return Response{}, fmt.Errorf("%w: a response with more than %d literals", errProtocol, literalsMost)
+		}
+		var data bytes.Buffer // grows with what comes, not with what is announced
+		if n, err := io.CopyN(&data, r, literal); err != nil {
+			if n > 0 && err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
 			return Response{}, err
 		}
 		next, n, err := readLine(r)
 		if err != nil {
 			return Response{}, err
 		}
-		parts = append(parts, data, next)
+		parts = append(parts, data.Bytes(), next)
 		total += int64(len(next))
 		literal = n
 	}
-	return parseResponse(parts), nil
+	return parseResponse(parts)
 }
 
 // parseResponse reads lines and literals in turn. It takes what it can: a
-// response that makes no sense yields one with little in it.
-func parseResponse(parts [][]byte) Response {
+// response that makes no sense yields one with little in it. One with too much
+// in it is an error.
+func parseResponse(parts [][]byte) (r Response, err error) {
 	s := scanner{parts: parts}
-	var r Response
 	r.Tag = s.word()
 	if r.Tag == "+" {
 		r.Text = s.remainder()
-		return r
+		return r, nil
 	}
 	r.Type = strings.ToUpper(s.word())
 	if n, err := strconv.ParseUint(r.Type, 10, 32); err == nil && r.Tag == "*" {
@@ -144,7 +152,10 @@ func parseResponse(parts [][]byte) Response {
 	default:
 		r.Data = s.list(0, 0)
 	}
-	return r
+	if s.values > valuesMost {
+		return Response{}, fmt.Errorf("%w: a response with more than %d values", errProtocol, valuesMost)
+	}
+	return r, nil
 }
 
 // scanner reads the values of a response. Where a line ends with an announced
@@ -153,6 +164,8 @@ type scanner struct {
 	parts [][]byte // line, literal, line, …
 	part  int      // always that of a line
 	at    int
+	// values is how many there were; beyond valuesMost nothing more is read.
+	values int
 }
 
 func (s *scanner) line() []byte { return s.parts[s.part] }
@@ -193,6 +206,10 @@ func (s *scanner) list(closing byte, depth int) []Value {
 	for {
 		s.spaces()
 		c := s.peek()
+		if s.values++; s.values > valuesMost {
+			s.part, s.at = len(s.parts)-1, len(s.parts[len(s.parts)-1])
+			return values
+		}
 		switch {
 		case c == 0 && s.at >= len(s.line()):
 			return values
