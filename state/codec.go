@@ -222,11 +222,21 @@ func absenceOf(a mail.Absence) storedAbsence {
 	return out
 }
 
-func (a storedAbsence) mail(pair mail.PairID) mail.Absence {
+// missingMost bounds the UIDs of one absence: more than any mailbox holds.
+const missingMost = 20_000_000
+
+func (a storedAbsence) mail(pair mail.PairID) (mail.Absence, error) {
 	out := mail.Absence{Pair: pair}
+	total := uint64(0)
 	for _, s := range a.Missing {
 		m := mail.Missing{Since: time.Time(s.Since), Guarded: s.Guarded, Apply: s.Apply}
 		for _, run := range s.Runs {
+			if run[0] == 0 || run[0] > run[1] {
+				return mail.Absence{}, fmt.Errorf("%w: UIDs %d to %d are missing", ErrDamaged, run[0], run[1])
+			}
+			if total += uint64(run[1]-run[0]) + 1; total > missingMost {
+				return mail.Absence{}, fmt.Errorf("%w: more than %d messages are missing", ErrDamaged, missingMost)
+			}
 			for uid := uint64(run[0]); uid <= uint64(run[1]); uid++ {
 				m.UIDs = append(m.UIDs, mail.UID(uid))
 			}
@@ -236,7 +246,7 @@ func (a storedAbsence) mail(pair mail.PairID) mail.Absence {
 	for _, r := range a.Removed {
 		out.Removed = append(out.Removed, mail.Removal{At: time.Time(r.At), Messages: r.Messages})
 	}
-	return out
+	return out, nil
 }
 
 // The bits beside the five system flags in the first octet of a receipt.

@@ -1,12 +1,14 @@
 package state
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
@@ -115,5 +117,63 @@ func TestSeal(t *testing.T) {
 		if _, err := unseal(c.bucket, c.key, c.sealed); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s/%x: %v", c.bucket, c.key, err)
 		}
+	}
+}
+
+// FuzzValues: any octets with a right checksum are an error, or a value that
+// survives being written again.
+func FuzzValues(f *testing.F) {
+	date := time.Date(2026, 11, 25, 10, 0, 0, 5, time.UTC)
+	for kind, value := range []any{
+		pairOf(mail.Pair{ID: 1, Source: "a\xff", Destination: "b", SourcePath: "a", DestinationPath: "b", SourceAnchor: mail.Anchor{UIDValidity: 1, UIDNext: 2, HighestModSeq: math.MaxUint64, Messages: math.MaxUint32}}),
+		intentOf(mail.Intent{ID: 1, Kind: mail.IntentMove, Pair: 1, Source: 5, Size: 9, InternalDate: date, Fingerprint: 7, Flags: mail.Flags{System: 31, Keywords: "x y"}, Mailbox: "b", FromMailbox: "c", Resent: date}),
+		holdOf(mail.Hold{HoldKey: mail.HoldKey{Path: "p"}, Reason: mail.ReasonName, Text: "words", Since: date, Skipped: true, Because: "so"}),
+		absenceOf(mail.Absence{Missing: []mail.Missing{{Since: date, UIDs: []mail.UID{1, 2, 3, 9}, Guarded: true}}, Removed: []mail.Removal{{At: date, Messages: 3}}}),
+		storedAbsence{Missing: []storedMissing{{Runs: [][2]uint32{{1, math.MaxUint32}}}, {Runs: [][2]uint32{{9, 3}, {3, 9}}}}},
+	} {
+		data, err := json.Marshal(value)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(byte(kind), data)
+	}
+	f.Fuzz(func(t *testing.T, kind byte, data []byte) {
+		switch kind % 4 {
+		case 0:
+			survives(t, data, func(p storedPair) (mail.Pair, error) { return p.mail(1), nil }, pairOf)
+		case 1:
+			survives(t, data, func(i storedIntent) (mail.Intent, error) { return i.mail(1), nil }, intentOf)
+		case 2:
+			survives(t, data, func(h storedHold) (mail.Hold, error) { return h.mail(), nil }, holdOf)
+		case 3:
+			survives(t, data, func(a storedAbsence) (mail.Absence, error) { return a.mail(1) }, absenceOf)
+		}
+	})
+}
+
+// survives writes a value again, and compares what both mean.
+func survives[Stored, Noun any](t *testing.T, data []byte, noun func(Stored) (Noun, error), stored func(Noun) Stored) {
+	t.Helper()
+	var value Stored
+	if json.Unmarshal(data, &value) != nil {
+		return
+	}
+	before, err := noun(value)
+	if err != nil {
+		if !errors.Is(err, ErrDamaged) {
+			t.Error(err)
+		}
+		return
+	}
+	written, err := json.Marshal(stored(before))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again Stored
+	if err := json.Unmarshal(written, &again); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := noun(again); err != nil || fmt.Sprintf("%+v", after) != fmt.Sprintf("%+v", before) {
+		t.Errorf("%s\nbecame %s: %v", data, written, err)
 	}
 }

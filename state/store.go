@@ -253,8 +253,12 @@ func (s *Store) Holds() (holds []mail.Hold, err error) {
 
 // Absences returns what is missing on the source, by pair.
 func (s *Store) Absences() (absences []mail.Absence, err error) {
-	err = each(s, bucketAbsences, func(key []byte, a storedAbsence) { absences = append(absences, a.mail(mail.PairID(number(key, 4)))) })
-	return absences, err
+	var damage error
+	err = each(s, bucketAbsences, func(key []byte, a storedAbsence) {
+		absence, err := a.mail(mail.PairID(number(key, 4)))
+		absences, damage = append(absences, absence), errors.Join(damage, err)
+	})
+	return absences, errors.Join(err, damage)
 }
 
 // DestinationAnchors returns the anchors of destination mailboxes by raw name.
