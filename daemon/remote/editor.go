@@ -45,7 +45,7 @@ func (d *Destination) Editor(ctx context.Context, box mail.Ref) (mail.Editor, er
 	if err != nil {
 		return nil, err
 	}
-	d.isOpen = false
+	d.isOpen, d.at = false, ""
 	conditional := conn.Has("CONDSTORE")
 	var reply Reply
 	if conditional {
@@ -59,6 +59,7 @@ func (d *Destination) Editor(ctx context.Context, box mail.Ref) (mail.Editor, er
 	if err != nil {
 		return nil, err
 	}
+	d.at = box.Name
 	shown := parseSelected(reply)
 	if err := shown.check(box); err != nil {
 		return nil, err
@@ -114,8 +115,12 @@ func (e *Editor) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	if _, err := e.destination.exchange(ctx, e.conn, []string{"UNSELECT"}); err != nil {
+	replies, err := e.destination.exchange(ctx, e.conn, []string{"UNSELECT"})
+	if err != nil {
 		return fmt.Errorf("leave mailbox: %w", err)
+	}
+	if replies[0].Tagged.Type == "OK" {
+		e.destination.at = ""
 	}
 	return nil
 }

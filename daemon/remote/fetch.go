@@ -215,7 +215,7 @@ func (f *fetch) part(ctx context.Context, uids []mail.UID) error {
 		left, again, err := f.command(ctx, part)
 		var refused *mail.Refused
 		switch {
-		case errors.As(err, &refused) && refused.Type == "NO" && !passing(refused):
+		case errors.As(err, &refused) && refused.Type == "NO" && !passing(err):
 			// One message that cannot be had fails the others with it. What has
 			// vanished is not asked for once the mailbox is opened afresh.
 			f.isOpen = false
@@ -237,9 +237,14 @@ func (f *fetch) part(ctx context.Context, uids []mail.UID) error {
 	return nil
 }
 
-// passing tells whether a refusal says nothing about the message (RFC 5530).
-func passing(r *mail.Refused) bool {
-	switch r.Code {
+// passing tells whether an error is a refusal that says nothing about what was
+// asked for (RFC 5530).
+func passing(err error) bool {
+	var refused *mail.Refused
+	if !errors.As(err, &refused) {
+		return false
+	}
+	switch refused.Code {
 	case "UNAVAILABLE", "INUSE", "SERVERBUG", "LIMIT", "THROTTLED", "NOPERM":
 		return true
 	}

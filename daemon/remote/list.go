@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -29,10 +30,10 @@ func (s *session) Mailboxes(ctx context.Context) (mail.Listing, error) {
 		items += " HIGHESTMODSEQ"
 	}
 	var lines []string
-	if s.isOpen {
+	if s.at != "" && !s.stays {
 		// No STATUS of an open mailbox (RFC 2683 §3.4.4).
 		if conn.Has("UNSELECT") {
-			lines, s.isOpen = append(lines, "UNSELECT"), false
+			lines = append(lines, "UNSELECT")
 		} else {
 			lines = append(lines, "NOOP")
 		}
@@ -61,6 +62,13 @@ func (s *session) Mailboxes(ctx context.Context) (mail.Listing, error) {
 
 	l := newLister()
 	for i, reply := range replies {
+		if err := verdict(strings.Fields(lines[i])[0], reply.Tagged); passing(err) && reply.Tagged.Code != "NOPERM" {
+			// It says nothing about what the server can do, or where mail belongs.
+			return mail.Listing{}, fmt.Errorf("list mailboxes: %w", err)
+		}
+		if lines[i] == "UNSELECT" && reply.Tagged.Type == "OK" {
+			s.isOpen, s.at = false, ""
+		}
 		isList := strings.HasPrefix(lines[i], "LIST")
 		if isList && reply.Tagged.Type != "OK" {
 			if extended {
@@ -74,9 +82,10 @@ func (s *session) Mailboxes(ctx context.Context) (mail.Listing, error) {
 		}
 	}
 	first := !s.asked
-	if first {
-		s.spaces, s.asked = l.namespaces(), true
+	if first && (l.spaces != nil || s.spaces == nil) {
+		s.spaces = l.namespaces() // else they are what they were
 	}
+	s.asked = true
 	boxes := l.boxes(*s.spaces)
 	if !withStatus || len(l.statuses) == 0 {
 		if err := s.statuses(ctx, l, boxes, items); err != nil {
@@ -122,11 +131,17 @@ func (s *session) listing(boxes []*listed, statuses map[string]mail.Status) mail
 }
 
 // statuses asks for the status of every mailbox that can be opened. One that
-// is refused stays zero.
+// is refused stays zero. The one that is open is opened again instead.
 func (s *session) statuses(ctx context.Context, l *lister, boxes []*listed, items string) error {
 	var lines []string
 	for _, box := range boxes {
-		if name, err := quote(box.name); err == nil && !box.noSelect {
+		if s.at != "" && statusKey(s.at) == statusKey(box.name) {
+			status, err := s.Status(ctx, mail.Ref{Name: box.name})
+			if err != nil && !errors.As(err, new(*mail.Refused)) {
+				return err
+			}
+			l.statuses[statusKey(box.name)] = status
+		} else if name, err := quote(box.name); err == nil && !box.noSelect {
 			lines = append(lines, "STATUS "+name+" ("+items+")")
 		}
 	}

@@ -19,9 +19,11 @@ type session struct {
 
 	conn   *Conn
 	box    string // raw name of the mailbox that is open, when isOpen
-	isOpen bool
+	isOpen bool   // by EXAMINE
+	at     string // the same, by EXAMINE or SELECT; empty: none
 	opened selected
-	calls  int // of raw on this connection: an Editor is of use until the next
+	calls  int  // of raw on this connection: an Editor is of use until the next
+	stays  bool // the mailbox that is open stays open over Mailboxes, for IDLE
 
 	spaces    *namespaces // nil: not asked yet
 	asked     bool        // NAMESPACE was asked on this connection
@@ -63,7 +65,7 @@ func (s *session) drop() {
 	if s.conn != nil {
 		s.conn.Close()
 	}
-	*s = session{open: s.open, logger: s.logger, spaces: s.spaces}
+	*s = session{open: s.open, logger: s.logger, spaces: s.spaces, stays: s.stays}
 }
 
 // leave ends the connection, if there is one, in good order where the server
@@ -129,10 +131,11 @@ func (s *session) reopen(ctx context.Context, box mail.Ref) error {
 		return fmt.Errorf("open mailbox: %w", err)
 	}
 	// A refused EXAMINE leaves no mailbox open (RFC 3501 §6.3.1).
-	s.isOpen = false
+	s.isOpen, s.at = false, ""
 	if err := verdict("EXAMINE", replies[0].Tagged); err != nil {
 		return err
 	}
+	s.at = box.Name
 	s.box, s.isOpen, s.opened = box.Name, true, parseSelected(replies[0])
 	return s.opened.check(box)
 }

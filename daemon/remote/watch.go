@@ -47,7 +47,7 @@ func Watch(ctx context.Context, o WatchOptions) error {
 		conn:         conn,
 		idles:        conn.Has("IDLE"),
 		seed:         maphash.MakeSeed(),
-		session: session{conn: conn, logger: conn.options.Logger, open: func(context.Context) (*Conn, error) {
+		session: session{conn: conn, logger: conn.options.Logger, stays: true, open: func(context.Context) (*Conn, error) {
 			return nil, errors.New("the watcher's connection has ended")
 		}},
 	}
@@ -69,9 +69,12 @@ type watcher struct {
 }
 
 func (w *watcher) watch(ctx context.Context) error {
-	// A refused EXAMINE leaves the sweeps.
-	if _, err := w.conn.Raw(ctx, "EXAMINE INBOX"); err != nil {
-		return err
+	if w.idles {
+		// If it is refused, the sweeps are left.
+		err := w.session.reopen(ctx, mail.Ref{Name: "INBOX"})
+		if err != nil && !errors.As(err, new(*mail.Refused)) {
+			return err
+		}
 	}
 	if err := w.sweep(ctx, func() {}); err != nil {
 		return err
