@@ -16,7 +16,7 @@ PEERS ?= .
 # What the tests have gone through is told at the end.
 COUNTED = counts=$$(mktemp); export IMAPSYNCD_COUNTS=$$counts; trap 'status=$$?; cat $$counts; rm -f $$counts; exit $$status' EXIT;
 
-.PHONY: help build test storm lint bench demo clean
+.PHONY: help build test storm lint bench man demo clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -50,6 +50,9 @@ lint: ## what CI checks before the tests
 bench: ## copy whole sites in competition, then the benchmarks of the parts; as root
 	$(GO) test -timeout 0 -v ./daemon/simtest/bench -run 'TestBench/$(SITES)' -rounds $(ROUNDS) -peers '$(PEERS)'
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+man: ## write the man pages anew, from the commands and the example
+	$(GO) test ./cmd/imapsyncd -run TestManPages -update
 
 demo: ## two servers in memory, a migration, a comparison
 	$(GO) run ./cmd/imapsyncd demo

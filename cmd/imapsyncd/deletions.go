@@ -59,7 +59,7 @@ changed stays in either case.`,
 		})
 	keep := decision("keep", "Leave the copies where they are", "will stay on the new server",
 		func(o daemon.Operator) func(context.Context, []string, []string) (int, error) { return o.KeepDeleted })
-	cmd.PersistentFlags().StringArrayVar(&accounts, "account", nil, "only this account (may be repeated)")
+	cmd.PersistentFlags().StringArrayVar(&accounts, "account", nil, "only this `account` (may be repeated)")
 	cmd.AddCommand(list, apply, keep)
 	return cmd
 }

@@ -93,8 +93,8 @@ the next pass, skip records your word that it is left out.`,
 			})
 		},
 	}
-	skip.Flags().StringVar(&because, "because", "", "why, for the record")
-	skip.Flags().StringVar(&reason, "reason", "", "everything that is held for this reason")
+	skip.Flags().StringVar(&because, "because", "", "why, in some `text`, for the record")
+	skip.Flags().StringVar(&reason, "reason", "", "everything that is held for this `reason`")
 	cmd.AddCommand(list, show, retry, skip)
 	return cmd
 }

@@ -40,7 +40,7 @@ func (c *common) pausing(name, done string, pause bool, short string) *cobra.Com
 			return err
 		},
 	}
-	cmd.Flags().StringArrayVar(&accounts, "account", nil, "this account (may be repeated)")
+	cmd.Flags().StringArrayVar(&accounts, "account", nil, "this `account` (may be repeated)")
 	cmd.Flags().BoolVar(&all, "all", false, "every account")
 	return cmd
 }

@@ -36,7 +36,7 @@ func newPlan(c *common) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this account (may be repeated)")
+	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this `account` (may be repeated)")
 	return cmd
 }
 

@@ -40,14 +40,15 @@ changed; what people do on the new server is never undone.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.PersistentFlags().StringVar(&c.configPath, "config", defaultConfig, "the configuration file")
+	root.PersistentFlags().StringVar(&c.configPath, "config", defaultConfig, "the configuration `file`")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(
 		newRun(c), newStatus(c), newPause(c), newResume(c), newReload(c), newFind(c),
-		newSync(c), newCheck(c), newPlan(c), newVerify(c), newHold(c), newDeletions(c), newState(c), newDemo(c), newVersion(),
+		newSync(c), newCheck(c), newPlan(c), newVerify(c), newHold(c), newDeletions(c), newState(c), newDemo(c), newVersion(), newCompletion(),
 	)
 	// Wrong arguments are a usage error, whatever the command.
 	for _, cmd := range allCommands(root) {
+		c.complete(cmd)
 		if args := cmd.Args; args != nil {
 			cmd.Args = func(cmd *cobra.Command, a []string) error {
 				if err := args(cmd, a); err != nil {

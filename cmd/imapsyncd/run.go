@@ -53,7 +53,7 @@ file changes. A page, /metrics and /api/status are served at [web] listen.`,
 			return d.Run(ctx)
 		},
 	}
-	cmd.Flags().StringVar(&listen, "web.listen-address", "", "where to serve the page and /metrics, instead of [web] listen")
+	cmd.Flags().StringVar(&listen, "web.listen-address", "", "the `address` at which to serve the page and /metrics, instead of [web] listen")
 	return cmd
 }
 

@@ -45,7 +45,7 @@ func newStateCheck(c *common) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this account (may be repeated)")
+	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this `account` (may be repeated)")
 	return cmd
 }
 
@@ -95,7 +95,7 @@ func newStateShow(c *common) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this account (may be repeated)")
+	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this `account` (may be repeated)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write it as JSON")
 	return cmd
 }
@@ -194,7 +194,7 @@ func newStateRebuild(c *common) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringArrayVar(&accounts, "account", nil, "this account (may be repeated)")
+	cmd.Flags().StringArrayVar(&accounts, "account", nil, "this `account` (may be repeated)")
 	cmd.Flags().BoolVar(&all, "all", false, "every account")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
 	return cmd

@@ -70,9 +70,9 @@ func newStatus(c *common) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs: what /api/status shows")
 	cmd.Flags().BoolVar(&watch, "watch", false, "show it again every two seconds")
-	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this account (may be repeated)")
-	cmd.Flags().StringArrayVar(&phases, "phase", nil, "only accounts in this phase (may be repeated)")
-	cmd.Flags().StringArrayVar(&healths, "health", nil, "only accounts in this state of health (may be repeated)")
+	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this `account` (may be repeated)")
+	cmd.Flags().StringArrayVar(&phases, "phase", nil, "only accounts in this `phase` (may be repeated)")
+	cmd.Flags().StringArrayVar(&healths, "health", nil, "only accounts in this state of `health` (may be repeated)")
 	return cmd
 }
 

@@ -49,7 +49,7 @@ run again. With --now the running daemon does it, and this waits until it has.`,
 			return report(cmd.OutOrStdout(), cmd.ErrOrStderr(), outcomes)
 		},
 	}
-	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this account (may be repeated)")
+	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this `account` (may be repeated)")
 	cmd.Flags().BoolVar(&now, "now", false, "have the running daemon do it")
 	return cmd
 }

@@ -49,11 +49,11 @@ the contents, --sample reads a share of them. It changes nothing.`,
 			})
 		},
 	}
-	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this account (may be repeated)")
+	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this `account` (may be repeated)")
 	cmd.Flags().BoolVar(&deep, "deep", false, "compare the contents of every message")
-	cmd.Flags().StringVar(&sample, "sample", "", "compare the contents of this share of the messages, such as 1%")
+	cmd.Flags().StringVar(&sample, "sample", "", "compare the contents of this `share` of the messages, such as 1%")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write the report as JSON")
-	cmd.Flags().StringVar(&csvFile, "csv", "", "write the differences to this file as CSV")
+	cmd.Flags().StringVar(&csvFile, "csv", "", "write the differences to this `file` as CSV")
 	return cmd
 }
 
