@@ -27,6 +27,7 @@ func TestDirectImports(t *testing.T) {
 		"github.com/fsnotify/fsnotify":              {"daemon/config"},
 		"github.com/miekg/dns":                      {"daemon/cutover", "daemon/demo"},
 		"github.com/prometheus/client_golang":       {"metrics", "daemon/web", "cmd/imapsyncd"},
+		"github.com/prometheus/exporter-toolkit":    {"daemon/config", "daemon/web"},
 		module + "daemon/simtest":                   {"daemon/simtest"},
 	}
 	// What a package may import of ours; packages that are not named may

@@ -78,9 +78,16 @@ func (r *running) run(ctx context.Context) error {
 		})
 	}
 	handler := web.New(web.Options{Status: r.Status, Ready: r.ready.Load, Gatherer: d.Gatherer, Logger: d.Logger})
-	serve(func() error { return web.Serve(serving, page, handler, d.Logger) })
+	serve(func() error { return web.Serve(serving, page, d.Config.Web.ConfigFile, handler, d.Logger) })
 	serve(func() error { return control.Serve(serving) })
-	d.Logger.Info("started", "accounts", len(d.Config.Accounts), "page", "http://"+page.Addr().String()+"/", "socket", d.Config.Socket)
+	address := page.Addr().String()
+	if d.Config.Web.ConfigFile == "" {
+		address = "http://" + address + "/"
+		if tcp, ok := page.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+			d.Logger.Warn("whoever reaches the page can read it: set [web] config_file, or listen on loopback", "page", address)
+		}
+	}
+	d.Logger.Info("started", "accounts", len(d.Config.Accounts), "page", address, "socket", d.Config.Socket)
 	if d.Listening != nil {
 		d.Listening(page.Addr())
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -15,7 +17,7 @@ import (
 )
 
 func newRun(c *common) *cobra.Command {
-	var listen string
+	var listen, webConfig string
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Copy everything, then follow the old server until told to stop",
@@ -27,10 +29,15 @@ file changes. A page, /metrics and /api/status are served at [web] listen.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			load := func() (*config.Config, error) {
 				cfg, err := config.Load(c.configPath)
-				if err == nil && listen != "" {
-					cfg.Web.Listen = listen
+				if err != nil {
+					return nil, err
 				}
-				return cfg, err
+				cfg.Web.Listen = cmp.Or(listen, cfg.Web.Listen)
+				cfg.Web.ConfigFile = cmp.Or(webConfig, cfg.Web.ConfigFile)
+				return cfg, nil
+			}
+			if err := config.CheckWebConfig(webConfig); err != nil {
+				return usage(fmt.Errorf("run: --web.config.file: %w", err))
 			}
 			cfg, err := load()
 			if err != nil {
@@ -54,6 +61,7 @@ file changes. A page, /metrics and /api/status are served at [web] listen.`,
 		},
 	}
 	cmd.Flags().StringVar(&listen, "web.listen-address", "", "the `address` at which to serve the page and /metrics, instead of [web] listen")
+	cmd.Flags().StringVar(&webConfig, "web.config.file", "", "the `file` that says who may read them and how it is encrypted, instead of [web] config_file")
 	return cmd
 }
 

@@ -63,6 +63,7 @@ func TestRunAndItsCommands(t *testing.T) {
 		}
 	}
 	expect(exitFailed, "no daemon is running", "reload")
+	expect(exitUsage, "run: --web.config.file: stat nowhere: no such file", "run", "--web.config.file", "nowhere")
 	expect(exitDone, "paused: all accounts", "pause", "--all")
 	expect(exitDone, "2 paused", "status")
 	expect(exitDone, "resumed: all accounts", "resume", "--all")

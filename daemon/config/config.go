@@ -69,6 +69,9 @@ type Log struct {
 type Web struct {
 	Listen string
 	Linger time.Duration // how long it stays up after the end
+	// ConfigFile says who may read and how the connection is encrypted, in the
+	// form that every Prometheus exporter takes; empty: everybody, in clear text.
+	ConfigFile string
 }
 
 // Account is one [[account]] with what it inherits.

@@ -28,8 +28,9 @@ type logKeys struct {
 }
 
 type webKeys struct {
-	Listen *string `toml:"listen"`
-	Linger *string `toml:"linger"`
+	Listen     *string `toml:"listen"`
+	Linger     *string `toml:"linger"`
+	ConfigFile *string `toml:"config_file"`
 }
 
 type metricsKeys struct {

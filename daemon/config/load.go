@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+	"github.com/prometheus/exporter-toolkit/web"
 )
 
 // Load reads a configuration. What is wrong with it is returned as Problems.
@@ -207,6 +208,10 @@ func (l *loader) top(c *Config, f fileKeys) {
 		l.complain("web.listen", "web.listen: %q is no address; write for example \"127.0.0.1:9143\"", c.Web.Listen)
 	}
 	c.Web.Linger = l.duration("web.linger", or(f.Web.Linger, "10m"), 0)
+	c.Web.ConfigFile = l.path(or(f.Web.ConfigFile, ""))
+	if err := CheckWebConfig(c.Web.ConfigFile); err != nil {
+		l.complain("web.config_file", "web.config_file: %v", err)
+	}
 	c.Policy = Policy{
 		Flags:        l.oneOf("policy.flags", or(f.Policy.Flags, "follow"), "follow", "copy"),
 		Deletions:    l.oneOf("policy.deletions", or(f.Policy.Deletions, "follow"), "follow", "keep"),
@@ -217,6 +222,20 @@ func (l *loader) top(c *Config, f fileKeys) {
 	if c.Memory > 0 && c.Memory < 4<<20 {
 		l.complain("limits.memory", "limits.memory: at least 4MiB is needed")
 	}
+}
+
+// CheckWebConfig tells what is wrong with a [Web.ConfigFile]; "" is none.
+func CheckWebConfig(file string) error {
+	if file == "" {
+		return nil
+	}
+	if err := private(file); err != nil {
+		return err
+	}
+	if err := web.Validate(file); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
 }
 
 func (l *loader) path(p string) string {

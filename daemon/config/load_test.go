@@ -107,6 +107,8 @@ func TestProblems(t *testing.T) {
 		"empty command":       {strings.Replace(good, "password_file = \"pw\"", "password_command = []", 1), []string{"password_command is empty"}},
 		"unknown in account":  {strings.Replace(good, "name = \"foo\"", "name = \"foo\"\nnmae = 1", 1), []string{"c.toml:8:1: unknown key account.nmae; did you mean name?"}},
 		"listen":              {"[web]\nlisten = \"9143\"\n" + good, []string{"web.listen: \"9143\" is no address"}},
+		"no web config":       {"[web]\nconfig_file = \"web.yml\"\n" + good, []string{"c.toml:2:1: web.config_file: stat"}},
+		"wrong web config":    {"[web]\nconfig_file = \"pw\"\n" + good, []string{"c.toml:2:1: web.config_file:", "pw: yaml:"}},
 		"inherited is blamed": {strings.Replace(good, "host = \"192", "auth = \"magic\"\nhost = \"192", 1), []string{"c.toml:3:1: account foo: [source] auth: \"magic\"; write one of auto, plain, login, cram-md5,"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -190,14 +190,15 @@ func checkSocketPath(path string) error {
 // the socket.
 func (c *Control) Serve(ctx context.Context) error {
 	defer c.Close()
-	return serve(ctx, c.listener, &http.Server{
+	s := &http.Server{
 		Handler: c.handler(),
 		// Not ReadTimeout, which would end the context of what takes long.
 		ReadHeaderTimeout: 10 * time.Second,
 		// What takes long, such as a pass, ends with the daemon.
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:    slog.NewLogLogger(c.options.Logger.Handler(), slog.LevelDebug),
-	})
+	}
+	return serve(ctx, c.listener, s, func() error { return s.Serve(c.listener) })
 }
 
 // Close gives the socket up. After Serve it does nothing.

@@ -262,7 +262,7 @@ func TestClientOfAnotherVersion(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- web.Serve(ctx, l, http.NotFoundHandler(), slog.New(slog.DiscardHandler)) }()
+	go func() { served <- web.Serve(ctx, l, "", http.NotFoundHandler(), slog.New(slog.DiscardHandler)) }()
 	if err := web.Dial(path).Reload(t.Context(), false); err == nil || !strings.Contains(err.Error(), "another version") {
 		t.Errorf("got %v", err)
 	}

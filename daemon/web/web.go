@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	toolkit "github.com/prometheus/exporter-toolkit/web"
 )
 
 // Gatherer is what /metrics shows.
@@ -96,21 +97,27 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 // grace is how long answers under way may take once the end has come.
 const grace = time.Second
 
-// Serve answers requests on l until ctx ends, which is no error.
-func Serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Logger) error {
-	return serve(ctx, l, &http.Server{
+// Serve answers requests on l until ctx ends, which is no error. configFile is
+// that of [web], which may ask for TLS and passwords; it is read anew for each
+// connection.
+func Serve(ctx context.Context, l net.Listener, configFile string, h http.Handler, logger *slog.Logger) error {
+	s := &http.Server{
 		Handler:      h,
 		ReadTimeout:  10 * time.Second,
 		WriteTimeout: time.Minute,
 		IdleTimeout:  2 * time.Minute,
 		ErrorLog:     slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	return serve(ctx, l, s, func() error {
+		return toolkit.Serve(l, s, &toolkit.FlagConfig{WebConfigFile: &configFile}, logger)
 	})
 }
 
-func serve(ctx context.Context, l net.Listener, s *http.Server) error {
+// serve runs a server until ctx ends.
+func serve(ctx context.Context, l net.Listener, s *http.Server, run func() error) error {
 	s.MaxHeaderBytes = 64 << 10
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
+	go func() { served <- run() }()
 	var err error
 	select {
 	case err = <-served:

@@ -263,7 +263,7 @@ func TestServeEndsWhenAnswersAreDone(t *testing.T) {
 		<-answer
 		io.WriteString(w, "done")
 	})
-	go func() { served <- web.Serve(ctx, l, h, slog.New(slog.DiscardHandler)) }()
+	go func() { served <- web.Serve(ctx, l, "", h, slog.New(slog.DiscardHandler)) }()
 	go func() {
 		<-asked
 		cancel() // in the middle of an answer
@@ -295,7 +295,7 @@ func TestServeSaysWhyItFailed(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	if err := web.Serve(t.Context(), l, http.NotFoundHandler(), slog.New(slog.DiscardHandler)); err == nil {
+	if err := web.Serve(t.Context(), l, "", http.NotFoundHandler(), slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("no error from a closed listener")
 	}
 }
