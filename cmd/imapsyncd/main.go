@@ -34,6 +34,7 @@ func run(c *common, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(c.stopping)
+	stderr = lastWords(stderr)
 	var coded *exitError
 	var problems config.Problems
 	switch {

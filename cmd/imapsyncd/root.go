@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -104,15 +103,6 @@ func (c *common) operate(cmd *cobra.Command, accounts []string, use func(daemon.
 	}
 	defer d.Close()
 	return use(d.Operator())
-}
-
-// newLogger writes to standard error as [log] says.
-func newLogger(cmd *cobra.Command, cfg *config.Config) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.Log.Level}
-	if cfg.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), options))
-	}
-	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), options))
 }
 
 func newVersion() *cobra.Command {
