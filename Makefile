@@ -16,7 +16,7 @@ PEERS ?= .
 # What the tests have gone through is told at the end.
 COUNTED = counts=$$(mktemp); export IMAPSYNCD_COUNTS=$$counts; trap 'status=$$?; cat $$counts; rm -f $$counts; exit $$status' EXIT;
 
-.PHONY: help build test storm lint bench man demo clean
+.PHONY: help build test storm lint bench man demo dist clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -57,5 +57,8 @@ man: ## write the man pages anew, from the commands and the example
 demo: ## two servers in memory, a migration, a comparison
 	$(GO) run ./cmd/imapsyncd demo
 
-clean: ## remove what build leaves
-	rm -f imapsyncd
+dist: ## .deb, .rpm and tar files into ./dist, the same for the same commit
+	deploy/packages/build dist amd64 arm64
+
+clean: ## remove what build and dist leave
+	rm -rf imapsyncd dist

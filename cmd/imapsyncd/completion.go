@@ -3,7 +3,6 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/imapsyncd/imapsyncd/daemon/config"
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
@@ -51,7 +50,7 @@ func (c *common) complete(cmd *cobra.Command) {
 
 // accountNames are those of the configuration; none where it cannot be read.
 func (c *common) accountNames() []cobra.Completion {
-	cfg, err := config.Load(c.configPath)
+	cfg, err := c.load()
 	if err != nil {
 		return nil
 	}

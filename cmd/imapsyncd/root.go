@@ -68,10 +68,18 @@ func allCommands(root *cobra.Command) []*cobra.Command {
 	return all
 }
 
+// load reads the configuration, as whoever owns the state directory.
+func (c *common) load() (*config.Config, error) {
+	if err := becomeOwner(config.StateDir(c.configPath)); err != nil {
+		return nil, err
+	}
+	return config.Load(c.configPath)
+}
+
 // open loads the configuration and makes sure that the accounts that were asked
 // for are in it; none named means all.
 func (c *common) open(cmd *cobra.Command, accounts []string) (daemon.Options, error) {
-	cfg, err := config.Load(c.configPath)
+	cfg, err := c.load()
 	if err != nil {
 		return daemon.Options{}, err
 	}

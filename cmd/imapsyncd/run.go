@@ -28,7 +28,7 @@ file changes. A page, /metrics and /api/status are served at [web] listen.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			load := func() (*config.Config, error) {
-				cfg, err := config.Load(c.configPath)
+				cfg, err := c.load()
 				if err != nil {
 					return nil, err
 				}

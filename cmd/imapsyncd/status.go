@@ -111,7 +111,7 @@ func width(out io.Writer) int {
 
 // daemonClient is for what only a running daemon can do.
 func (c *common) daemonClient() (*web.Client, error) {
-	cfg, err := config.Load(c.configPath)
+	cfg, err := c.load()
 	if err != nil {
 		return nil, err
 	}

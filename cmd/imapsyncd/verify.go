@@ -79,7 +79,9 @@ func reportVerify(cmd *cobra.Command, reports []daemon.AccountReport, asJSON boo
 		return err
 	}
 	if csvFile != "" {
-		if err := writeFile(csvFile, func(w io.Writer) error { return verify.CSV(w, good) }); err != nil {
+		if err := asCaller(func() error {
+			return writeFile(csvFile, func(w io.Writer) error { return verify.CSV(w, good) })
+		}); err != nil {
 			return err
 		}
 	}

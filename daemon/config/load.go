@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -28,6 +29,9 @@ func Load(path string) (*Config, error) {
 		return nil, err
 	}
 	data, err := os.ReadFile(absolute)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, Problems{{File: path, Text: forUs(path, errors.Unwrap(err)).Error()}}
+	}
 	if err != nil {
 		return nil, Problems{{File: path, Text: fmt.Sprintf("cannot be read: %v; name the configuration with --config FILE", errors.Unwrap(err))}}
 	}
@@ -187,7 +191,7 @@ func or[T any](value *T, fallback T) T {
 
 // top checks what stands outside the accounts.
 func (l *loader) top(c *Config, f fileKeys) {
-	c.StateDir = l.path(or(f.StateDir, "/var/lib/imapsyncd"))
+	c.StateDir = l.path(or(f.StateDir, defaultStateDir))
 	c.Socket = or(f.Socket, "")
 	if c.Socket == "" {
 		c.Socket = filepath.Join(c.StateDir, "control.sock")

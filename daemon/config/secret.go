@@ -44,7 +44,7 @@ func (s Secret) Read(ctx context.Context) (string, error) {
 	case s.file != "":
 		data, err := s.content()
 		if err != nil {
-			return "", err
+			return "", forUs(s.file, err)
 		}
 		text, err := s.text(data)
 		if err != nil {
