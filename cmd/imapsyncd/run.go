@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,6 +44,10 @@ file changes. A page, /metrics and /api/status are served at [web] listen.`,
 			if err != nil {
 				return err
 			}
+			// Go ends a panic, and the SIGABRT of systemd's watchdog, with status 2,
+			// which says that the configuration is wrong: then nobody would start
+			// this again. Now they end by the signal.
+			debug.SetTraceback("crash")
 			hangup := make(chan os.Signal, 1)
 			signal.Notify(hangup, syscall.SIGHUP)
 			defer signal.Stop(hangup)

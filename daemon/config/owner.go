@@ -38,12 +38,19 @@ func forUs(path string, err error) error {
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	name, group := strconv.Itoa(os.Geteuid()), strconv.Itoa(os.Getegid())
+	name := strconv.Itoa(os.Geteuid())
 	if u, err := user.LookupId(name); err == nil {
 		name = u.Username
 	}
+	return fmt.Errorf("%w for %s; mend it with: %s", err, name, openTo(path))
+}
+
+// openTo is the command that lets us read a file of somebody else, and nobody
+// besides.
+func openTo(path string) string {
+	group := strconv.Itoa(os.Getegid())
 	if g, err := user.LookupGroupId(group); err == nil {
 		group = g.Name
 	}
-	return fmt.Errorf("%w for %s; mend it with: chgrp %s %s; chmod 640 %s", err, name, group, path, path)
+	return fmt.Sprintf("chgrp %s %s; chmod 640 %s", group, path, path)
 }

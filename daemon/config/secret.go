@@ -170,14 +170,18 @@ func private(path string) error {
 		return err
 	}
 	mode := info.Mode().Perm()
-	if mode&0o007 != 0 {
-		return fmt.Errorf("%s can be read by everybody; mend it with: chmod 600 %s", path, path)
-	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
+	mend := "chmod 600 " + path
+	if ok && int(stat.Uid) != os.Geteuid() {
+		mend = openTo(path)
+	}
+	if mode&0o007 != 0 {
+		return fmt.Errorf("%s can be read by everybody; mend it with: %s", path, mend)
+	}
 	if mode&0o070 == 0 || !ok || ownGroup(int(stat.Gid)) {
 		return nil
 	}
-	return fmt.Errorf("%s can be read by a group that is not imapsyncd's own; mend it with: chmod 600 %s", path, path)
+	return fmt.Errorf("%s can be read by a group that is not imapsyncd's own; mend it with: %s", path, mend)
 }
 
 func ownGroup(gid int) bool {
