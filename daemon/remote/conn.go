@@ -82,7 +82,7 @@ func (c *Conn) use(transport net.Conn) {
 	c.transport = transport
 	c.in = bufio.NewReaderSize(progress{c}, 16<<10)
 	c.buffered = bufio.NewWriterSize(progress{c}, 16<<10)
-	c.out = &verbs{side: c.server.Side, out: c.buffered}
+	c.out = &verbs{side: c.server.Side, addOnly: c.server.AddOnly, out: c.buffered}
 	c.caps = nil
 }
 

@@ -35,9 +35,12 @@ type Server struct {
 	TLSLegacy      bool   // ciphers that are no longer safe are taken too
 	TLSCertFile    string // our own certificate, PEM; empty: none
 	TLSKeyFile     string // its key, PEM
-	Auth           string // auto, or a mechanism; empty: auto
-	User           string // whose mailboxes
-	Admin          Admin  // who logs in in his place
+	// AddOnly lets the destination see no command that changes or removes what is
+	// there (I8): from the handover on.
+	AddOnly bool
+	Auth    string // auto, or a mechanism; empty: auto
+	User    string // whose mailboxes
+	Admin   Admin  // who logs in in his place
 	// Password is that of the user or of the administrator. It is nil where
 	// there are Tokens or, with neither, a certificate of our own.
 	Password func(context.Context) (string, error)

@@ -17,7 +17,8 @@ var (
 		"CAPABILITY", "NOOP", "LOGOUT", "ID", "ENABLE", "NAMESPACE", "LIST", "LSUB", "STATUS", "EXAMINE", "UNSELECT",
 		"UID FETCH", "UID SEARCH", "FETCH", "SEARCH", "IDLE", "NOTIFY", "STARTTLS", "AUTHENTICATE", "LOGIN", "X-MASTERAUTH", "X-SETUSER", "COMPRESS", "GETQUOTA", "GETQUOTAROOT",
 	}
-	writeVerbs = []string{"SELECT", "CREATE", "SUBSCRIBE", "APPEND", "UID STORE", "UID MOVE", "UID COPY", "UID EXPUNGE"}
+	addVerbs    = []string{"SELECT", "CREATE", "SUBSCRIBE", "APPEND"}
+	changeVerbs = []string{"UID STORE", "UID MOVE", "UID COPY", "UID EXPUNGE"}
 )
 
 // verbs passes on to a server what it may see. It follows commands and their
@@ -26,6 +27,7 @@ var (
 // line has been looked at.
 type verbs struct {
 	side    Side
+	addOnly bool // nothing that is there may be changed (I8)
 	out     io.Writer
 	line    []byte
 	literal int64 // octets of a literal still to come
@@ -69,6 +71,9 @@ func (v *verbs) whole() error {
 		if err := allowed(v.side, string(line)); err != nil {
 			return err
 		}
+		if verb, _ := verbOf(string(line)); v.addOnly && slices.Contains(changeVerbs, verb) {
+			return fmt.Errorf("%w: %s after the handover", errForbidden, verb)
+		}
 	}
 	n := announced(line)
 	v.literal, v.within = max(n, 0), n >= 0
@@ -82,24 +87,28 @@ func allowed(side Side, line string) error {
 	if strings.EqualFold(line, "DONE") {
 		return nil // the end of IDLE (RFC 2177)
 	}
-	_, rest, ok := strings.Cut(line, " ")
-	if !ok {
-		return fmt.Errorf("%w: a line without a verb", errForbidden)
-	}
-	verb, args, _ := strings.Cut(rest, " ")
-	verb = strings.ToUpper(verb)
-	if verb == "UID" {
-		var sub string
-		sub, args, _ = strings.Cut(args, " ")
-		verb += " " + strings.ToUpper(sub)
-	}
-	if !slices.Contains(readVerbs, verb) && (side != SideDestination || !slices.Contains(writeVerbs, verb)) {
+	verb, args := verbOf(line)
+	writes := slices.Contains(addVerbs, verb) || slices.Contains(changeVerbs, verb)
+	if !slices.Contains(readVerbs, verb) && (side != SideDestination || !writes) {
 		return fmt.Errorf("%w: %s to the %s", errForbidden, verb, side)
 	}
 	if verb == "FETCH" || verb == "UID FETCH" {
 		return harmless(args)
 	}
 	return nil
+}
+
+// verbOf is the verb of a command in upper case, with that of UID, and what
+// follows it. A line without one has an empty verb.
+func verbOf(line string) (verb, args string) {
+	_, rest, _ := strings.Cut(line, " ")
+	verb, args, _ = strings.Cut(rest, " ")
+	if verb = strings.ToUpper(verb); verb == "UID" {
+		var sub string
+		sub, args, _ = strings.Cut(args, " ")
+		verb += " " + strings.ToUpper(sub)
+	}
+	return verb, args
 }
 
 // harmless refuses the items of FETCH that set \Seen (RFC 3501 §6.4.5).
