@@ -43,6 +43,8 @@ type accountOptions struct {
 	stopping <-chan struct{}
 	arrivals *pass.Arrivals // nil: they are forgotten with the account
 	readOnly bool           // nothing is going to be appended
+	// draining is true once the users work on the new server (I8).
+	draining bool
 }
 
 const (
@@ -119,6 +121,8 @@ func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) 
 	if err != nil {
 		return nil, err
 	}
+	o.draining = d.record.draining(a.Name)
+	o.connections.addOnly(o.draining)
 	acct := &account{Account: a, daemon: d, with: o, release: release}
 	logger := d.Logger.With("account", a.Name)
 	open := func(side remote.Side, s config.Server) func(context.Context) (*remote.Conn, error) {
@@ -166,12 +170,18 @@ func (a *account) openStateAt(path string, options state.Options) error {
 		return fmt.Errorf("open state: %w", err)
 	}
 	a.store = store
+	var source pass.Source = counted{a.source, a}
+	var journal pass.Journal = timed{store, a.daemon.Metrics}
+	if a.with.draining && !a.with.readOnly {
+		source, journal = a.daemon.watchLate(a.Account, source, journal)
+	}
 	o := pass.Options{
-		Source: counted{a.source, a}, Destination: a.destination, Journal: timed{store, a.daemon.Metrics},
+		Source: source, Destination: a.destination, Journal: journal,
 		Select:   a.selects,
 		Budget:   a.daemon.budget,
 		SpoolDir: a.daemon.Config.StateDir,
 		Policy: pass.Policy{
+			Draining:    a.with.draining,
 			KeepFlags:   a.daemon.Config.Policy.Flags == "copy",
 			KeepDeleted: a.daemon.Config.Policy.Deletions == "keep",
 			CopyAgain:   a.daemon.Config.Policy.AlreadyThere == "copy",

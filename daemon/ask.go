@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 
+	"github.com/imapsyncd/imapsyncd/daemon/cutover"
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/verify"
 	"github.com/imapsyncd/imapsyncd/daemon/web"
@@ -21,6 +23,17 @@ type (
 	}
 	statesRequest struct {
 		Accounts []string `json:"accounts,omitempty"`
+	}
+	cutoverRequest struct {
+		Word     string   `json:"word"` // switched, start, abort, finish or ack
+		Domain   string   `json:"domain"`
+		Accounts []string `json:"accounts,omitempty"`
+		Host     string   `json:"host,omitempty"`
+		Because  string   `json:"because,omitempty"`
+	}
+	skipRequest struct {
+		Account string `json:"account"`
+		Because string `json:"because"`
 	}
 	findRequest struct {
 		Account   string `json:"account"`
@@ -70,6 +83,24 @@ func (r *running) methods() map[string]web.Method {
 		"verify": web.NewMethod(func(ctx context.Context, q lookRequest) ([]AccountReport, error) {
 			return r.operator().Verify(ctx, q.Accounts, q.Mode, q.Sample)
 		}),
+		"cutover": web.NewMethod(func(ctx context.Context, q cutoverRequest) ([]cutover.Change, error) {
+			switch o := r.operator(); q.Word {
+			case "switched":
+				return o.Switched(ctx, q.Domain)
+			case "start":
+				return o.Start(ctx, q.Domain, q.Accounts)
+			case "abort":
+				return o.Abort(ctx, q.Domain, q.Accounts)
+			case "finish":
+				return o.Finish(ctx, q.Domain)
+			case "ack":
+				return o.Ack(ctx, q.Domain, q.Host, q.Because)
+			}
+			return nil, fmt.Errorf("there is no word %q", q.Word)
+		}),
+		"account-skip": web.NewMethod(func(ctx context.Context, q skipRequest) (struct{}, error) {
+			return struct{}{}, r.operator().SkipAccount(ctx, q.Account, q.Because)
+		}),
 		"check": web.NewMethod(func(ctx context.Context, q lookRequest) ([]CheckResult, error) {
 			return r.operator().Check(ctx, q.Accounts)
 		}),
@@ -117,6 +148,31 @@ func (a asking) States(ctx context.Context, accounts []string) ([]AccountState, 
 
 func (a asking) CheckStates(ctx context.Context, accounts []string) ([]StateCheck, error) {
 	return call[[]StateCheck](ctx, a, "state-check", statesRequest{accounts})
+}
+
+func (a asking) Switched(ctx context.Context, domain string) ([]cutover.Change, error) {
+	return call[[]cutover.Change](ctx, a, "cutover", cutoverRequest{Word: "switched", Domain: domain})
+}
+
+func (a asking) Start(ctx context.Context, domain string, accounts []string) ([]cutover.Change, error) {
+	return call[[]cutover.Change](ctx, a, "cutover", cutoverRequest{Word: "start", Domain: domain, Accounts: accounts})
+}
+
+func (a asking) Abort(ctx context.Context, domain string, accounts []string) ([]cutover.Change, error) {
+	return call[[]cutover.Change](ctx, a, "cutover", cutoverRequest{Word: "abort", Domain: domain, Accounts: accounts})
+}
+
+func (a asking) Finish(ctx context.Context, domain string) ([]cutover.Change, error) {
+	return call[[]cutover.Change](ctx, a, "cutover", cutoverRequest{Word: "finish", Domain: domain})
+}
+
+func (a asking) Ack(ctx context.Context, domain, host, because string) ([]cutover.Change, error) {
+	return call[[]cutover.Change](ctx, a, "cutover", cutoverRequest{Word: "ack", Domain: domain, Host: host, Because: because})
+}
+
+func (a asking) SkipAccount(ctx context.Context, account, because string) error {
+	_, err := call[struct{}](ctx, a, "account-skip", skipRequest{account, because})
+	return err
 }
 
 func (a asking) Find(ctx context.Context, account, messageID string) ([]web.Found, error) {

@@ -22,6 +22,7 @@ type connections struct {
 	credentials *credentials
 
 	mu    sync.Mutex
+	adds  bool // only additions are sent to the destination
 	open  map[*connection]bool
 	moved time.Time // when octets last went either way
 }
@@ -50,6 +51,10 @@ type connection struct {
 func (c *connections) opener(side remote.Side, s config.Server, then metrics.ConnectionState) func(context.Context) (*remote.Conn, error) {
 	server := c.credentials.server(side, c.account, s)
 	return func(ctx context.Context) (*remote.Conn, error) {
+		server := server
+		c.mu.Lock()
+		server.AddOnly = c.adds
+		c.mu.Unlock()
 		at := &connection{of: c, side: metrics.Side(side)}
 		c.move(at, metrics.Connecting)
 		loggedIn := false
@@ -79,6 +84,14 @@ func (c *connections) opener(side remote.Side, s config.Server, then metrics.Con
 		c.move(at, then)
 		return conn, nil
 	}
+}
+
+// addOnly lets connections that are opened from now on send nothing to the
+// destination that changes what is there (I8).
+func (c *connections) addOnly(adds bool) {
+	c.mu.Lock()
+	c.adds = adds
+	c.mu.Unlock()
 }
 
 // errorClass is under which class a failure is counted.

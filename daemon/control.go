@@ -9,6 +9,7 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/daemon/cutover"
 	"github.com/imapsyncd/imapsyncd/daemon/web"
 )
 
@@ -18,6 +19,10 @@ func (r *running) Status() web.Status {
 	s := web.Status{Version: r.Version, Started: r.started, Now: now}
 	for _, f := range r.all() {
 		s.Accounts = append(s.Accounts, f.webStatus(now))
+	}
+	s.YouMustCheck = cutover.YouMustCheck()
+	for _, d := range r.record.allDomains() {
+		s.Domains = append(s.Domains, r.record.domainStatus(r.migration.facts(d)))
 	}
 	return s
 }
@@ -136,6 +141,8 @@ func (r *running) reload(allowRemovals bool) error {
 	if err == nil {
 		err = r.paused.keep(next.Accounts)
 	}
+	err = errors.Join(err, r.record.use(next, r.now()))
+	r.migration.look()
 	for _, a := range append(d.Added, d.Changed...) {
 		r.start(a)
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/daemon/cutover"
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
 	"github.com/imapsyncd/imapsyncd/daemon/web"
 	"github.com/imapsyncd/imapsyncd/metrics"
@@ -43,8 +45,15 @@ type Options struct {
 	// Dial opens the connections to the servers; nil: net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
+	// Now is the clock by which phases, verdicts and late mail go; nil: time.Now.
+	Now func() time.Time
+
 	// The rest is for [Daemon.Run] only.
 
+	// Unverified lets no verification begin by itself.
+	Unverified bool
+	// DNS is asked where mail for the domains goes; nil: nobody is.
+	DNS cutover.Asker
 	// Gatherer is what /metrics shows.
 	Gatherer web.Gatherer
 	// Load reads the configuration again; nil: it stays as it is. Only one that
@@ -65,6 +74,7 @@ type Daemon struct {
 	Options
 	lock        *state.DirLock
 	paused      *paused
+	record      *record
 	slots       slots
 	credentials credentials
 	budget      *pass.Budget
@@ -87,18 +97,30 @@ func Open(o Options) (*Daemon, error) {
 	if o.Metrics == nil {
 		o.Metrics = metrics.New(nil, metrics.Options{})
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	d := &Daemon{Options: o, lock: lock, budget: pass.NewBudget(o.Config.Memory)}
-	if d.paused, err = readPaused(dir); err == nil {
-		err = d.takeOver(o.Config.Accounts)
+	if d.paused, err = readPaused(dir); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	if d.record, err = openRecord(dir); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	if err = d.takeOver(o.Config.Accounts); err == nil {
+		err = d.record.use(o.Config, d.now())
 	}
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
 }
 
 // Close gives the state directory back.
-func (d *Daemon) Close() error { return d.lock.Close() }
+func (d *Daemon) Close() error { return errors.Join(d.record.ledger.Close(), d.lock.Close()) }
+
+// now is the time that phases go by.
+func (d *Daemon) now() time.Time { return d.Now().Round(0) }
 
 // Outcome is what became of one account.
 type Outcome struct {
@@ -131,6 +153,10 @@ var errUnsettled = errors.New("mailboxes keep changing their UIDVALIDITY; run it
 
 func (d *Daemon) syncAccount(ctx context.Context, a config.Account, started func(string)) (out Outcome) {
 	out.Account = a.Name
+	if d.record.phase(a.Name) == mail.PhaseFinished {
+		d.Logger.Info("the account is finished: nothing is carried any more", "account", a.Name)
+		return out
+	}
 	acct, err := d.openAccount(ctx, a)
 	if err != nil {
 		out.Err = err
@@ -149,6 +175,7 @@ func (d *Daemon) syncAccount(ctx context.Context, a config.Account, started func
 		out.add(result)
 		switch {
 		case err == nil && !result.Changed:
+			out.Err = d.completed(a.Name, result.Copied > 0)
 			return out
 		case err == nil:
 			if passes++; passes == passesAtMost {

@@ -34,6 +34,7 @@ type follower struct {
 	metrics     *metrics.Account
 	connections *connections
 	wake        chan struct{} // a hint, or a change of what the loop should do
+	changed     func()        // is told of changes that matter to the verdicts; nil: nobody
 	ended       context.CancelFunc
 	done        chan struct{}   // closed when run has returned
 	ending      context.Context // done when the account is to end, with all answers collected
@@ -55,6 +56,7 @@ type follower struct {
 	found    int                // messages that it has found on the source
 	stopPass context.CancelFunc // ends the pass that is running; nil: none is
 	asked    []chan error       // who waits for a complete pass
+	whole    bool               // and it is to compare everything
 	errands  []errand           // to be done between two passes
 
 	storeMu sync.Mutex // held while work's state is opened, closed or lent
@@ -76,9 +78,11 @@ func newFollower(d *Daemon, a config.Account, t timing) *follower {
 		done:        make(chan struct{}),
 		timing:      t,
 		compare:     true,
-		status:      followerStatus{Phase: mail.PhaseSeeding, Health: mail.HealthOK},
+		status:      followerStatus{Phase: d.record.phase(a.Name), Health: mail.HealthOK},
 		paused:      d.paused.has(a.Name),
 	}
+	known, _ := d.record.knownAccount(a.Name)
+	f.status.Following = known.Following.At
 	if f.paused {
 		f.status.Health = mail.HealthPaused
 	}
@@ -127,6 +131,7 @@ func (f *follower) Pause(paused bool) {
 		f.stopPass()
 	}
 	f.mu.Unlock()
+	f.show(func(*followerStatus) {})
 	f.WakeUrgently()
 }
 
@@ -145,6 +150,14 @@ func (f *follower) Ask() <-chan error {
 	f.mu.Unlock()
 	f.WakeUrgently()
 	return answer
+}
+
+// AskFull is Ask for a pass that trusts no count.
+func (f *follower) AskFull() <-chan error {
+	f.mu.Lock()
+	f.whole = true
+	f.mu.Unlock()
+	return f.Ask()
 }
 
 var errPaused = errors.New("it is paused: resume it first")
@@ -187,6 +200,10 @@ func (f *follower) run(ctx context.Context) {
 	defer close(f.done)
 	defer f.refuseAsked(pass.ErrStopped)
 	defer f.runErrands(pass.ErrStopped)
+	if f.daemon.record.phase(f.account.Name) == mail.PhaseFinished {
+		f.ended()
+		return
+	}
 	// A server that does not answer does not draw out the end either, not even
 	// the farewell.
 	defer context.AfterFunc(ctx, f.connections.cut)()
@@ -240,7 +257,6 @@ func (f *follower) run(ctx context.Context) {
 		f.turn()
 		f.runErrands(nil)
 		if f.isPaused() {
-			f.show(func(s *followerStatus) { s.Health, s.Error = mail.HealthPaused, "" })
 			f.refuseAsked(errPaused)
 			f.cool()
 			continue
@@ -269,6 +285,7 @@ func (f *follower) pass(ctx context.Context) time.Duration {
 	f.stopPass = stop
 	asked := f.asked
 	f.asked = nil
+	f.full, f.whole = f.full || f.whole, false
 	f.mu.Unlock()
 
 	result, err := f.passOnce(ctx, stopping)
@@ -326,6 +343,9 @@ func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) 
 	}
 	f.hinted = time.Time{}
 	f.mu.Unlock()
+	if f.work != nil && f.work.with.draining != f.daemon.record.draining(f.account.Name) {
+		f.cool() // what is open goes by the rules of the phase before
+	}
 	if f.work == nil {
 		f.turned.Store(0) // for room
 		work, err := f.daemon.enter(stopping, f.account, accountOptions{

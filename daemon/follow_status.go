@@ -24,7 +24,9 @@ type followerStatus struct {
 	Copied       int64
 	Bytes        int64
 	Held         int
+	Deletions    int // many at once, that wait for the operator's word
 	LastSuccess  time.Time
+	UnwellSince  time.Time // zero: it is well, or paused
 	Following    time.Time // since when
 	Watching     bool
 }
@@ -41,7 +43,20 @@ func (f *follower) show(change func(*followerStatus)) {
 	case now.Health == mail.HealthHeld && now.Held == 0:
 		now.Health = mail.HealthOK
 	}
+	if f.paused {
+		f.status.Health, f.status.Error = mail.HealthPaused, ""
+	}
+	if well := f.status.Health == mail.HealthOK || f.status.Health == mail.HealthHeld || f.status.Health == mail.HealthPaused; well {
+		f.status.UnwellSince = time.Time{}
+	} else if f.status.UnwellSince.IsZero() {
+		f.status.UnwellSince = f.daemon.now()
+	}
 	now := f.status
+	defer func() {
+		if f.changed != nil && (now.Health != before.Health || now.Phase != before.Phase || (now.Pending > 0) != (before.Pending > 0)) {
+			f.changed()
+		}
+	}()
 	f.metrics.SetState(now.Phase, now.Health)
 	f.metrics.SetSource(now.Source)
 	f.metrics.SetPending(now.Pending, now.PendingBytes, now.PendingSince)
@@ -69,8 +84,9 @@ func (f *follower) Status() followerStatus {
 // webStatus is Status for the page and the commands.
 func (f *follower) webStatus(now time.Time) web.AccountStatus {
 	s := f.Status()
+	known, _ := f.daemon.record.knownAccount(f.account.Name)
 	a := web.AccountStatus{
-		Name: f.account.Name, Phase: s.Phase, Health: s.Health, LastSuccess: s.LastSuccess, Error: s.Error,
+		Name: f.account.Name, Domains: f.account.Domains, Skipped: known.Skipped.Why, Phase: s.Phase, Health: s.Health, LastSuccess: s.LastSuccess, Error: s.Error,
 		Messages: web.Messages{Source: s.Source, Copied: s.Copied, CopiedBytes: s.Bytes, Pending: s.Pending, PendingBytes: s.PendingBytes, Held: s.Held},
 	}
 	a.Connections.Source, a.Connections.Destination = f.connections.count()
@@ -91,7 +107,7 @@ func (f *follower) listed(messages int) {
 // succeeded shows what a complete pass has found.
 func (f *follower) succeeded(result pass.Result) {
 	held := make(map[mail.Reason]int)
-	total := 0
+	total, deletions := 0, 0
 	err := f.withStore(func(store *state.Store) error {
 		if n, err := store.Size(); err == nil {
 			f.metrics.SetStateBytes(n)
@@ -103,6 +119,17 @@ func (f *follower) succeeded(result pass.Result) {
 				total++
 			}
 		}
+		if err != nil {
+			return err
+		}
+		absences, err := store.Absences()
+		for _, a := range absences {
+			for _, m := range a.Missing {
+				if m.Guarded && !m.Apply {
+					deletions += len(m.UIDs)
+				}
+			}
+		}
 		return err
 	})
 	if err != nil {
@@ -111,13 +138,15 @@ func (f *follower) succeeded(result pass.Result) {
 	now := time.Now()
 	f.metrics.SetHeld(held)
 	f.metrics.Succeeded(now)
-	first := false
+	if err := f.daemon.completed(f.account.Name, result.Copied > 0); err != nil {
+		f.logger.Error("that the pass is complete was not noted", "error", err)
+	}
 	f.show(func(s *followerStatus) {
-		if first = s.Phase == mail.PhaseSeeding; first {
+		if s.Following.IsZero() {
 			s.Following = now
 		}
-		s.Phase, s.Health, s.Error = mail.PhaseFollowing, mail.HealthOK, ""
-		s.Source, s.Held, s.LastSuccess = result.SourceMessages, total, now
+		s.Phase, s.Health, s.Error = f.daemon.record.phase(f.account.Name), mail.HealthOK, ""
+		s.Source, s.Held, s.Deletions, s.LastSuccess = result.SourceMessages, total, deletions, now
 		s.Pending, s.PendingBytes, s.PendingSince = 0, 0, time.Time{}
 	})
 	if result.Copied+result.Recognised+result.Reflagged+result.Moved+result.Removed > 0 {
@@ -142,6 +171,11 @@ type observer struct {
 }
 
 func (o observer) Pending(messages int, bytes int64) {
+	if messages > 0 {
+		if err := o.daemon.copying(o.account.Name, o.daemon.now()); err != nil {
+			o.logger.Error("that mail is being copied was not noted", "error", err)
+		}
+	}
 	o.show(func(s *followerStatus) {
 		s.Source, s.Pending, s.PendingBytes, s.PendingSince = o.found, messages, bytes, time.Time{}
 		if messages > 0 {

@@ -33,16 +33,29 @@ func (f *follower) reopen(cause error) error {
 	return errors.Join(cause, err)
 }
 
-// errand is something to be done with the state while no pass is running.
+// errand is something to be done while no pass is running.
 type errand struct {
-	use  func(*state.Store) error
+	do   func() error
 	done chan error
 }
 
 // Between lends the account's state while no pass is running. One that is
 // running ends between two batches and is taken up again afterwards.
 func (f *follower) Between(ctx context.Context, use func(*state.Store) error) error {
-	e := errand{use, make(chan error, 1)}
+	return f.Instead(ctx, func() error { return f.withStore(use) })
+}
+
+// Turn returns once no pass is running that began before it was called: the
+// next goes by what the record says of the account's phase.
+func (f *follower) Turn(ctx context.Context) error {
+	err := f.Instead(ctx, func() error { return nil })
+	f.show(func(s *followerStatus) { s.Phase = f.daemon.record.phase(f.account.Name) })
+	return err
+}
+
+// Instead does something while no pass is running.
+func (f *follower) Instead(ctx context.Context, do func() error) error {
+	e := errand{do, make(chan error, 1)}
 	f.mu.Lock()
 	if f.ending.Err() != nil {
 		f.mu.Unlock()
@@ -72,7 +85,7 @@ func (f *follower) runErrands(refuse error) {
 		if refuse != nil {
 			e.done <- refuse
 		} else {
-			e.done <- f.withStore(e.use)
+			e.done <- e.do()
 		}
 	}
 }

@@ -22,17 +22,37 @@ func Known(c *config.Config) (web.Status, error) {
 	if err != nil {
 		return s, err
 	}
+	record, err := knownRecord(c)
+	if err != nil {
+		return s, err
+	}
 	for _, a := range c.Accounts {
 		known, err := knownOf(StatePath(c.StateDir, a.Name))
 		if err != nil {
 			return s, fmt.Errorf("account %s: %w", a.Name, err)
 		}
+		m, _ := record.knownAccount(a.Name)
+		known.Domains, known.Phase, known.Skipped = a.Domains, record.phase(a.Name), m.Skipped.Why
 		if known.Name = a.Name; paused.has(a.Name) {
 			known.Health = mail.HealthPaused
 		}
 		s.Accounts = append(s.Accounts, known)
 	}
+	s.Domains = record.statusWithoutDaemon(now)
 	return s, nil
+}
+
+// knownRecord is the record as it is; without one nothing is known.
+func knownRecord(c *config.Config) (*record, error) {
+	entries, err := state.ReadLedger(recordPath(c.StateDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	r, err := readRecord(entries)
+	if err == nil {
+		r.configured, r.rules = domainsOf(c), c.Cutover
+	}
+	return r, err
 }
 
 func knownOf(path string) (known web.AccountStatus, err error) {

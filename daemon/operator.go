@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/daemon/cutover"
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/verify"
 	"github.com/imapsyncd/imapsyncd/daemon/web"
@@ -50,6 +51,19 @@ type Operator interface {
 	// Pause has nothing carried for the accounts until it is called with false,
 	// over restarts too.
 	Pause(ctx context.Context, accounts []string, pause bool) error
+
+	// Switched takes in that the delivery of a domain has moved, Start that its
+	// users have, or those of some of its accounts, Abort that it is taken back,
+	// Finish that the old server may go, and Ack that late mail which a host
+	// delivers does not count. What has changed by that is returned, and in force.
+	Switched(ctx context.Context, domain string) ([]cutover.Change, error)
+	Start(ctx context.Context, domain string, accounts []string) ([]cutover.Change, error)
+	Abort(ctx context.Context, domain string, accounts []string) ([]cutover.Change, error)
+	Finish(ctx context.Context, domain string) ([]cutover.Change, error)
+	Ack(ctx context.Context, domain, host, because string) ([]cutover.Change, error)
+	// SkipAccount records the operator's word that no verdict waits for an
+	// account, and why.
+	SkipAccount(ctx context.Context, account, because string) error
 }
 
 // desk is an Operator in the process that holds the state directory.
@@ -64,6 +78,12 @@ type desk struct {
 	read, change func(ctx context.Context, a config.Account, use func(*state.Store) error) error
 	// inspect lends the state of an account as it is, damage and all.
 	inspect func(a config.Account, use func(*state.Store) error) error
+	// facts are what the verdicts about a domain rest on, turned has followers go
+	// by what the record says, told is told of what has changed; nil where no
+	// daemon runs.
+	facts  func(cutover.Domain) cutover.Facts
+	turned func(ctx context.Context, accounts []string) error
+	told   func([]cutover.Change)
 }
 
 // Operator works on the state directory while nothing else does.
@@ -101,6 +121,7 @@ func (r *running) operator() *desk {
 			}
 			return f.inspect(use)
 		},
+		facts: r.migration.facts, turned: r.migration.turn, told: r.migration.told,
 	}
 }
 

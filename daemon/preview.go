@@ -46,12 +46,16 @@ func (d *desk) Verify(ctx context.Context, accounts []string, mode verify.Mode, 
 	}
 	return each(ctx, chosen, func(ctx context.Context, a config.Account) AccountReport {
 		var r AccountReport
+		began := d.now()
 		r.Error = d.lookAt(ctx, a, func(acct *account) (err error) {
 			r.Report, err = verify.Account(ctx, verify.Options{
 				Account: a.Name, Source: acct.source, Destination: acct.destination, Journal: acct.store,
 				Select: acct.selects, Mode: mode, Sample: sample, Logger: d.Logger.With("account", a.Name),
 			})
-			return err
+			if err != nil {
+				return err
+			}
+			return d.verified(a.Name, began, r.Report)
 		})
 		r.Account = a.Name
 		return r

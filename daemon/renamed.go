@@ -54,7 +54,7 @@ func (d *Daemon) takeOver(accounts []config.Account) error {
 			delete(orphans, found[0])
 			was := strings.TrimSuffix(filepath.Base(found[0]), stateEnding)
 			d.Logger.Info("the account has another name and goes on with the state it had", "account", a.Name, "was", was)
-			if err := d.paused.rename(was, a.Name); err != nil {
+			if err := errors.Join(d.paused.rename(was, a.Name), d.record.rename(was, a.Name)); err != nil {
 				return err
 			}
 		}

@@ -31,7 +31,7 @@ func TestRenamed(t *testing.T) {
 	if r.account(first).Name != "" {
 		t.Error("the old name is still there")
 	}
-	r.until("it follows", func() bool { return r.account("another").Phase == mail.PhaseFollowing })
+	r.until("it follows", func() bool { return !r.account("another").LastSuccess.IsZero() })
 	if s := r.account("another"); s.Messages.Copied != 0 || s.Messages.Source == 0 || r.metric("already_there_total", "another") != 0 {
 		t.Errorf("under its new name: %+v", s)
 	}

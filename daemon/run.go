@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,8 @@ type running struct {
 	reloading sync.Mutex // held by the one that changes followers
 	ended     bool       // no follower starts any more; under reloading
 
+	migration *migration
+
 	mu        sync.Mutex
 	config    *config.Config // the one in force
 	followers map[string]*follower
@@ -37,11 +40,18 @@ type running struct {
 func (d *Daemon) Run(ctx context.Context) error { return d.newRunning(ctx).run(ctx) }
 
 func (d *Daemon) newRunning(ctx context.Context) *running {
-	return &running{Daemon: d, ctx: ctx, started: time.Now(), config: d.Config, followers: make(map[string]*follower)}
+	r := &running{Daemon: d, ctx: ctx, started: time.Now(), config: d.Config, followers: make(map[string]*follower)}
+	r.migration = newMigration(r)
+	return r
 }
 
 func (r *running) run(ctx context.Context) error {
 	d, listen := r.Daemon, r.Listen
+	if d.record.allFinished() {
+		r.tell(sd.SdNotifyReady)
+		d.Logger.Info("every domain is finished: there is nothing to do any more", "reports", filepath.Dir(ReportPath(d.Config.StateDir, "")))
+		return nil
+	}
 	if listen == nil {
 		listen = net.Listen
 	}
@@ -105,8 +115,12 @@ func (r *running) run(ctx context.Context) error {
 		})
 	}
 	servers.Go(func() { r.watchdog(serving) })
+	migrating, endMigration := context.WithCancel(serving)
+	defer endMigration()
+	servers.Go(func() { r.migration.run(migrating) })
 
 	err = r.wait(ctx, changed, failed)
+	endMigration()
 	r.tell(sd.SdNotifyStopping)
 	d.Logger.Info("stopping")
 	r.end()
@@ -116,10 +130,23 @@ func (r *running) run(ctx context.Context) error {
 	return err
 }
 
-// wait does what is asked for until the end.
+// wait does what is asked for until the end: until it is told to stop, or until
+// every domain has been finished for as long as the page is to stay up.
 func (r *running) wait(ctx context.Context, changed <-chan struct{}, failed <-chan error) error {
+	var linger <-chan time.Time
 	for {
 		select {
+		case <-r.migration.done:
+			if linger == nil {
+				r.Logger.Info("every domain is finished", "page_stays_for", r.Config.Web.Linger, "reports", filepath.Dir(ReportPath(r.Config.StateDir, "")))
+				linger = time.After(r.Config.Web.Linger)
+			}
+			continue
+		case <-linger:
+			if linger = nil; r.record.allFinished() {
+				return nil
+			}
+			continue // something has been added meanwhile
 		case <-r.Stopping:
 			return nil
 		case <-ctx.Done():
@@ -139,6 +166,7 @@ func (r *running) start(a config.Account) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f := newFollower(r.Daemon, a, timingOf(r.config))
+	f.changed = r.migration.look
 	r.followers[a.Name] = f
 	go f.run(r.ctx)
 }

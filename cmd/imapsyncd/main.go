@@ -19,6 +19,7 @@ const (
 	exitFailed = 1
 	exitUsage  = 2 // usage or config
 	exitHeld   = 3 // done, but something is held, differs, or an account failed
+	exitNo     = 4 // status --check: it is not safe
 )
 
 func main() {

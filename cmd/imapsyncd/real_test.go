@@ -24,8 +24,12 @@ import (
 	"github.com/imapsyncd/imapsyncd/state"
 )
 
-// asProgram makes the test binary the program, so that it can be killed.
-const asProgram = "IMAPSYNCD_TEST_AS_PROGRAM"
+const (
+	// asProgram makes the test binary the program, so that it can be killed.
+	asProgram = "IMAPSYNCD_TEST_AS_PROGRAM"
+	// verifying lets it verify by itself, which many tests must not be mixed with.
+	verifying = "IMAPSYNCD_TEST_VERIFYING"
+)
 
 // The patience of the program in tests: the servers are near.
 const (
@@ -37,7 +41,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		stopping, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
-		os.Exit(run(&common{stopping: stopping, quiet: quiet, lookAgain: lookAgain}, os.Args[1:], os.Stdout, os.Stderr))
+		c := &common{stopping: stopping, quiet: quiet, lookAgain: lookAgain, unverified: os.Getenv(verifying) == ""}
+		os.Exit(run(c, os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
 }

@@ -25,6 +25,8 @@ type common struct {
 	// Tests have less patience.
 	quiet     time.Duration // pass.Options.Quiet
 	lookAgain time.Duration // pass.Options.LookAgain
+	// unverified is daemon.Options.Unverified.
+	unverified bool
 }
 
 func newRoot(c *common) *cobra.Command {
@@ -43,7 +45,7 @@ changed; what people do on the new server is never undone.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(
 		newRun(c), newStatus(c), newPause(c), newResume(c), newReload(c), newFind(c),
-		newSync(c), newCheck(c), newPlan(c), newVerify(c), newHold(c), newDeletions(c), newState(c), newDemo(c), newVersion(), newCompletion(),
+		newSync(c), newCheck(c), newPlan(c), newVerify(c), newHold(c), newDeletions(c), newState(c), newCutover(c), newAccount(c), newDemo(c), newVersion(), newCompletion(),
 	)
 	// Wrong arguments are a usage error, whatever the command.
 	for _, cmd := range allCommands(root) {

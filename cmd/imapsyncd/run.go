@@ -53,7 +53,7 @@ file changes. A page, /metrics and /api/status are served at [web] listen.`,
 			defer signal.Stop(hangup)
 			options := withMetrics(daemon.Options{
 				Config: cfg, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(),
-				Quiet: c.quiet, LookAgain: c.lookAgain, Load: load, Reload: hangup, Version: versionNumber(),
+				Quiet: c.quiet, LookAgain: c.lookAgain, Unverified: c.unverified, Load: load, Reload: hangup, Version: versionNumber(),
 			})
 			d, err := daemon.Open(options)
 			if err != nil {

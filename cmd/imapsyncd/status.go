@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,11 +25,25 @@ const watchEvery = 2 * time.Second
 func newStatus(c *common) *cobra.Command {
 	var asJSON, watch bool
 	var accounts, phases, healths []string
+	var check string
 	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "Show how far every account has come and how it is",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use:   "status [--check VERDICT DOMAIN]",
+		Short: "Show how far every domain and account has come and how it is",
+		Long: `status shows each domain with the verdict that matters now and its reasons, then
+the accounts. With --check it prints one verdict about one domain and exits with 0
+for yes, 4 for no, and 1 when nobody can be asked:
+
+  imapsyncd status --check safe-to-switch example.org && change-the-mx`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if check != "" {
+				return cobra.ExactArgs(1)(cmd, args)
+			}
+			return cobra.NoArgs(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if check != "" {
+				return c.checkVerdict(cmd, check, domainName(args[0]), asJSON)
+			}
 			for _, p := range phases {
 				if !slices.Contains(mail.Phases(), mail.Phase(p)) {
 					return usage(fmt.Errorf("status: there is no phase %q; the phases are %v", p, mail.Phases()))
@@ -54,6 +69,9 @@ func newStatus(c *common) *cobra.Command {
 					return err
 				}
 				s.Accounts = slices.DeleteFunc(s.Accounts, func(a web.AccountStatus) bool { return !wanted(a) })
+				s.Domains = slices.DeleteFunc(s.Domains, func(d web.DomainStatus) bool {
+					return len(accounts)+len(healths) > 0 || len(phases) > 0 && !slices.Contains(phases, string(d.Phase))
+				})
 				if watch {
 					fmt.Fprint(cmd.OutOrStdout(), "\x1b[H\x1b[2J")
 				}
@@ -69,11 +87,54 @@ func newStatus(c *common) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs: what /api/status shows")
+	cmd.Flags().StringVar(&check, "check", "", "a verdict: safe-to-switch or safe-to-stop")
 	cmd.Flags().BoolVar(&watch, "watch", false, "show it again every two seconds")
 	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this `account` (may be repeated)")
 	cmd.Flags().StringArrayVar(&phases, "phase", nil, "only accounts in this `phase` (may be repeated)")
 	cmd.Flags().StringArrayVar(&healths, "health", nil, "only accounts in this state of `health` (may be repeated)")
 	return cmd
+}
+
+// checkVerdict prints one verdict of the running daemon, and makes it the exit
+// code.
+func (c *common) checkVerdict(cmd *cobra.Command, verdict, domain string, asJSON bool) error {
+	if verdict != "safe-to-switch" && verdict != "safe-to-stop" {
+		return usage(fmt.Errorf("status: there is no verdict %q; write safe-to-switch or safe-to-stop", verdict))
+	}
+	client, err := c.daemonClient()
+	if err != nil {
+		return err
+	}
+	s, err := client.Status(cmd.Context())
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(s.Domains, func(d web.DomainStatus) bool { return d.Name == domain })
+	if i < 0 {
+		return usage(fmt.Errorf("status: there is no domain %q", domain))
+	}
+	ruling := s.Domains[i].SafeToSwitch
+	if verdict == "safe-to-stop" {
+		ruling = s.Domains[i].SafeToStop
+	}
+	if asJSON {
+		e := json.NewEncoder(cmd.OutOrStdout())
+		e.SetIndent("", "  ")
+		err = e.Encode(ruling)
+	} else {
+		var b strings.Builder
+		fmt.Fprintf(&b, "%s: %s: %s\n", domain, verdict, ruling.Word())
+		web.WriteReasons(&b, ruling, width(cmd.OutOrStdout()))
+		if ruling.OK {
+			b.WriteString("You must check yourself:\n")
+			web.WriteList(&b, s.YouMustCheck, width(cmd.OutOrStdout()))
+		}
+		_, err = io.WriteString(cmd.OutOrStdout(), b.String())
+	}
+	if err == nil && !ruling.OK {
+		return &exitError{code: exitNo}
+	}
+	return err
 }
 
 // status asks the daemon, else looks at the state itself.

@@ -79,7 +79,9 @@ type Memory struct {
 	Finished Event `json:"finished,omitzero"`
 	// Aborted is when the operator took the switch back. From then on DNS counts
 	// only once every authority has shown the old answer; Aborted is zero again.
-	Aborted Event `json:"aborted,omitzero"`
+	// AbortedLast is when that was last said.
+	Aborted     Event     `json:"aborted,omitzero"`
+	AbortedLast time.Time `json:"aborted_last,omitzero"`
 	// FirstSight is set while the first answer was that of the new server, and
 	// nobody has told whether the switch is meant.
 	FirstSight Event `json:"first_sight,omitzero"`
@@ -123,6 +125,8 @@ type Verified struct {
 	// Began is what it has seen everything until.
 	Began       time.Time `json:"began"`
 	Differences int       `json:"differences,omitempty"`
+	// Found is how many messages are of which class.
+	Found map[string]int64 `json:"found,omitempty"`
 }
 
 // Draining tells whether an account is to be carried as one whose users work
@@ -139,10 +143,11 @@ func (a AccountMemory) Draining(domains []Memory) bool {
 	return false
 }
 
-// Phase is how far an account has come. domains are those of the account.
-func (a AccountMemory) Phase(domains []Memory) mail.Phase {
+// Phase is how far an account has come. domains are those of the account,
+// aliases are of domains without accounts, whose mail it gets too.
+func (a AccountMemory) Phase(domains, aliases []Memory) mail.Phase {
 	finished := len(domains) > 0
-	for _, d := range domains {
+	for _, d := range slices.Concat(domains, aliases) {
 		finished = finished && d.Finished.Happened()
 	}
 	switch {

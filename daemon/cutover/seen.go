@@ -282,3 +282,18 @@ func says(k ServerSeen) string {
 	}
 	return k.name() + " says " + strings.Join(k.Hosts, ", ")
 }
+
+// Timeless is a memory without the times that pass with every round in which
+// nothing changes.
+func (m Memory) Timeless() Memory {
+	m.DNS.Last = time.Time{}
+	m.DNS.Servers = slices.Clone(m.DNS.Servers)
+	for i := range m.DNS.Servers {
+		s := &m.DNS.Servers[i]
+		s.Answered, s.Rounds = time.Time{}, min(s.Rounds, 2)
+		if s.Answer.servesOld() {
+			s.OldUntil = time.Time{}
+		}
+	}
+	return m
+}

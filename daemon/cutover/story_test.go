@@ -118,7 +118,7 @@ func words(r Ruling, blocking bool) string {
 func (s *story) phase() mail.Phase {
 	var phases []mail.Phase
 	for _, a := range s.accounts {
-		phases = append(phases, a.AccountMemory.Phase([]Memory{s.memory}))
+		phases = append(phases, a.AccountMemory.Phase([]Memory{s.memory}, nil))
 	}
 	return s.memory.Phase(phases)
 }
@@ -339,7 +339,7 @@ func (s *story) switched() (Memory, []Change, error) { return s.memory.Switch(s.
 func (s *story) begin() (Memory, []Change, error) {
 	return s.memory.Start(s.domain, "the operator said so", s.now)
 }
-func (s *story) abort() (Memory, []Change, error) { return s.memory.Abort(s.domain, s.now) }
+func (s *story) abort() (Memory, []Change, error) { return s.memory.Abort(s.domain, false, s.now) }
 
 func TestFirstSight(t *testing.T) {
 	s := newStory(t, Domain{}).round("ns1:new").expect(mail.PhaseFollowing, "not_switched not_handed_over")
@@ -391,7 +391,7 @@ func TestHandoverByHand(t *testing.T) {
 		return []AccountMemory{s.accounts[0].AccountMemory, s.accounts[1].AccountMemory}
 	}
 	s.expect(mail.PhaseFollowing, "not_switched not_handed_over")
-	if s.accounts[0].AccountMemory.Phase([]Memory{s.memory}) != mail.PhaseDraining || s.accounts[1].AccountMemory.Phase([]Memory{s.memory}) != mail.PhaseFollowing {
+	if s.accounts[0].AccountMemory.Phase([]Memory{s.memory}, nil) != mail.PhaseDraining || s.accounts[1].AccountMemory.Phase([]Memory{s.memory}, nil) != mail.PhaseFollowing {
 		t.Error("the accounts are in other phases")
 	}
 	if _, changes := s.memory.Handed(s.domain, all(), s.now); changes != nil {

@@ -160,16 +160,16 @@ func (m Memory) Start(d Domain, why string, now time.Time) (Memory, []Change, er
 
 // Abort takes the switch of a domain back: its users work on the old server
 // again, and what DNS says counts only once every authority has shown the old
-// answer.
-func (m Memory) Abort(d Domain, now time.Time) (Memory, []Change, error) {
+// answer. alone tells that some of its accounts were handed over alone.
+func (m Memory) Abort(d Domain, alone bool, now time.Time) (Memory, []Change, error) {
 	switch {
 	case m.Finished.Happened():
 		return m, nil, fmt.Errorf("%s %w; the way back is the rollback that the runbook describes", d.Name, errFinished)
-	case !m.Handover.Happened() && !m.Moved.Happened() && !m.Lost.Happened() && !m.FirstSight.Happened():
+	case !alone && !m.Handover.Happened() && !m.Moved.Happened() && !m.Lost.Happened() && !m.FirstSight.Happened():
 		return m, nil, fmt.Errorf("%s has neither been switched nor handed over: there is nothing to take back", d.Name)
 	}
 	was := m
-	m.Aborted = Event{now, "the operator took the switch back"}
+	m.Aborted, m.AbortedLast = Event{now, "the operator took the switch back"}, now
 	m.Handover, m.Moved, m.Lost, m.FirstSight, m.Finish = Event{}, Event{}, Event{}, Event{}, Event{}
 	m.Delivery, m.Since = "", Event{}
 	m.DNS.Servers = slices.Clone(m.DNS.Servers)
@@ -196,16 +196,8 @@ func (m Memory) Ack(d Domain, host, because string, now time.Time) (Memory, []Ch
 
 // Handed tells the domain that every account of it has been handed over alone.
 func (m Memory) Handed(d Domain, accounts []AccountMemory, now time.Time) (Memory, []Change) {
-	counted := 0
-	for _, a := range accounts {
-		if a.Skipped.Happened() {
-			continue
-		}
-		if counted++; !a.Handover.Happened() {
-			return m, nil
-		}
-	}
-	if counted == 0 || m.Handover.Happened() || m.Finished.Happened() {
+	alone := !slices.ContainsFunc(accounts, func(a AccountMemory) bool { return !a.Handover.Happened() })
+	if !alone || len(accounts) == 0 || m.Handover.Happened() || m.Finished.Happened() {
 		return m, nil
 	}
 	was := m

@@ -40,8 +40,8 @@ func Classes() []Class {
 	return []Class{Equal, Missing, Changed, Date, Damaged, Altered, Moved, Held, Skipped, Pending, Extra}
 }
 
-// differs tells whether a class keeps a report from being clean.
-func (c Class) differs() bool {
+// Differs tells whether a class keeps a report from being clean.
+func (c Class) Differs() bool {
 	switch c {
 	case Equal, Altered, Moved, Skipped, Extra:
 		return false
@@ -90,7 +90,7 @@ type Report struct {
 // Clean tells whether everything is on the destination as it is on the source.
 func (r Report) Clean() bool {
 	for class, n := range r.Counts {
-		if n > 0 && class.differs() {
+		if n > 0 && class.Differs() {
 			return false
 		}
 	}

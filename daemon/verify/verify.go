@@ -354,7 +354,7 @@ func (c *comparison) judge(p pairing, destination mail.Mailbox, f finding, looke
 	}
 	if a, b := p.source.Flags.WithoutNoise(), p.copied.Flags.WithoutNoise(); !a.Equal(b) {
 		to := Changed
-		if class.differs() {
+		if class.Differs() {
 			to = class
 		}
 		worse(to, "flags %s, there %s", a, b)

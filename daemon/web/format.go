@@ -56,6 +56,9 @@ func ago(now, t time.Time) string {
 	return span(now.Sub(t)) + " ago"
 }
 
+// date writes a moment for people.
+func date(t time.Time) string { return t.Format("2006-01-02 15:04 MST") }
+
 // oneLine makes text of servers fit for a terminal: no line breaks, no control
 // sequences, nothing that turns the direction of what follows.
 func oneLine(s string) string {

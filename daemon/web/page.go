@@ -16,7 +16,7 @@ var pageText string
 
 func newPage() *template.Template {
 	return template.Must(template.New("page").Funcs(template.FuncMap{
-		"count": count[int], "size": size, "ago": ago, "span": span, "seconds": seconds,
+		"count": count[int], "size": size, "ago": ago, "span": span, "seconds": seconds, "date": date,
 	}).Parse(pageText))
 }
 

@@ -22,7 +22,10 @@ type Status struct {
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
 	// Now is when this was true.
-	Now time.Time `json:"now"`
+	Now     time.Time      `json:"now"`
+	Domains []DomainStatus `json:"domains"`
+	// YouMustCheck is what no program can see.
+	YouMustCheck []string `json:"you_must_check"`
 	// Totals are counted by this package from Accounts.
 	Totals   Totals          `json:"totals"`
 	Accounts []AccountStatus `json:"accounts"`
@@ -50,13 +53,13 @@ func (m Messages) There() int { return max(0, m.Source-m.Pending-m.Held) }
 
 // done is how much of the messages is on the new server, such as "42%". It is
 // "-" while nothing is known, and "100%" only when all are and no account is
-// still in its first pass, which goes on finding more.
-func (m Messages) done(seeding bool) string {
+// still in its first pass since the start, which goes on finding more.
+func (m Messages) done(looking bool) string {
 	percent := 100
 	if m.There() < m.Source {
 		percent = int(int64(m.There()) * 100 / int64(m.Source))
 	}
-	if seeding {
+	if looking {
 		if m.Source == 0 {
 			return "-"
 		}
@@ -74,6 +77,7 @@ type Connections struct {
 // AccountStatus is one account.
 type AccountStatus struct {
 	Name     string      `json:"name"`
+	Domains  []string    `json:"domains"`
 	Phase    mail.Phase  `json:"phase"`
 	Health   mail.Health `json:"health"`
 	Messages Messages    `json:"messages"`
@@ -85,10 +89,17 @@ type AccountStatus struct {
 	LastSuccess time.Time `json:"last_success,omitzero"`
 	// Error is why the account is not well, in one line.
 	Error string `json:"error,omitempty"`
+	// Skipped is the operator's reason why no verdict waits for the account.
+	Skipped string `json:"skipped,omitempty"`
 }
 
 // Done is how much of the account is on the new server, for people.
-func (a AccountStatus) Done() string { return a.Messages.done(a.Phase == mail.PhaseSeeding) }
+func (a AccountStatus) Done() string { return a.Messages.done(a.looking()) }
+
+// looking tells whether not all of the account's messages need be known.
+func (a AccountStatus) looking() bool {
+	return a.Phase == mail.PhaseSeeding || a.Phase != mail.PhaseFinished && a.LastSuccess.IsZero()
+}
 
 // Totals are sums over all accounts.
 type Totals struct {
@@ -99,12 +110,13 @@ type Totals struct {
 	// LagSeconds is that of the account that is furthest behind.
 	LagSeconds  float64     `json:"lag_seconds"`
 	Connections Connections `json:"connections"`
+	looking     bool        // of an account, not all messages need be known
 }
 
 // Done is how much of everything is on the new server, for people.
-func (t Totals) Done() string { return t.Messages.done(t.Phases[mail.PhaseSeeding] > 0) }
+func (t Totals) Done() string { return t.Messages.done(t.looking) }
 
-// Counted returns s with its Totals, and with an empty list rather than none.
+// Counted returns s with its Totals, and with empty lists rather than none.
 func (s Status) Counted() Status {
 	t := Totals{Accounts: len(s.Accounts), Phases: map[mail.Phase]int{}, Healths: map[mail.Health]int{}}
 	for _, p := range mail.Phases() {
@@ -122,13 +134,25 @@ func (s Status) Counted() Status {
 		t.Messages.Pending += a.Messages.Pending
 		t.Messages.PendingBytes += a.Messages.PendingBytes
 		t.Messages.Held += a.Messages.Held
+		t.looking = t.looking || a.looking()
 		t.LagSeconds = max(t.LagSeconds, a.LagSeconds)
 		t.Connections.Source += a.Connections.Source
 		t.Connections.Destination += a.Connections.Destination
 	}
 	s.Totals = t
-	if s.Accounts == nil {
-		s.Accounts = []AccountStatus{}
+	s.Domains, s.YouMustCheck = listed(s.Domains), listed(s.YouMustCheck)
+	s.Accounts = listed(s.Accounts)
+	for i := range s.Accounts {
+		s.Accounts[i].Domains = listed(s.Accounts[i].Domains)
+	}
+	for i := range s.Domains {
+		d := &s.Domains[i]
+		d.StillWorking, d.DNS, d.Changes = listed(d.StillWorking), listed(d.DNS), listed(d.Changes)
+		d.LateMail.Hosts, d.LateMail.Hours = listed(d.LateMail.Hosts), listed(d.LateMail.Hours)
+		d.SafeToSwitch.Reasons, d.SafeToStop.Reasons = listed(d.SafeToSwitch.Reasons), listed(d.SafeToStop.Reasons)
 	}
 	return s
 }
+
+// listed is a list of its own, empty rather than none.
+func listed[T any](list []T) []T { return append(make([]T, 0, len(list)), list...) }

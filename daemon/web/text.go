@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/mattn/go-runewidth"
@@ -12,8 +13,9 @@ import (
 // leastWidth is the narrowest table that still has room for names.
 const leastWidth = 70
 
-// WriteStatus writes s as a table for a terminal of so many columns: a line
-// for each account, one more for each that is not well, and the totals.
+// WriteStatus writes s for a terminal of so many columns: each domain with the
+// verdict that matters now and its reasons, a table with a line for each account,
+// one more for each that is not well, and the totals.
 func WriteStatus(w io.Writer, s Status, width int) error {
 	s = s.Counted()
 	width = max(width, leastWidth)
@@ -27,12 +29,16 @@ func WriteStatus(w io.Writer, s Status, width int) error {
 		line(runewidth.FillRight(runewidth.Truncate(oneLine(account), name, "…"), name) + fmt.Sprintf(fixed, columns...))
 	}
 
+	writeDomains(&b, s, width)
 	row("ACCOUNT", "PHASE", "HEALTH", "MESSAGES", "DONE", "PENDING", "HELD", "LAG")
 	for _, a := range s.Accounts {
 		row(a.Name, a.Phase, a.Health, count(a.Messages.Source), a.Done(),
 			count(a.Messages.Pending), count(a.Messages.Held), span(seconds(a.LagSeconds)))
 		if a.Error != "" {
 			line("  ! " + oneLine(a.Error))
+		}
+		if a.Skipped != "" {
+			line("  skipped: " + oneLine(a.Skipped))
 		}
 	}
 
@@ -58,4 +64,75 @@ func healths(t Totals) string {
 		return "none"
 	}
 	return strings.Join(parts, ", ")
+}
+
+// writeDomains writes what the verdicts say.
+func writeDomains(b *strings.Builder, s Status, width int) {
+	for _, d := range s.Domains {
+		question, verdict := d.Asks()
+		line := fmt.Sprintf("%s: %s, %s: %s", oneLine(d.Name), d.Phase, question, verdict.Word())
+		if d.Phase == mail.PhaseFinished {
+			line = fmt.Sprintf("%s: finished on %s", oneLine(d.Name), date(d.Since))
+			verdict.Reasons = nil
+		}
+		wrap(b, line, "  ", width)
+		WriteReasons(b, verdict, width)
+		if n := d.LateMail.Messages; n > 0 {
+			wrap(b, fmt.Sprintf("  late mail: %s, the last %s", count(n), ago(s.Now, d.LateMail.last())), "    ", width)
+		}
+	}
+	if len(s.Domains) > 0 {
+		b.WriteString("\n")
+	}
+}
+
+// last is when the last of it arrived.
+func (l LateMail) last() (at time.Time) {
+	for _, h := range l.Hosts {
+		if h.Last.After(at) {
+			at = h.Last
+		}
+	}
+	return at
+}
+
+// WriteReasons writes the reasons of a verdict, those that only advise in
+// parentheses.
+func WriteReasons(b *strings.Builder, v Verdict, width int) {
+	for _, r := range v.Reasons {
+		if text := oneLine(r.Text); r.Blocking {
+			wrap(b, "  "+r.Reason+": "+text, "    ", width)
+		} else {
+			wrap(b, "  ("+r.Reason+") "+text, "    ", width)
+		}
+	}
+}
+
+// WriteList writes a list, an item a paragraph.
+func WriteList(b *strings.Builder, items []string, width int) {
+	for _, item := range items {
+		wrap(b, "  - "+oneLine(item), "    ", width)
+	}
+}
+
+// wrap writes words in lines of at most so many columns; those after the first
+// are indented.
+func wrap(b *strings.Builder, text, indent string, width int) {
+	width = max(width, leastWidth)
+	rest := strings.TrimLeft(text, " ")
+	line := text[:len(text)-len(rest)]
+	empty := true
+	for word := range strings.FieldsSeq(rest) {
+		switch {
+		case empty:
+			line += word
+		case runewidth.StringWidth(line)+1+runewidth.StringWidth(word) > width:
+			b.WriteString(runewidth.Truncate(line, width, "…") + "\n")
+			line = indent + word
+		default:
+			line += " " + word
+		}
+		empty = false
+	}
+	b.WriteString(runewidth.Truncate(line, width, "…") + "\n")
 }

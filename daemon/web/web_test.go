@@ -30,9 +30,37 @@ func sample() web.Status {
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	return web.Status{
 		Version: "v1.2.3", Started: now.Add(-26 * time.Hour), Now: now,
+		YouMustCheck: []string{"The queue of the old mail server is flushed."},
+		Domains: []web.DomainStatus{
+			{
+				Name: "example.org", Accounts: 2, Phase: mail.PhaseDraining, Since: now.Add(-20 * time.Hour), Why: "the delivery moves: ns1 says mx.new.example",
+				Switch: "mx", Handover: "mx", Delivery: "new", DeliverySince: now.Add(-19 * time.Hour), DeliveryWhy: "ns1 says mx.new.example",
+				TTLSeconds: 300, CachesUntil: now.Add(-10 * time.Hour),
+				SafeToSwitch: web.Verdict{Reasons: []web.Reason{{Reason: "already_switched", Blocking: true, Text: "the delivery has moved already: ask for safe-to-stop"}}},
+				SafeToStop: web.Verdict{Reasons: []web.Reason{
+					{Reason: "late_mail", Blocking: true, Text: "mail was delivered to the old server on 2026-11-24 11:00 UTC, by mx.slow.example: it has to be silent until 2026-11-27 11:00 UTC"},
+					{Reason: "servers_silent", Text: "no answer that can be used: 192.0.2.53 (SERVFAIL). What they say is not known"},
+				}},
+				LateMail: web.LateMail{
+					Messages: 3,
+					Hosts:    []web.LateHost{{Host: "mx.slow.example", Messages: 2, Last: now.Add(-time.Hour)}, {Host: "news.example", Messages: 1, Last: now.Add(-2 * time.Hour), Acknowledged: "a newsletter"}},
+					Hours:    []web.LateHour{{Hour: now.Add(-2 * time.Hour), Messages: 1}, {Hour: now.Add(-time.Hour), Messages: 2}},
+				},
+				StillWorking: []string{"bar@example.org"}, LastVerify: now.Add(-3 * time.Hour),
+				DNS: []web.DNSServer{
+					{Role: "authority", Name: "ns1.example", Address: "192.0.2.1:53", Answer: "new", Hosts: []string{"mx.new.example"}, Answered: now.Add(-time.Minute)},
+					{Role: "resolver", Address: "192.0.2.53:53", Answer: "unknown", Problem: "SERVFAIL"},
+				},
+				Changes: []web.Change{{At: now.Add(-20 * time.Hour), What: "handed over", Why: "the delivery moves"}, {At: now.Add(-time.Hour), Account: "foo", What: "skipped", Why: "left the company"}},
+			},
+			{
+				Name: "alias.example", AliasesOf: "example.org", Phase: mail.PhaseFollowing, Switch: "manual", Handover: "manual", Delivery: "unknown",
+				SafeToSwitch: web.Verdict{OK: true}, SafeToStop: web.Verdict{Reasons: []web.Reason{{Reason: "not_switched", Blocking: true, Text: "the delivery has not moved: say 'imapsyncd cutover switched alias.example'"}}},
+			},
+		},
 		Accounts: []web.AccountStatus{
 			{
-				Name: "foo", Phase: mail.PhaseFollowing, Health: mail.HealthOK,
+				Name: "foo", Domains: []string{"example.org"}, Skipped: "left the company", Phase: mail.PhaseFollowing, Health: mail.HealthOK,
 				Messages:    web.Messages{Source: 1234567, Copied: 1200000, CopiedBytes: 34 << 30},
 				Connections: web.Connections{Source: 2, Destination: 1}, LastSuccess: now.Add(-4 * time.Second),
 			},
@@ -48,6 +76,9 @@ func sample() web.Status {
 // hostile is a status whose texts try to be more than text.
 func hostile() web.Status {
 	s := sample()
+	s.Domains[0].Name = "evil\u202e\x1b[2J.example"
+	s.Domains[0].SafeToStop.Reasons[0].Text = "\x1b[31mred\r\n<script>alert(2)</script> " + strings.Repeat("w", 200)
+	s.Domains[0].DNS[0].Hosts = []string{"<img src=x onerror=alert(1)>"}
 	s.Accounts[0].Name = `<script>alert(1)</script>`
 	s.Accounts[0].Error = strings.Repeat("会議", 30) // each is two columns wide
 	s.Accounts[1].Error = "\"><img src=x onerror=alert(1)>\x1b[2J\r\n\u202eevil\x00"
@@ -142,6 +173,7 @@ func TestPageShowsHostileTextAsText(t *testing.T) {
 func TestPageChoosesAndOrders(t *testing.T) {
 	many := func() web.Status {
 		s := sample()
+		s.Domains = nil
 		for range 300 {
 			s.Accounts = append(s.Accounts, s.Accounts[0])
 		}
@@ -212,9 +244,12 @@ func TestDone(t *testing.T) {
 		{mail.PhaseFollowing, 1000000, 0, 0, "100%"},
 		{mail.PhaseFollowing, 5, 9, 0, "0%"}, // counted at two moments
 	} {
-		a := web.AccountStatus{Phase: test.phase, Messages: web.Messages{Source: test.source, Pending: test.pending, Held: test.held}}
+		a := web.AccountStatus{Phase: test.phase, LastSuccess: time.Unix(1, 0), Messages: web.Messages{Source: test.source, Pending: test.pending, Held: test.held}}
 		if got := a.Done(); got != test.want {
 			t.Errorf("%+v: %s, want %s", test, got, test.want)
+		}
+		if a.LastSuccess = (time.Time{}); a.Done() == "100%" {
+			t.Errorf("%+v: all is said to be there before anything has been looked at", test)
 		}
 	}
 }

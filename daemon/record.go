@@ -1,0 +1,444 @@
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/daemon/cutover"
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/state"
+)
+
+// record is what is remembered of domains and accounts beyond their states: how
+// far they have come, when and why, and what the operator has said. It is a
+// ledger in the state directory, and what it says is durable before it is true.
+type record struct {
+	ledger *state.Ledger
+	lost   string // why the record is not what it was; empty: it is
+
+	mu         sync.Mutex
+	configured []cutover.Domain
+	rules      config.Cutover
+	domains    map[string]cutover.Memory
+	written    map[string]cutover.Memory // as the ledger has them
+	writtenAt  map[string]time.Time
+	accounts   map[string]cutover.AccountMemory
+	copied     map[string]time.Time // when the last copy of each account was made
+	changes    []cutover.Change     // the newest last
+	sequence   uint64               // of the last of them
+}
+
+const (
+	kindDomain  = "domain"
+	kindAccount = "account"
+	kindChange  = "change"
+
+	// changesKept is how many changes are remembered.
+	changesKept = 2000
+	// writeEvery is how old the times of DNS answers in the ledger may be.
+	writeEvery = 5 * time.Minute
+)
+
+func recordPath(stateDir string) string { return filepath.Join(stateDir, "phases") }
+
+// openRecord opens the record in a state directory.
+func openRecord(stateDir string) (*record, error) {
+	path, lost := recordPath(stateDir), ""
+	ledger, created, err := state.OpenLedger(path)
+	switch {
+	case errors.Is(err, state.ErrDamaged):
+		aside, qerr := state.Quarantine(path, err.Error())
+		if qerr != nil {
+			return nil, errors.Join(err, qerr)
+		}
+		lost = fmt.Sprintf("it was damaged and is kept as %s", filepath.Base(aside))
+		if ledger, _, err = state.OpenLedger(path); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, fmt.Errorf("%w; it says how far the domains are: restore it from a backup rather than remove it", err)
+	case created:
+		lost = "it was not there"
+	}
+	r, err := readRecord(ledger.Entries())
+	if err != nil {
+		return nil, errors.Join(err, ledger.Close())
+	}
+	r.ledger, r.lost = ledger, lost
+	return r, nil
+}
+
+// use compares the record with a configuration. Where the record is gone although
+// accounts have a state, or was damaged, nothing on the new server is changed
+// until the operator has told how far the domains are.
+func (r *record) use(c *config.Config, now time.Time) error {
+	r.mu.Lock()
+	r.configured, r.rules = domainsOf(c), c.Cutover
+	lost := r.lost
+	r.mu.Unlock()
+	if lost != "" {
+		if err := r.lose(c, lost, now); err != nil {
+			return err
+		}
+		r.lost = ""
+	}
+	return r.present(c.Accounts, now)
+}
+
+func readRecord(entries []state.Entry) (*record, error) {
+	r := &record{
+		domains: make(map[string]cutover.Memory), written: make(map[string]cutover.Memory), writtenAt: make(map[string]time.Time),
+		accounts: make(map[string]cutover.AccountMemory), copied: make(map[string]time.Time),
+	}
+	for _, e := range entries {
+		var err error
+		switch e.Kind {
+		case kindDomain:
+			var m cutover.Memory
+			err = json.Unmarshal(e.Value, &m)
+			r.domains[e.Name], r.written[e.Name] = m, m
+		case kindAccount:
+			var a cutover.AccountMemory
+			err = json.Unmarshal(e.Value, &a)
+			r.accounts[e.Name] = a
+		case kindChange:
+			var c cutover.Change
+			err = errors.Join(json.Unmarshal(e.Value, &c), scan(e.Name, &r.sequence))
+			r.changes = append(r.changes, c)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("the record of the phases: %s %s: %w", e.Kind, e.Name, err)
+		}
+	}
+	return r, nil
+}
+
+func scan(text string, n *uint64) error {
+	_, err := fmt.Sscanf(text, "%d", n)
+	return err
+}
+
+// lose marks what there are states of: their phases are not known.
+func (r *record) lose(c *config.Config, why string, now time.Time) error {
+	for _, a := range c.Accounts {
+		if _, err := os.Lstat(StatePath(c.StateDir, a.Name)); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		lost := cutover.Event{At: now, Why: why}
+		if err := r.account(a.Name, func(m *cutover.AccountMemory) []cutover.Change {
+			m.Domains, m.Lost = a.Domains, lost
+			return nil
+		}); err != nil {
+			return err
+		}
+		for _, d := range a.Domains {
+			if err := r.domain(d, func(m cutover.Memory) (cutover.Memory, []cutover.Change, error) {
+				if m.Lost.Happened() {
+					return m, nil, nil
+				}
+				m.Lost = lost
+				return m, []cutover.Change{{At: now, Domain: d, What: "record lost", Why: why}}, nil
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// present compares the record with the configured accounts: one that is lacking
+// and not finished is marked, one that is back is not.
+func (r *record) present(accounts []config.Account, now time.Time) error {
+	configured := make(map[string]config.Account, len(accounts))
+	for _, a := range accounts {
+		configured[a.Name] = a
+	}
+	for _, a := range accounts {
+		if m, known := r.knownAccount(a.Name); known && !m.Removed.Happened() && slices.Equal(m.Domains, a.Domains) {
+			continue
+		}
+		if err := r.reopen(a, now); err != nil {
+			return err
+		}
+		if err := r.account(a.Name, func(m *cutover.AccountMemory) []cutover.Change {
+			m.Domains, m.Removed = a.Domains, cutover.Event{}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	for name, m := range r.allAccounts() {
+		if _, there := configured[name]; there || m.Removed.Happened() {
+			continue
+		}
+		finished := r.phase(name) == mail.PhaseFinished
+		if err := r.account(name, func(m *cutover.AccountMemory) []cutover.Change {
+			if m.Removed = (cutover.Event{At: now, Why: "the configuration lacks it"}); finished {
+				m.Skipped = m.Removed // nothing is waited for
+			}
+			return []cutover.Change{{At: now, Account: name, What: "removed", Why: m.Removed.Why}}
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reopen begins the finished domains again that an account has come to: its
+// mail has not been carried.
+func (r *record) reopen(a config.Account, now time.Time) error {
+	before, _ := r.knownAccount(a.Name)
+	for _, name := range a.Domains {
+		if slices.Contains(before.Domains, name) && (!before.Removed.Happened() || before.Skipped == before.Removed) {
+			continue
+		}
+		if err := r.domain(name, func(m cutover.Memory) (cutover.Memory, []cutover.Change, error) {
+			if !m.Finished.Happened() {
+				return m, nil, nil
+			}
+			m.Finished, m.Finish = cutover.Event{}, cutover.Event{}
+			return m, []cutover.Change{{At: now, Domain: name, What: "begun again", Why: "account " + a.Name + " has come to it"}}, nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// allFinished tells whether every domain is.
+func (r *record) allFinished() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.configured) > 0 && !slices.ContainsFunc(r.configured, func(d cutover.Domain) bool { return !r.domains[d.Name].Finished.Happened() })
+}
+
+// rename lets what is remembered follow the name of its account.
+func (r *record) rename(from, to string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m, known := r.accounts[from]
+	if !known {
+		return nil
+	}
+	m.Removed = cutover.Event{}
+	if err := r.put(nil, encode(kindAccount, to, m), state.Entry{Kind: kindAccount, Name: from}); err != nil {
+		return err
+	}
+	r.accounts[to] = m
+	delete(r.accounts, from)
+	return nil
+}
+
+// domain changes what is remembered of a domain, durably if that matters.
+func (r *record) domain(name string, change func(cutover.Memory) (cutover.Memory, []cutover.Change, error)) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m, changes, err := change(r.domains[name])
+	if err != nil {
+		return err
+	}
+	last := m.DNS.Last
+	if len(changes) > 0 || !reflect.DeepEqual(m.Timeless(), r.written[name].Timeless()) || last.Sub(r.writtenAt[name]) >= writeEvery {
+		if err := r.put(changes, encode(kindDomain, name, m)); err != nil {
+			return err
+		}
+		r.written[name], r.writtenAt[name] = m, last
+	}
+	r.domains[name] = m
+	return nil
+}
+
+// account changes what is remembered of an account, durably if it changes.
+func (r *record) account(name string, change func(*cutover.AccountMemory) []cutover.Change) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.accounts[name]
+	changes := change(&m)
+	if was, known := r.accounts[name]; known && len(changes) == 0 && reflect.DeepEqual(m, was) {
+		return nil
+	}
+	if err := r.put(changes, encode(kindAccount, name, m)); err != nil {
+		return err
+	}
+	r.accounts[name] = m
+	return nil
+}
+
+// put writes entries together with the changes that they are. The caller holds
+// mu.
+func (r *record) put(changes []cutover.Change, entries ...state.Entry) error {
+	sequence := r.sequence
+	for _, c := range changes {
+		sequence++
+		entries = append(entries, encode(kindChange, sequenceName(sequence), c))
+		if sequence > changesKept {
+			entries = append(entries, state.Entry{Kind: kindChange, Name: sequenceName(sequence - changesKept)})
+		}
+	}
+	if err := r.ledger.Put(entries...); err != nil {
+		return fmt.Errorf("remember the phases: %w", err)
+	}
+	r.sequence = sequence
+	r.changes = append(r.changes, changes...)
+	if over := len(r.changes) - changesKept; over > 0 {
+		r.changes = r.changes[over:]
+	}
+	return nil
+}
+
+func sequenceName(n uint64) string { return fmt.Sprintf("%012d", n) }
+
+func encode(kind, name string, value any) state.Entry {
+	data, err := json.Marshal(value)
+	if err != nil {
+		panic(fmt.Sprintf("record %s %s: %v", kind, name, err)) // they hold nothing that JSON cannot say
+	}
+	return state.Entry{Kind: kind, Name: name, Value: data}
+}
+
+func (r *record) knownDomain(name string) cutover.Memory {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.domains[name]
+}
+
+func (r *record) knownAccount(name string) (cutover.AccountMemory, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m, known := r.accounts[name]
+	return m, known
+}
+
+func (r *record) allAccounts() map[string]cutover.AccountMemory {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make(map[string]cutover.AccountMemory, len(r.accounts))
+	for name, m := range r.accounts {
+		all[name] = m
+	}
+	return all
+}
+
+// accountsOf names the accounts that belong to a domain, in their order.
+func (r *record) accountsOf(domain string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var names []string
+	for name, m := range r.accounts {
+		if slices.Contains(m.Domains, domain) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// history are the changes of a domain and its accounts, the newest last; of all
+// with an empty name.
+func (r *record) history(domain string) []cutover.Change {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []cutover.Change
+	for _, c := range r.changes {
+		if domain == "" || c.Domain == domain || c.Account != "" && slices.Contains(r.accounts[c.Account].Domains, domain) {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// domainConfig is what the configuration says about a domain.
+func (r *record) domainConfig(name string) (cutover.Domain, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.IndexFunc(r.configured, func(d cutover.Domain) bool { return d.Name == name })
+	if i < 0 {
+		return cutover.Domain{}, false
+	}
+	return r.configured[i], true
+}
+
+func (r *record) allDomains() []cutover.Domain {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.configured)
+}
+
+// policy is [cutover] of the configuration.
+func (r *record) policy() config.Cutover {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rules
+}
+
+// phase is how far an account has come.
+func (r *record) phase(account string) mail.Phase {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.accounts[account]
+	own, aliases := r.memories(m.Domains)
+	return m.Phase(own, aliases)
+}
+
+// draining tells whether the users of an account work on the new server.
+func (r *record) draining(account string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.accounts[account]
+	own, _ := r.memories(m.Domains)
+	return m.Draining(own)
+}
+
+// memories are those of some domains, and of the aliases of these. The caller
+// holds mu.
+func (r *record) memories(names []string) (own, aliases []cutover.Memory) {
+	for _, name := range names {
+		own = append(own, r.domains[name])
+	}
+	for _, d := range r.configured {
+		if d.AliasesOf != "" && slices.Contains(names, d.AliasesOf) {
+			aliases = append(aliases, r.domains[d.Name])
+		}
+	}
+	return own, aliases
+}
+
+// domainsOf are the domains of a configuration: those that have a table, and
+// those of accounts, which are led by hand.
+func domainsOf(c *config.Config) []cutover.Domain {
+	var list []cutover.Domain
+	known := make(map[string]bool)
+	for _, d := range c.Domains {
+		known[d.Name] = true
+		list = append(list, cutover.Domain{
+			Name: d.Name, NewMX: d.NewMX, OldMX: d.OldMX, AliasesOf: d.AliasesOf,
+			Switch: cutover.Switch(d.Switch), Handover: cutover.Handover(d.Handover),
+		})
+	}
+	for _, a := range c.Accounts {
+		for _, name := range a.Domains {
+			if !known[name] {
+				known[name] = true
+				list = append(list, cutover.ByHand(name))
+			}
+		}
+	}
+	return list
+}
+
+// policyOf is [cutover] as the verdicts need it.
+func policyOf(c config.Cutover) cutover.Policy {
+	return cutover.Policy{
+		MaxLag: c.MaxLag, VerifyEvery: c.VerifyEvery, QuietPeriod: c.QuietPeriod, Workdays: c.Workdays,
+		HeldAllowed: c.HeldAllowed, Ask: c.Finish == "ask",
+	}
+}

@@ -1,0 +1,139 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/cutover"
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/verify"
+)
+
+const (
+	// verifyLook is how often it is looked whether an account is due.
+	verifyLook = 2 * time.Second
+	// scheduledSample is the share of the messages whose contents are compared
+	// without being asked for.
+	scheduledSample = 0.01
+)
+
+// verifying compares both sides of every account when that is due, one account
+// after the other, so that it never weighs on the servers.
+func (m *migration) verifying(ctx context.Context) {
+	if m.running.Unverified {
+		return
+	}
+	ticker := time.NewTicker(verifyLook)
+	defer ticker.Stop()
+	for {
+		for _, f := range m.running.all() {
+			if ctx.Err() != nil {
+				return
+			}
+			if m.due(f.account.Name) {
+				if err := m.verify(ctx, f.account.Name); err != nil && ctx.Err() == nil {
+					m.running.Logger.Warn("verification failed", "account", f.account.Name, "error", err, "again_in", retryAfter)
+				}
+				m.look()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// due tells whether an account is to be verified now: after its first complete
+// pass, when verify_every is over, and when nothing but that stands between its
+// domain and the stop.
+func (m *migration) due(account string) bool {
+	r := m.running
+	known, _ := r.record.knownAccount(account)
+	f, err := r.follower(account)
+	if err != nil || !known.Following.Happened() || known.Skipped.Happened() || r.record.phase(account) == mail.PhaseFinished {
+		return false
+	}
+	now := r.now()
+	m.mu.Lock()
+	notBefore := m.retry[account]
+	m.mu.Unlock()
+	if s := f.Status(); now.Before(notBefore) || s.Health == mail.HealthPaused || s.Health == mail.HealthAuth || s.Health == mail.HealthStopped {
+		return false
+	}
+	policy := policyOf(r.record.policy())
+	if known.Quick.Began.IsZero() || !known.Contents.Began.After(known.FirstCopy) || now.Sub(known.Quick.Began) >= policy.VerifyEvery {
+		return true
+	}
+	return !known.Quick.Began.After(known.LastCopy) && r.record.draining(account) && m.onlyUnverified(known.Domains)
+}
+
+// onlyUnverified tells whether one of the domains could stop if it were
+// verified.
+func (m *migration) onlyUnverified(domains []string) bool {
+	for _, name := range domains {
+		d, there := m.running.record.domainConfig(name)
+		if !there {
+			continue
+		}
+		only := true
+		for _, f := range m.facts(d).Rule(cutover.SafeToStop).Reasons {
+			only = only && (!f.Blocking || f.Reason == cutover.ReasonUnverified || f.Reason == cutover.ReasonUnverifiedBody)
+		}
+		if only {
+			return true
+		}
+	}
+	return false
+}
+
+// verify compares both sides of an account, with a sample of the contents, and
+// remembers the outcome.
+func (m *migration) verify(ctx context.Context, account string) error {
+	reports, err := m.running.operator().Verify(ctx, []string{account}, verify.Sample, scheduledSample)
+	if err == nil && reports[0].Error != "" {
+		err = errors.New(reports[0].Error)
+	}
+	if err != nil {
+		m.mu.Lock()
+		m.retry[account] = m.running.now().Add(retryAfter)
+		m.mu.Unlock()
+	}
+	return err
+}
+
+// verified remembers what a comparison that began at a time has found.
+func (d *Daemon) verified(account string, began time.Time, report verify.Report) error {
+	differences, damaged := 0, 0
+	found := make(map[string]int64, len(report.Counts))
+	for class, n := range report.Counts {
+		found[string(class)] = n
+		switch {
+		case class == verify.Damaged:
+			damaged += int(n)
+		case class.Differs() && class != verify.Held && class != verify.Pending:
+			// What is held is a reason of its own, and what is on its way too.
+			differences += int(n)
+		}
+	}
+	d.record.mu.Lock()
+	copied := d.record.copied[account]
+	d.record.mu.Unlock()
+	err := d.record.account(account, func(m *cutover.AccountMemory) []cutover.Change {
+		m.Quick = cutover.Verified{Began: began, Differences: differences, Found: found}
+		if report.Mode != verify.Quick {
+			m.Contents = cutover.Verified{Began: began, Differences: damaged}
+		}
+		if copied.After(began) {
+			m.LastCopy = copied // which it has not seen
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("remember the verification: %w", err)
+	}
+	return nil
+}
