@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"iter"
 	"slices"
@@ -98,7 +97,7 @@ func (s lateSource) Mailboxes(ctx context.Context) (mail.Listing, error) {
 	s.late.mu.Lock()
 	defer s.late.mu.Unlock()
 	for _, m := range listing.Mailboxes {
-		s.late.roles[m.Name] = strings.ToLower(m.Role)
+		s.late.roles[m.Name] = m.Role
 	}
 	return listing, err
 }
@@ -203,10 +202,10 @@ func (l *late) committed(c mail.Change) {
 				continue
 			}
 			delete(l.in, key)
-			switch role := l.roles[key.mailbox]; role {
+			switch role := l.roles[key.mailbox]; strings.ToLower(role) {
 			case `\sent`, `\drafts`, `\trash`:
-				if !m.arrived.Before(l.daemon.handedOver(l.account)) {
-					working = fmt.Sprintf("filed a message into %s", role)
+				if !m.arrived.Before(l.daemon.handedOver(l.account).Truncate(time.Second)) {
+					working = "filed a message into " + strings.TrimPrefix(role, `\`)
 				}
 			case `\junk`:
 			default:

@@ -23,7 +23,7 @@ type leader struct {
 	file  string
 }
 
-// newLeader starts a world whose configuration has more keys at its top.
+// newLeader starts a world with more tables in its configuration.
 func newLeader(t *testing.T, accounts int, keys string) *leader {
 	t.Helper()
 	// The name of a unix socket is short, t.TempDir's may be long.
@@ -38,8 +38,7 @@ func newLeader(t *testing.T, accounts int, keys string) *leader {
 	}
 	t.Cleanup(world.Close)
 	l := &leader{t, world, filepath.Join(dir, "c.toml")}
-	text := strings.Replace(world.Config(), "[web]\n", "[web]\nlinger = \"0s\"\n", 1) + keys
-	if err := os.WriteFile(l.file, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(l.file, []byte(world.Config()+keys), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return l

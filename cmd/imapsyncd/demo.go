@@ -26,13 +26,22 @@ type pace struct {
 	quiet       time.Duration // pass.Options.Quiet
 	deliveries  int
 	between     time.Duration // two deliveries
+	late        int           // deliveries after the switch
+	silence     time.Duration // quiet_period
+	ttl, lag    time.Duration // of the MX, and of its second authority
 	progress    time.Duration // between two lines
 	patience    time.Duration // until the demo gives up
 }
 
 var (
-	forPeople = pace{600, 25 * time.Millisecond, 3 * time.Second, 8, 1500 * time.Millisecond, 1500 * time.Millisecond, 3 * time.Minute}
-	forTests  = pace{60, 8 * time.Millisecond, 400 * time.Millisecond, 3, 20 * time.Millisecond, 200 * time.Millisecond, time.Minute}
+	forPeople = pace{
+		messages: 600, appendDelay: 25 * time.Millisecond, quiet: 3 * time.Second, deliveries: 6, between: 1500 * time.Millisecond,
+		late: 3, silence: 8 * time.Second, ttl: 5 * time.Second, lag: 3 * time.Second, progress: 1500 * time.Millisecond, patience: 4 * time.Minute,
+	}
+	forTests = pace{
+		messages: 60, appendDelay: 8 * time.Millisecond, quiet: 400 * time.Millisecond, deliveries: 3, between: 20 * time.Millisecond,
+		late: 2, silence: time.Second, ttl: time.Second, lag: 500 * time.Millisecond, progress: 200 * time.Millisecond, patience: time.Minute,
+	}
 )
 
 func newDemo(c *common) *cobra.Command {
@@ -42,8 +51,9 @@ func newDemo(c *common) *cobra.Command {
 		Short: "Watch a migration between two small servers inside this program",
 		Long: `demo starts two small IMAP servers inside this program, fills the old one with
 mail, and runs the daemon on them: a copy, a kill in the middle of it, a restart,
-new mail that arrives while one watches, and a comparison of both servers by
-content. Nothing outside is touched. It takes about a minute.`,
+new mail that arrives while one watches, the switch of a simulated MX, late mail,
+the end, and a comparison of both servers by content. Nothing outside is touched.
+It takes about a minute.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p := forPeople
@@ -74,14 +84,14 @@ func (c *common) demonstrate(out io.Writer, p pace) error {
 	}
 	defer world.Close()
 	path := filepath.Join(dir, "imapsyncd.toml")
-	if err := os.WriteFile(path, []byte(world.Config()), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(world.Config()+fmt.Sprintf(demoDomain, p.silence)), 0o600); err != nil {
 		return err
 	}
 	cfg, err := config.Load(path)
 	if err != nil {
 		return err
 	}
-	s := &show{out: out, pace: p, world: world, config: cfg, outcomes: make(map[string]int), arrived: make(map[string]int)}
+	s := &show{out: out, pace: p, world: world, config: cfg, dns: &demoDNS{ttl: p.ttl, lag: p.lag}, outcomes: make(map[string]int), arrived: make(map[string]int)}
 	s.changed.L = &s.mu
 	defer context.AfterFunc(ctx, s.changed.Broadcast)()
 
@@ -129,14 +139,14 @@ func (s *show) play(ctx context.Context) error {
 	s.say("\nAll %d messages are on the new server. Of the messages whose answer was\nlost, %d had been stored and were not sent again; %d had not, and were.\n", total, found, again)
 
 	s.say("\nThe daemon now listens. New mail arrives at the old server:\n\n")
-	if err := s.deliver(ctx); err != nil {
+	if err := s.deliver(ctx, s.deliveries, s.world.DeliverNext); err != nil {
+		return err
+	}
+	if err := s.moveOver(ctx, second); err != nil {
 		return err
 	}
 
-	s.say("\nThe daemon is asked to stop, and both servers are compared: every message, by\nSHA-256, date and flags, by code that knows nothing of the daemon.\n\n")
-	if err := second.stop(); err != nil {
-		return err
-	}
+	s.say("\nBoth servers are compared once more: every message, by SHA-256, date and flags,\nby code that knows nothing of the daemon.\n\n")
 	differences, err := s.world.Compare(ctx)
 	if err != nil {
 		return err
@@ -147,7 +157,7 @@ func (s *show) play(ctx context.Context) error {
 		}
 		return fmt.Errorf("the servers differ in %s", count(len(differences), "place"))
 	}
-	s.say("  %d messages, nothing missing, nothing twice, nothing different.\n", total+s.deliveries)
+	s.say("  %d messages, nothing missing, nothing twice, nothing different.\n", total+s.deliveries+s.late+1)
 	return nil
 }
 
@@ -200,8 +210,8 @@ func (s *show) copyUntil(ctx context.Context, d *demoDaemon, part float64) (tota
 }
 
 // deliver has mail arrive and shows how long it takes to the other side.
-func (s *show) deliver(ctx context.Context) error {
-	for range s.deliveries {
+func (s *show) deliver(ctx context.Context, messages int, next func() (account string, err error)) error {
+	for range messages {
 		select {
 		case <-time.After(s.between):
 		case <-ctx.Done():
@@ -209,7 +219,7 @@ func (s *show) deliver(ctx context.Context) error {
 		}
 		before := s.arrivals()
 		begin := time.Now()
-		account, err := s.world.DeliverNext()
+		account, err := next()
 		if err != nil {
 			return err
 		}
@@ -225,17 +235,15 @@ func (s *show) deliver(ctx context.Context) error {
 type demoDaemon struct {
 	address string
 	client  *web.Client
-	stop    func() error // as SIGTERM does
 	kill    func() error // as SIGKILL does, as far as the servers can tell
 	ended   chan error
 }
 
 // start starts a daemon on the demo's configuration.
 func (s *show) start(ctx context.Context) (*demoDaemon, error) {
-	stopping := make(chan struct{})
 	address := make(chan net.Addr, 1)
 	d, err := daemon.Open(withMetrics(daemon.Options{
-		Config: s.config, Observe: s.observe, Stopping: stopping, Quiet: s.quiet, Version: versionNumber() + " (demo)",
+		Config: s.config, Observe: s.observe, DNS: s.dns, Quiet: s.quiet, Version: versionNumber() + " (demo)",
 		Listening: func(a net.Addr) { address <- a },
 	}))
 	if err != nil {
@@ -244,26 +252,15 @@ func (s *show) start(ctx context.Context) (*demoDaemon, error) {
 	run, cancel := context.WithCancel(ctx)
 	one := &demoDaemon{client: web.Dial(s.config.Socket), ended: make(chan error, 1)}
 	go func() { one.ended <- errors.Join(d.Run(run), d.Close()) }()
-	end := func(how func()) func() error {
-		return func() error {
-			how()
-			err := <-one.ended
-			one.ended <- err
-			if errors.Is(err, context.Canceled) && ctx.Err() == nil {
-				err = nil
-			}
-			return err
+	one.kill = func() error {
+		cancel()
+		err := <-one.ended
+		one.ended <- err
+		if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+			err = nil
 		}
+		return err
 	}
-	closeOnce := make(chan struct{}, 1)
-	one.kill = end(cancel)
-	one.stop = end(func() {
-		select {
-		case closeOnce <- struct{}{}:
-			close(stopping)
-		default:
-		}
-	})
 	select {
 	case a := <-address:
 		one.address = a.String()

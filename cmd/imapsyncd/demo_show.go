@@ -20,6 +20,7 @@ type show struct {
 	out    io.Writer
 	world  *demo.World
 	config *config.Config
+	dns    *demoDNS
 
 	mu       sync.Mutex
 	changed  sync.Cond // of what follows

@@ -12,6 +12,7 @@ import (
 
 	"github.com/imapsyncd/imapsyncd/daemon"
 	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/daemon/cutover"
 	"github.com/imapsyncd/imapsyncd/daemon/web"
 	"github.com/imapsyncd/imapsyncd/state"
 )
@@ -27,6 +28,8 @@ type common struct {
 	lookAgain time.Duration // pass.Options.LookAgain
 	// unverified is daemon.Options.Unverified.
 	unverified bool
+	// dns is asked instead of the servers of the configuration; nil: they are.
+	dns cutover.Asker
 }
 
 func newRoot(c *common) *cobra.Command {

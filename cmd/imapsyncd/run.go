@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/imapsyncd/imapsyncd/daemon"
 	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/daemon/cutover"
 	"github.com/imapsyncd/imapsyncd/metrics"
 )
 
@@ -53,7 +55,7 @@ file changes. A page, /metrics and /api/status are served at [web] listen.`,
 			defer signal.Stop(hangup)
 			options := withMetrics(daemon.Options{
 				Config: cfg, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(),
-				Quiet: c.quiet, LookAgain: c.lookAgain, Unverified: c.unverified, Load: load, Reload: hangup, Version: versionNumber(),
+				DNS: c.asker(cfg, newLogger(cmd, cfg)), Quiet: c.quiet, LookAgain: c.lookAgain, Unverified: c.unverified, Load: load, Reload: hangup, Version: versionNumber(),
 			})
 			d, err := daemon.Open(options)
 			if err != nil {
@@ -68,6 +70,14 @@ file changes. A page, /metrics and /api/status are served at [web] listen.`,
 	cmd.Flags().StringVar(&listen, "web.listen-address", "", "the `address` at which to serve the page and /metrics, instead of [web] listen")
 	cmd.Flags().StringVar(&webConfig, "web.config.file", "", "the `file` that says who may read them and how it is encrypted, instead of [web] config_file")
 	return cmd
+}
+
+// asker asks the DNS servers of a configuration.
+func (c *common) asker(cfg *config.Config, logger *slog.Logger) cutover.Asker {
+	if c.dns != nil {
+		return c.dns
+	}
+	return cutover.NewAsker(cutover.AskerOptions{Resolvers: cfg.DNS.Resolvers, Logger: logger})
 }
 
 // withMetrics adds metrics of their own registry to what a daemon is made of.

@@ -26,7 +26,7 @@ func TestDemo(t *testing.T) {
 	if code != exitDone || stderr.Len() > 0 {
 		t.Fatalf("exit %d\n%s%s", code, stdout.String(), stderr.String())
 	}
-	for _, want := range []string{"http://127.0.0.1:", "killed", "on the new server after", "nothing missing, nothing twice, nothing different"} {
+	for _, want := range []string{"http://127.0.0.1:", "killed", "on the new server after", "safe to switch: yes", "is draining", "Late mail: ", "safe to stop: yes", "Still working", "ended by itself", "nothing missing, nothing twice, nothing different"} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("lacks %q:\n%s", want, stdout.String())
 		}

@@ -226,7 +226,7 @@ func (r *ruling) switching() {
 	if advice := m.Advise(r.Domain, r.Now); advice.Text != "" && !m.Moved.Happened() {
 		r.find(ReasonTTL, "%s", advice.Text)
 	}
-	r.findAccounts(ReasonRoomUnknown, "the new server does not tell how much room there is: %s. Make sure that its quota is larger than the old mailbox",
+	r.findAccounts(ReasonRoomUnknown, "how much room there is on the new server is not known: %s. Make sure that the quota there is larger than the old mailbox",
 		func(a Account) bool { return !a.RoomKnown && !a.Removed.Happened() })
 }
 
@@ -259,6 +259,8 @@ func (r *ruling) delivery() {
 		switch {
 		case m.FirstSight.Happened():
 			r.find(ReasonNotSwitched, "DNS named the new server when it was first asked: say 'imapsyncd cutover switched %s' if that is meant", r.Domain.Name)
+		case m.Delivery == AnswerMixed:
+			r.find(ReasonNotSwitched, "the delivery has moved in part only, since %s: new mail goes to both servers", moment(m.Since.At, r.Now))
 		case !r.Domain.Watched():
 			r.find(ReasonNotSwitched, "the delivery has not moved: say 'imapsyncd cutover switched %s' once new mail arrives at the new server", r.Domain.Name)
 		default:

@@ -203,7 +203,7 @@ func (w *World) writeSecrets() error {
 // are absolute when Dir is.
 func (w *World) Config() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "state_dir = %s\npoll_interval = \"2s\"\n\n[web]\nlisten = \"127.0.0.1:0\"\n",
+	fmt.Fprintf(&b, "state_dir = %s\npoll_interval = \"2s\"\n\n[web]\nlisten = \"127.0.0.1:0\"\nlinger = \"0s\"\n",
 		quote(filepath.Join(w.options.Dir, "state")))
 	for _, side := range []struct {
 		name   string
@@ -257,4 +257,15 @@ func (w *World) DeliverNext() (account string, err error) {
 	text := compose(w.live, a.person, false, time.Now())
 	w.mutex.Unlock()
 	return a.name, w.Deliver(a.name, "INBOX", text)
+}
+
+// FileNext has somebody who still works on the old server send a message, and
+// file it there. It returns whose account that is.
+func (w *World) FileNext() (account string, err error) {
+	w.mutex.Lock()
+	a := w.accounts[w.live.IntN(len(w.accounts))]
+	text := compose(w.live, a.person, true, time.Now())
+	w.mutex.Unlock()
+	sent := slices.IndexFunc(a.person.mailboxes, func(f folder) bool { return f.role == imap.MailboxAttrSent })
+	return a.name, w.Deliver(a.name, a.person.mailboxes[sent].name, text)
 }
