@@ -2,9 +2,10 @@
 
 GO ?= go
 
-# How long make storm tries: random worlds for each kind of simulation, and
-# time for each fuzz target.
+# How long make storm tries: random worlds for each kind of simulation, kills of
+# the daemon between real servers, and time for each fuzz target.
 WORLDS ?= 5000000
+KILLS ?= 500
 FUZZTIME ?= 10m
 
 # How often make bench copies every site, which sites (see
@@ -33,11 +34,12 @@ test: ## all tests; those that need real servers skip without them
 storm: ## the simulations, faults and fuzz targets at length, as root
 	@$(COUNTED) set -e; \
 	$(GO) test -timeout 0 ./daemon/simtest -worlds $(WORLDS); \
-	$(GO) test -timeout 0 ./cmd/imapsyncd -run TestFaults -storm; \
+	$(GO) test -timeout 3h ./cmd/imapsyncd -run TestStorm -kills $(KILLS); \
+	$(GO) test -timeout 12h ./cmd/imapsyncd -run TestFaults -storm; \
 	for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
 		for fuzz in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$file); do \
-			$(GO) test -timeout 0 $$(dirname $$file) -run '^$$' -fuzz "^$$fuzz\$$" -fuzztime $(FUZZTIME); \
-			echo "$$fuzz: $(FUZZTIME)" >>$$counts; \
+			said=$$($(GO) test -timeout 0 $$(dirname $$file) -run '^$$' -fuzz "^$$fuzz\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s 2>&1) || { echo "$$said"; exit 1; }; \
+			echo "$$fuzz: $$(echo "$$said" | sed -n 's/.*execs: \([0-9]*\).*/\1/p' | tail -1) executions in $(FUZZTIME)" | tee -a $$counts; \
 		done; \
 	done
 

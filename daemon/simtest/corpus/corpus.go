@@ -161,6 +161,9 @@ type Client struct {
 	tags int
 }
 
+// patience is how long a server may take to answer a command of a test.
+const patience = time.Minute
+
 // Dial logs in.
 func Dial(t testing.TB, address, user, password string) *Client {
 	t.Helper()
@@ -177,6 +180,7 @@ func Dial(t testing.TB, address, user, password string) *Client {
 
 func (c *Client) line() string {
 	c.t.Helper()
+	c.conn.SetDeadline(time.Now().Add(patience))
 	line, err := c.in.ReadString('\n')
 	if err != nil {
 		c.t.Fatalf("read: %v", err)
@@ -187,28 +191,39 @@ func (c *Client) line() string {
 // Do sends a command and returns the untagged lines before its OK.
 func (c *Client) Do(command string) []string {
 	c.t.Helper()
-	c.tags++
-	tag := fmt.Sprintf("C%d", c.tags)
-	if _, err := c.conn.Write([]byte(tag + " " + command + "\r\n")); err != nil {
-		c.t.Fatal(err)
+	untagged, answer := c.Try(command)
+	if !strings.HasPrefix(answer, "OK") {
+		c.t.Fatalf("%.100s: %s", command, answer)
 	}
-	return c.until(tag, command)
+	return untagged
 }
 
-func (c *Client) until(tag, command string) []string {
+// Try is Do for a command that may be refused. It returns the tagged answer
+// as well, without its tag.
+func (c *Client) Try(command string) (untagged []string, answer string) {
 	c.t.Helper()
-	var untagged []string
+	c.tags++
+	tag := fmt.Sprintf("C%d", c.tags)
+	c.send([]byte(tag + " " + command + "\r\n"))
+	return c.until(tag)
+}
+
+func (c *Client) send(data []byte) {
+	c.t.Helper()
+	c.conn.SetDeadline(time.Now().Add(patience))
+	if _, err := c.conn.Write(data); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *Client) until(tag string) (untagged []string, answer string) {
+	c.t.Helper()
 	for {
 		line := c.line()
-		answer, ok := strings.CutPrefix(line, tag+" ")
-		switch {
-		case !ok:
-			untagged = append(untagged, line)
-		case strings.HasPrefix(answer, "OK"):
-			return untagged
-		default:
-			c.t.Fatalf("%.100s: %s", command, answer)
+		if answer, ok := strings.CutPrefix(line, tag+" "); ok {
+			return untagged, answer
 		}
+		untagged = append(untagged, line)
 	}
 }
 
@@ -225,10 +240,10 @@ func (c *Client) Append(mailbox string, messages ...Message) {
 			b.Write(m.Data)
 		}
 		b.WriteString("\r\n")
-		if _, err := c.conn.Write(b.Bytes()); err != nil {
-			c.t.Fatal(err)
+		c.send(b.Bytes())
+		if _, answer := c.until(tag); !strings.HasPrefix(answer, "OK") {
+			c.t.Fatalf("APPEND %s: %s", mailbox, answer)
 		}
-		c.until(tag, "APPEND "+mailbox)
 	}
 }
 
@@ -262,10 +277,14 @@ func (s Stored) String() string {
 // subscribed.
 func Read(t testing.TB, address, user, password string) (map[string][]Stored, map[string]bool) {
 	t.Helper()
-	client, err := imapclient.DialInsecure(address, nil)
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
+	// All of it takes less than a minute, or the server hangs.
+	stuck := time.AfterFunc(patience, func() { conn.Close() })
+	defer stuck.Stop()
+	client := imapclient.New(conn, nil)
 	defer client.Close()
 	if err := client.Login(user, password).Wait(); err != nil {
 		t.Fatal(err)

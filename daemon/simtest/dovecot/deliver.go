@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // lda is Dovecot's own delivery agent.
@@ -27,8 +28,9 @@ func (s *Server) Deliver(name, mailbox string, data []byte) {
 
 // Drop writes a message straight into the Maildir, as an agent does that knows
 // nothing of the server: into tmp, then by rename into new. folder is the
-// directory below the Maildir, "" for INBOX.
-func (s *Server) Drop(name, folder string, data []byte) {
+// directory below the Maildir, "" for INBOX. It returns what the message has as
+// INTERNALDATE.
+func (s *Server) Drop(name, folder string, data []byte) time.Time {
 	s.t.Helper()
 	nobody, err := user.Lookup("nobody")
 	if err != nil {
@@ -47,7 +49,12 @@ func (s *Server) Drop(name, folder string, data []byte) {
 	if err := os.Chown(tmp, uid, gid); err != nil {
 		s.t.Fatal(err)
 	}
+	info, err := os.Stat(tmp)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	if err := os.Rename(tmp, filepath.Join(dir, "new", file)); err != nil {
 		s.t.Fatal(err)
 	}
+	return info.ModTime().Truncate(time.Second)
 }

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -203,6 +204,7 @@ func (s *Server) Stop() {
 		return
 	}
 	syscall.Kill(-s.cmd.Process.Pid, syscall.SIGTERM)
+	s.Freeze(false)
 	ended := make(chan struct{})
 	go func() {
 		s.cmd.Wait()
@@ -218,7 +220,37 @@ func (s *Server) Stop() {
 	s.cmd = nil
 }
 
-// Restart starts a stopped server again, on its ports.
+// Kill ends the server as a crash does: all of its processes at once, with
+// whatever they were at. A lock file that a process has left behind would block
+// its mailbox for two minutes; it is removed.
+func (s *Server) Kill() {
+	s.t.Helper()
+	syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+	s.cmd.Wait()
+	s.cmd = nil
+	if err := filepath.WalkDir(filepath.Join(s.Dir, "mail"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".lock") {
+			err = os.Remove(path)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil // a process that was ending
+		}
+		return err
+	}); err != nil {
+		s.t.Error(err)
+	}
+}
+
+// Freeze stops all processes of the server where they are, or lets them go on.
+func (s *Server) Freeze(on bool) {
+	signal := syscall.SIGCONT
+	if on {
+		signal = syscall.SIGSTOP
+	}
+	syscall.Kill(-s.cmd.Process.Pid, signal)
+}
+
+// Restart starts a server again that was stopped or killed, on its ports.
 func (s *Server) Restart() { s.run("/usr/sbin/dovecot") }
 
 // Address is where it listens in clear text and for STARTTLS.
