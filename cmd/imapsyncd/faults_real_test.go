@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -218,12 +219,19 @@ func (l *lane) broken(f fault, at int) []int {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	cmd := exec.Command("strace", "-f", "-y", "-s", "100", "-o", trace, "-e", "trace=pwrite64,fdatasync,fsync,write",
+	ctx, cancel := context.WithTimeout(l.t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "strace", "-f", "-y", "-s", "100", "-o", trace, "-e", "trace=pwrite64,fdatasync,fsync,write",
 		"-e", "inject="+f.call+":"+fmt.Sprintf(f.inject, at), self, "--config", filepath.Join(l.dir, "c.toml"), "sync")
 	cmd.Env = append(os.Environ(), asProgram+"=1", "GOMAXPROCS=1")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // with what it traces
 	err = cmd.Run()
+	if ctx.Err() != nil {
+		l.t.Fatalf("%s at %s number %d: it has not ended after %s\n%s", f.name, f.call, at, patience, out.String())
+	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		l.t.Fatal(err)

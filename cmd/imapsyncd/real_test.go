@@ -85,14 +85,22 @@ func (s *site) write(text string) {
 	}
 }
 
+// patience is how long a command may take before it is told to stop.
+const patience = 5 * time.Minute
+
 // run runs a command and returns its exit code and what it printed.
 func (s *site) run(args ...string) (int, string) {
 	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
 	var stdout, stderr bytes.Buffer
-	code := run(&common{stopping: s.t.Context(), quiet: quiet, lookAgain: lookAgain}, append([]string{"--config", filepath.Join(s.dir, "c.toml")}, args...), &stdout, &stderr)
+	code := run(&common{stopping: ctx, quiet: quiet, lookAgain: lookAgain}, append([]string{"--config", filepath.Join(s.dir, "c.toml")}, args...), &stdout, &stderr)
 	out := stdout.String() + stderr.String()
 	if strings.Contains(out, dovecot.Password) {
 		s.t.Errorf("%v prints the password", args)
+	}
+	if ctx.Err() != nil {
+		s.t.Errorf("%v has not ended after %s\n%s", args, patience, out)
 	}
 	return code, out
 }
