@@ -164,15 +164,21 @@ func (b *bench) once(t *testing.T, s scenario, r *results, make func(testing.TB,
 		j.newServer = b.limited(t, s.literal)
 		j.newPort = j.newServer.Port
 	}
+	var distant *link
 	if s.oldFar > 0 {
-		j.oldPort = newLink(t, b.old.Address(), s.oldFar).port
+		distant = newLink(t, b.old.Address(), s.oldFar)
+		j.oldPort = distant.port
 	}
 	if s.newFar > 0 {
-		j.newPort = newLink(t, j.newServer.Address(), s.newFar).port
+		distant = newLink(t, j.newServer.Address(), s.newFar)
+		j.newPort = distant.port
 	}
 	o := make(t, j)
 	syscall.Sync() // what earlier runs have left to be written is not this one's
 	u := measure(t, o)
+	if distant != nil {
+		u.Commands = distant.commands.Load()
+	}
 	if u.Err != "" {
 		r.add(u, "failed: "+u.Err)
 		return u

@@ -25,17 +25,17 @@ type site struct {
 
 var (
 	// mixed is what office mail weighs: most of it little, some attachments, a
-	// few large ones; 61 KB on average.
+	// few large ones; 60 KB on average.
 	mixed = func(rng *rand.Rand) int {
 		switch p := rng.Float64(); {
 		case p < 0.70:
 			return between(rng, 2_000, 20_000)
 		case p < 0.91:
-			return between(rng, 20_000, 120_000)
-		case p < 0.988:
-			return between(rng, 120_000, 600_000)
+			return between(rng, 20_000, 100_000)
+		case p < 0.989:
+			return between(rng, 100_000, 450_000)
 		default:
-			return between(rng, 600_000, 5_000_000)
+			return between(rng, 450_000, 4_000_000)
 		}
 	}
 	notes = func(rng *rand.Rand) int { return between(rng, 2_000, 4_000) }

@@ -51,7 +51,9 @@ type usage struct {
 	Wall time.Duration
 	CPU  time.Duration // user and system
 	RSS  int64         // octets, peak of the largest process
-	Err  string        // of the first command that failed, with what it said; "": none
+	// Commands is how many were sent to the server that is far, if one is.
+	Commands int64
+	Err      string // of the first command that failed, with what it said; "": none
 }
 
 // measure runs an order by way of a small process of its own: Linux has a

@@ -64,7 +64,8 @@ func ratio(a, b *results, of func(usage) float64) string {
 }
 
 // printTable prints a table in Markdown. Those before index own are ceilings,
-// the first of them the one; at own is imapsyncd.
+// the first of them the one; at own is imapsyncd. Commands
+// are those that were sent to the server that is far.
 func printTable(w io.Writer, title string, all []*results, own int) {
 	toCeiling := func(r *results, of func(usage) float64) string {
 		if own == 0 {
@@ -73,8 +74,8 @@ func printTable(w io.Writer, title string, all []*results, own int) {
 		return ratio(r, all[0], of)
 	}
 	fmt.Fprintf(w, "\n### %s\n\n", title)
-	fmt.Fprintln(w, "| | runs | median | fastest–slowest | to the ceiling | to imapsyncd | CPU | CPU to the ceiling | peak RSS | equal |")
-	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
+	fmt.Fprintln(w, "| | runs | median | fastest–slowest | to the ceiling | to imapsyncd | CPU | CPU to the ceiling | peak RSS | commands | equal |")
+	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|")
 	for _, r := range all {
 		if len(r.runs) == 0 {
 			continue
@@ -83,9 +84,13 @@ func printTable(w io.Writer, title string, all []*results, own int) {
 		for _, u := range r.runs {
 			walls = append(walls, u.Wall)
 		}
-		fmt.Fprintf(w, "| %s | %d | %.2f s | %.2f–%.2f s | %s | %s | %.2f s | %s | %.0f MiB | %s |\n",
+		commands := "–"
+		if n := r.median(func(u usage) float64 { return float64(u.Commands) }); n > 0 {
+			commands = fmt.Sprintf("%.0f", n)
+		}
+		fmt.Fprintf(w, "| %s | %d | %.2f s | %.2f–%.2f s | %s | %s | %.2f s | %s | %.0f MiB | %s | %s |\n",
 			r.name, len(r.runs), r.median(wall), slices.Min(walls).Seconds(), slices.Max(walls).Seconds(),
-			toCeiling(r, wall), ratio(r, all[own], wall), r.median(cpu), toCeiling(r, cpu), float64(r.peak())/(1<<20), cell(r.equal))
+			toCeiling(r, wall), ratio(r, all[own], wall), r.median(cpu), toCeiling(r, cpu), float64(r.peak())/(1<<20), commands, cell(r.equal))
 	}
 }
 
