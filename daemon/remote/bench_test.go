@@ -14,9 +14,8 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
-// benchServer serves canned answers: every FETCH of metadata and every FETCH
-// of messages is answered by the same octets, in which UID 1 is the first.
-func benchServer(b *testing.B, metadata, bodies []byte) *fakeServer {
+// benchServer answers every FETCH by the same octets.
+func benchServer(b *testing.B, fetched []byte) *fakeServer {
 	return newFakeServer(b, SideSource, "CONDSTORE UIDPLUS", func(conn net.Conn, in *bufio.Reader) {
 		for {
 			line, err := in.ReadString('\n')
@@ -28,10 +27,8 @@ func benchServer(b *testing.B, metadata, bodies []byte) *fakeServer {
 			switch {
 			case strings.HasPrefix(command, "EXAMINE"):
 				answer = []byte("* 1000000 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n* OK [UIDNEXT 1000001] ok\r\n")
-			case strings.Contains(command, "BODY.PEEK[])"), strings.Contains(command, "BODY.PEEK[] "):
-				answer = bodies
 			case strings.HasPrefix(command, "UID FETCH"):
-				answer = metadata
+				answer = fetched
 			case strings.HasPrefix(command, "LOGOUT"):
 				answer = []byte("* BYE\r\n")
 			}
@@ -97,55 +94,45 @@ func BenchmarkMessages(b *testing.B) {
 	}
 	prefix := fmt.Sprintf(" BODY[]<0> {%d}\r\n%s", mail.PrefixLen, benchMail[:mail.PrefixLen])
 	whole := fmt.Sprintf(" BODY[] {%d}\r\n%s", len(benchMail), benchMail)
-	for _, c := range []struct {
-		name, item   string
-		fingerprints bool
-	}{{"metadata", "", false}, {"fingerprints", prefix, true}} {
-		b.Run(c.name, func(b *testing.B) {
-			text := rows(c.item)
-			source := NewSource(SourceOptions{Open: benchServer(b, text, nil).dial, Logger: quiet()})
+	ref, uids := mail.Ref{Name: "INBOX", UIDValidity: 7}, benchUIDs(benchRows)
+	run := func(name string, text []byte, read func(*Source) (int, error)) {
+		b.Run(name, func(b *testing.B) {
+			source := NewSource(SourceOptions{Open: benchServer(b, text).dial, Logger: quiet()})
 			closing(b, source)
-			uids := benchUIDs(benchRows)
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
 			for b.Loop() {
-				n := 0
-				for _, err := range source.Messages(b.Context(), mail.Ref{Name: "INBOX", UIDValidity: 7}, uids, c.fingerprints) {
-					if err != nil {
-						b.Fatal(err)
-					}
-					n++
-				}
-				if n != benchRows {
-					b.Fatal(n)
+				if n, err := read(source); err != nil || n != benchRows {
+					b.Fatal(n, err)
 				}
 			}
 			perSecond(b, benchRows, "messages")
 		})
 	}
-	b.Run("bodies", func(b *testing.B) {
-		text := rows(whole)
-		source := NewSource(SourceOptions{Open: benchServer(b, nil, text).dial, Logger: quiet()})
-		closing(b, source)
-		uids := benchUIDs(benchRows)
-		b.SetBytes(int64(len(text)))
-		b.ReportAllocs()
-		for b.Loop() {
-			n := 0
-			for body, err := range source.Bodies(b.Context(), mail.Ref{Name: "INBOX", UIDValidity: 7}, uids) {
+	metadata := func(fingerprints bool) func(*Source) (int, error) {
+		return func(s *Source) (n int, err error) {
+			for _, err := range s.Messages(b.Context(), ref, uids, fingerprints) {
 				if err != nil {
-					b.Fatal(err)
-				}
-				if _, err := io.Copy(io.Discard, body.Content); err != nil {
-					b.Fatal(err)
+					return n, err
 				}
 				n++
 			}
-			if n != benchRows {
-				b.Fatal(n)
-			}
+			return n, nil
 		}
-		perSecond(b, benchRows, "messages")
+	}
+	run("metadata", rows(""), metadata(false))
+	run("fingerprints", rows(prefix), metadata(true))
+	run("bodies", rows(whole), func(s *Source) (n int, err error) {
+		for body, err := range s.Bodies(b.Context(), ref, uids) {
+			if err == nil {
+				_, err = io.Copy(io.Discard, body.Content)
+			}
+			if err != nil {
+				return n, err
+			}
+			n++
+		}
+		return n, nil
 	})
 }
 
