@@ -37,6 +37,7 @@ func TestDirectImports(t *testing.T) {
 		"daemon":        {"*"},
 		"daemon/mail":   {},
 		"daemon/pass":   {"daemon/mail", "daemon/plan"},
+		"daemon/verify": {"daemon/mail", "daemon/plan"},
 	}
 	for file, imports := range productImports(t) {
 		pkg := path.Dir(file)

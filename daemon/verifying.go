@@ -114,7 +114,7 @@ func (d *Daemon) verified(account string, began time.Time, report verify.Report)
 		switch {
 		case class == verify.Damaged:
 			damaged += int(n)
-		case class.Differs() && class != verify.Held && class != verify.Pending:
+		case class.Wrong():
 			// What is held is a reason of its own, and what is on its way too.
 			differences += int(n)
 		}

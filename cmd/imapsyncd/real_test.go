@@ -229,7 +229,7 @@ func readOnly(t *testing.T, commands []string) {
 	}
 }
 
-// planted: verify --deep names one missing message, one altered octet, one
+// planted: verify --deep names one removed message, one altered octet, one
 // wrong date and one wrong flag among all, and nothing else.
 func (s *site) planted() {
 	t := s.t
@@ -268,7 +268,7 @@ func (s *site) planted() {
 	if code != exitHeld {
 		t.Errorf("exit %d", code)
 	}
-	for _, want := range []string{" 1 missing", " 1 changed", " 1 date", " 1 damaged", "missing  Sent UID", "changed  Drafts UID", "date     Kunden UID", "damaged  Kunden UID", "there (Planted)"} {
+	for _, want := range []string{" 1 removed", " 1 changed", " 1 date", " 1 damaged", "removed  Sent UID", "changed  Drafts UID", "date     Kunden UID", "damaged  Kunden UID", "there (Planted)"} {
 		if strings.Count(out, want) != 1 {
 			t.Errorf("%q is not there once:\n%.3000s", want, out)
 		}

@@ -1,10 +1,7 @@
 package mail
 
 import (
-	"bufio"
-	"bytes"
 	netmail "net/mail"
-	"net/textproto"
 	"strings"
 	"time"
 )
@@ -32,8 +29,7 @@ func StorableDate(internal time.Time, prefix []byte) time.Time {
 	if len(prefix) > PrefixLen {
 		prefix = prefix[:PrefixLen]
 	}
-	// A broken header still yields the fields before the break.
-	header, _ := textproto.NewReader(bufio.NewReader(bytes.NewReader(prefix))).ReadMIMEHeader()
+	header := headerFields(prefix)
 	if t, err := netmail.ParseDate(header.Get("Date")); err == nil && DateStorable(t) {
 		return t
 	}

@@ -9,6 +9,8 @@ import (
 	"net/textproto"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Fingerprint recognises a message without its UID: 64 bits of its size, its
@@ -113,10 +115,35 @@ func first64(sum []byte) Fingerprint {
 // HeaderKey is the fingerprint of what names a message whatever way it came:
 // its Message-ID and Date fields (RFC 5322 §3.6). It is 0 without both.
 func HeaderKey(header []byte) Fingerprint {
-	fields, _ := textproto.NewReader(bufio.NewReader(bytes.NewReader(header))).ReadMIMEHeader()
+	fields := headerFields(header)
 	id, date := strings.TrimSpace(fields.Get("Message-Id")), strings.TrimSpace(fields.Get("Date"))
 	if id == "" || date == "" {
 		return 0
 	}
 	return digest([]byte(id + "\n" + date))
+}
+
+// messageIDMost is how many octets of a Message-ID people are shown.
+const messageIDMost = 250
+
+// MessageID is the Message-ID field of a header for people to read: printable,
+// in one line and of bounded length. Empty: there is none.
+func MessageID(header []byte) string {
+	id := strings.TrimSpace(headerFields(header).Get("Message-Id"))
+	id = strings.Map(func(c rune) rune {
+		if c == utf8.RuneError || !unicode.IsPrint(c) {
+			return '?'
+		}
+		return c
+	}, id)
+	if len(id) > messageIDMost {
+		id = strings.ToValidUTF8(id[:messageIDMost], "") + "…"
+	}
+	return id
+}
+
+// headerFields reads a header. A broken one yields the fields before the break.
+func headerFields(header []byte) textproto.MIMEHeader {
+	fields, _ := textproto.NewReader(bufio.NewReader(bytes.NewReader(header))).ReadMIMEHeader()
+	return fields
 }

@@ -95,8 +95,10 @@ type Message struct {
 	// Fingerprint and Opening are 0 when they were not asked for.
 	Fingerprint Fingerprint
 	Opening     Fingerprint
-	// Key is its HeaderKey, when it was asked for.
-	Key Fingerprint
+	// Key is its HeaderKey, and MessageID its Message-ID for people, when they were
+	// asked for.
+	Key       Fingerprint
+	MessageID string
 }
 
 // Anchor is what has been fully processed of one side of a pair: everything

@@ -15,8 +15,8 @@ import (
 // headerMost is how much of a header is looked at.
 const headerMost = 256 << 10
 
-// Headers yields the metadata of the given ascending UIDs with their header
-// keys (BODY.PEEK[HEADER]), each at most once.
+// Headers yields the metadata of the given ascending UIDs, but for their sizes,
+// with their header keys and Message-IDs (BODY.PEEK[HEADER]), each at most once.
 func (s *session) Headers(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Message, error] {
 	return func(yield func(mail.Message, error) bool) {
 		f := &fetch{session: s, box: box, options: imap.FetchOptions{
@@ -37,7 +37,7 @@ func (s *session) Headers(ctx context.Context, box mail.Ref, uids []mail.UID) it
 				if err != nil {
 					return r.UID, incomplete
 				}
-				r.Key, read = mail.HeaderKey(header), true
+				r.Key, r.MessageID, read = mail.HeaderKey(header), mail.MessageID(header), true
 			}
 			if !read {
 				return r.UID, incomplete

@@ -175,3 +175,12 @@ func (j *Journal) changing(kind mail.IntentKind, box mail.Ref, uid mail.UID) (in
 	}
 	return intended, named
 }
+
+// Forget loses the receipt of a source message, as no crash may.
+func (j *Journal) Forget(mailbox string, source mail.UID) {
+	for id, p := range j.pairs {
+		if p.Source == mailbox {
+			j.receipts[id] = slices.DeleteFunc(j.receipts[id], func(r mail.Receipt) bool { return r.Source == source })
+		}
+	}
+}

@@ -58,6 +58,22 @@ func NewServer(first mail.UIDValidity) *Server {
 	return s
 }
 
+// Clone is another server that has the same.
+func (s *Server) Clone() *Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := &Server{
+		Boxes: make(map[string]*Box, len(s.Boxes)), validity: s.validity, Refuse: s.Refuse,
+		NoUIDPlus: s.NoUIDPlus, NoCondstore: s.NoCondstore, NoMove: s.NoMove, Alters: s.Alters, Appends: s.Appends, Changes: s.Changes,
+	}
+	for name, b := range s.Boxes {
+		box := *b
+		box.Messages = slices.Clone(b.Messages)
+		c.Boxes[name] = &box
+	}
+	return c
+}
+
 // Do has f look at the server and change it while nobody else does.
 func (s *Server) Do(f func()) {
 	defer s.change()()

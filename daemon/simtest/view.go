@@ -133,7 +133,7 @@ func (v View) Headers(_ context.Context, box mail.Ref, uids []mail.UID) iter.Seq
 			return
 		}
 		for _, m := range b.Messages {
-			x := mail.Message{UID: m.UID, InternalDate: m.Date, Flags: m.Flags, Key: mail.HeaderKey([]byte(m.Data))}
+			x := mail.Message{UID: m.UID, InternalDate: m.Date, Flags: m.Flags, Key: mail.HeaderKey([]byte(m.Data)), MessageID: mail.MessageID([]byte(m.Data))}
 			if slices.Contains(uids, m.UID) && !yield(x, nil) {
 				return
 			}

@@ -5,17 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
+	"time"
+	"unicode"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
-
-func ascending(uids []mail.UID) []mail.UID {
-	slices.Sort(uids)
-	return slices.Compact(uids)
-}
 
 // Text writes reports for people: the counts of each account and a line for
 // each difference.
@@ -37,15 +33,27 @@ func Text(w io.Writer, reports []Report) error {
 			}
 		}
 		b.WriteString("\n")
+		for _, a := range Alterations() {
+			if n := r.Alterations[a]; n > 0 {
+				fmt.Fprintf(&b, "    altered  %d: %s\n", n, a.Explain())
+			}
+		}
 		for _, d := range r.Differences {
 			fmt.Fprintf(&b, "    %-8s %s", d.Class, printable(d.Mailbox))
-			if d.UID != 0 {
-				fmt.Fprintf(&b, " UID %d", d.UID)
+			if uid := d.Where(); uid != 0 {
+				fmt.Fprintf(&b, " UID %d", uid)
 			}
-			fmt.Fprintf(&b, ": %s\n", printable(d.What))
+			fmt.Fprintf(&b, ": %s", printable(d.What))
+			if d.MessageID != "" {
+				fmt.Fprintf(&b, " %s", printable(d.MessageID))
+			}
+			b.WriteString("\n")
 		}
 		if r.Left > 0 {
 			fmt.Fprintf(&b, "    and %d more\n", r.Left)
+		}
+		for _, note := range r.Notes {
+			fmt.Fprintf(&b, "    %s\n", printable(note))
 		}
 	}
 	_, err := io.WriteString(w, b.String())
@@ -67,11 +75,19 @@ func JSON(w io.Writer, reports []Report) error {
 func CSV(w io.Writer, reports []Report) error {
 	out := csv.NewWriter(w)
 	out.UseCRLF = true
-	rows := [][]string{{"account", "class", "mailbox", "uid", "destination_mailbox", "destination_uid", "what"}}
+	rows := [][]string{{"account", "class", "mailbox", "uid", "destination_mailbox", "destination_uid", "what", "message_id", "internal_date", "size"}}
 	for _, r := range reports {
 		for _, d := range r.Differences {
+			date, size := "", ""
+			if !d.InternalDate.IsZero() {
+				date = d.InternalDate.UTC().Format(time.RFC3339)
+			}
+			if d.Size != 0 {
+				size = strconv.FormatInt(d.Size, 10)
+			}
 			rows = append(rows, []string{
-				r.Account, string(d.Class), harmless(d.Mailbox), number(d.UID), harmless(d.Destination), number(d.Copy), harmless(d.What),
+				harmless(r.Account), string(d.Class), harmless(d.Mailbox), number(d.UID), harmless(d.Destination), number(d.Copy), harmless(d.What),
+				harmless(d.MessageID), date, size,
 			})
 		}
 	}
@@ -93,10 +109,11 @@ func harmless(text string) string {
 	return text
 }
 
-// printable keeps what a server says from steering a terminal.
+// printable keeps what a server or a message says from steering what shows it:
+// a terminal, or the direction in which a page is written.
 func printable(text string) string {
 	return strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f || c >= 0x80 && c < 0xa0 {
+		if unicode.IsControl(c) || unicode.Is(unicode.Bidi_Control, c) || c == '\u2028' || c == '\u2029' {
 			return '?'
 		}
 		return c

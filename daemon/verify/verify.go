@@ -5,19 +5,30 @@
 // With receipts each source message is compared with the copy that its receipt
 // names. Where there are none, or where a new UIDVALIDITY has voided them,
 // messages are paired by fingerprint, as multisets.
+//
+// Invariants:
+//   - Every message that the old server lists in a mailbox that is wanted is
+//     counted in exactly one class; every message of the new server is the copy
+//     of one of them, or is counted as kept, doubled or extra.
+//   - Only what a receipt proves to have been copied counts as removed or changed
+//     by its user.
+//   - Subjects and bodies are in no report.
 package verify
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/plan"
 )
 
 // Reader is what both sides are asked.
@@ -25,6 +36,7 @@ type Reader interface {
 	Mailboxes(ctx context.Context) (mail.Listing, error)
 	UIDs(ctx context.Context, box mail.Ref, from mail.UID) ([]mail.UID, error)
 	Messages(ctx context.Context, box mail.Ref, uids []mail.UID, fingerprints bool) iter.Seq2[mail.Message, error]
+	Headers(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Message, error]
 	Bodies(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Body, error]
 }
 
@@ -35,46 +47,116 @@ type Journal interface {
 	Holds() ([]mail.Hold, error)
 }
 
+// Options says what to compare, and how.
+type Options struct {
+	Account     string
+	Source      Reader
+	Destination Reader
+	Journal     Journal
+	Select      func(mail.Mailbox) bool // nil: every mailbox
+	Mode        Mode
+	Sample      float64 // share of the messages, with mode Sample; at least 100
+	// UsersMoved tells that users are at work on the new server, so that what they
+	// change and remove there is no difference.
+	UsersMoved bool
+	// FlagsKept tells that flags are not followed (policy.flags = "copy").
+	FlagsKept bool
+	// Progress, when given, is where comparing contents goes on, and where it
+	// writes down how far it has come: whatever Account returns, the value can be
+	// stored and given to the next call. Saved is told whenever it has moved.
+	Progress *Progress
+	Saved    func(Progress)
+	// Pace is called before contents of so many octets are read from each side; it
+	// returns when they may be. nil: at once.
+	Pace   func(ctx context.Context, octets int64) error
+	Now    func() time.Time
+	Logger *slog.Logger
+}
+
 // comparison is one run over an account.
 type comparison struct {
 	Options
 	report      Report
-	pairs       map[string]mail.Pair // by raw source name
 	holds       map[mail.HoldKey]mail.Hold
+	boxes       []*box
 	destination map[string]mail.Mailbox // by raw name
-	byPath      map[string]mail.Mailbox
-	named       map[copyAt]bool // copies that a source message was paired with
-	strays      map[mail.Fingerprint][]copyAt
-	share       float64
-	random      *rand.Rand
+	left        map[string]*pile        // of the new server: what no source message was paired with; by raw name
+	unpaired    []*unpaired
 }
 
-// copyAt is a message of the destination.
-type copyAt struct {
-	name string
-	uid  mail.UID
-}
-
-// Account compares one account.
+// Account compares one account. The time it takes with mode Quick is that of
+// reading the metadata of both sides.
 func Account(ctx context.Context, o Options) (Report, error) {
 	if o.Select == nil {
 		o.Select = func(mail.Mailbox) bool { return true }
 	}
-	c := &comparison{
-		Options: o, named: make(map[copyAt]bool), random: rand.New(rand.NewPCG(1, 2)),
-		report: Report{Account: o.Account, Mode: o.Mode, Started: time.Now().UTC(), Counts: make(map[Class]int64), Differences: []Difference{}},
+	if o.Now == nil {
+		o.Now = time.Now
 	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Progress == nil {
+		o.Progress = new(Progress)
+	}
+	c := &comparison{Options: o, left: make(map[string]*pile), report: Report{
+		Account: o.Account, Mode: o.Mode, Started: o.Now().UTC(), UsersMoved: o.UsersMoved,
+		Counts: make(map[Class]int64), Alterations: make(map[Alteration]int64), Differences: []Difference{},
+	}}
 	for _, class := range Classes() {
 		c.report.Counts[class] = 0
 	}
 	err := c.run(ctx)
-	c.report.Finished = time.Now().UTC()
+	c.report.Finished = o.Now().UTC()
+	c.report.finish()
 	return c.report, err
 }
 
 func (c *comparison) run(ctx context.Context) error {
-	if err := c.load(); err != nil {
+	if err := c.load(ctx); err != nil {
+		return err
+	}
+	for _, b := range c.boxes {
+		err := c.mailbox(ctx, b)
+		var refused *mail.Refused
+		if errors.As(err, &refused) {
+			// It is listed, but cannot be opened; nor is anything told of its place.
+			c.note(b, Difference{Class: Unread, Mailbox: b.source.DisplayName(), What: "the mailbox: " + refused.Error()}, int64(b.source.Status.Messages))
+			delete(c.destination, b.place.Name)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("compare mailbox %q: %w", b.source.DisplayName(), err)
+		}
+	}
+	if err := c.elsewhere(ctx); err != nil {
+		return fmt.Errorf("look over the new server: %w", err)
+	}
+	if err := c.surplus(ctx); err != nil {
+		return fmt.Errorf("look over the new server: %w", err)
+	}
+	if err := c.contents(ctx); err != nil {
+		return fmt.Errorf("compare contents: %w", err)
+	}
+	if err := c.identify(ctx); err != nil {
+		return fmt.Errorf("read Message-IDs: %w", err)
+	}
+	return nil
+}
+
+// load reads what is remembered and lists both sides.
+func (c *comparison) load(ctx context.Context) error {
+	pairs, err := c.Journal.Pairs()
+	if err != nil {
 		return fmt.Errorf("state: %w", err)
+	}
+	holds, err := c.Journal.Holds()
+	if err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	c.holds = make(map[mail.HoldKey]mail.Hold, len(holds))
+	for _, h := range holds {
+		c.holds[h.HoldKey] = h
 	}
 	source, err := c.Source.Mailboxes(ctx)
 	if err != nil {
@@ -84,285 +166,210 @@ func (c *comparison) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list destination mailboxes: %w", err)
 	}
-	c.destination, c.byPath = make(map[string]mail.Mailbox), make(map[string]mail.Mailbox)
+	c.destination = make(map[string]mail.Mailbox)
 	for _, m := range destination.Mailboxes {
 		if !m.NoSelect {
-			c.destination[m.Name], c.byPath[m.DisplayName()] = m, m
+			c.destination[m.Name] = m
 		}
 	}
-	var wanted []mail.Mailbox
-	total := 0
 	for _, m := range source.Mailboxes {
-		if !m.NoSelect && c.Select(m) {
-			wanted = append(wanted, m)
-			total += int(m.Status.Messages)
+		if !m.NoSelect && !c.Select(m) {
+			c.report.Excluded = append(c.report.Excluded, m.DisplayName())
 		}
 	}
-	switch c.Mode {
-	case Deep:
-		c.share = 1
-	case Sample:
-		c.share = max(c.Options.Sample, min(1, 100/float64(max(total, 1))))
+	// A mailbox without a pair is looked for where the first pass would put it.
+	nowhere := func(path []string) string { return "\x00" + strings.Join(path, "/") }
+	pairings, conflicts := plan.Mailboxes(source, destination, pairs, c.Select, nowhere)
+	for _, conflict := range conflicts {
+		pairings = append(pairings, plan.Pairing{Source: conflict.Source})
 	}
-	var unpaired []pairing
-	for _, m := range wanted {
-		left, err := c.mailbox(ctx, m)
-		if err != nil {
-			return fmt.Errorf("compare mailbox %q: %w", m.DisplayName(), err)
-		}
-		unpaired = append(unpaired, left...)
+	for _, p := range pairings {
+		b := c.box(p.Source, p.Destination, p.Pair)
+		b.begun = len(pairs) > 0
+		b.proven = p.Pair.ID != 0 && p.Pair.SourceAnchor.UIDValidity == p.Source.Status.UIDValidity && validHere(p.Pair, p.Destination)
 	}
-	if err := c.elsewhere(ctx, unpaired); err != nil {
-		return err
-	}
-	for _, m := range c.destination {
-		c.report.Counts[Extra] += int64(m.Status.Messages)
-	}
-	c.report.Counts[Extra] = max(0, c.report.Counts[Extra]-int64(len(c.named)))
-	c.report.Mailboxes = len(wanted)
+	c.report.Mailboxes = len(c.boxes)
+	c.orphans(pairs, source.Mailboxes)
 	return nil
 }
 
-func (c *comparison) load() error {
-	pairs, err := c.Journal.Pairs()
-	if err != nil {
-		return err
-	}
-	c.pairs = make(map[string]mail.Pair, len(pairs))
+// validHere tells whether receipts of a pair name what they named.
+func validHere(p mail.Pair, place mail.Mailbox) bool {
+	return place.Name == "" || p.DestinationValidity == 0 || p.DestinationValidity == place.Status.UIDValidity
+}
+
+func (c *comparison) box(source, place mail.Mailbox, pair mail.Pair) *box {
+	b := &box{source: source, place: place, pair: pair, out: len(c.report.ByMailbox)}
+	c.report.ByMailbox = append(c.report.ByMailbox, Mailbox{Name: source.DisplayName(), Destination: place.DisplayName(), Counts: make(map[Class]int64)})
+	c.boxes = append(c.boxes, b)
+	return b
+}
+
+// orphans adds the mailboxes that are gone from the old server, of which copies
+// are kept, and leaves out of account the copies of those that are not selected
+// any more.
+func (c *comparison) orphans(pairs []mail.Pair, listed []mail.Mailbox) {
 	for _, p := range pairs {
-		c.pairs[p.Source] = p
+		place, there := c.destination[p.Destination]
+		if !there || slices.ContainsFunc(c.boxes, func(b *box) bool { return b.place.Name == place.Name }) {
+			continue
+		}
+		if slices.ContainsFunc(listed, func(m mail.Mailbox) bool { return m.Name == p.Source && !m.NoSelect }) {
+			delete(c.destination, place.Name)
+		} else if validHere(p, place) {
+			b := c.box(mail.Mailbox{Name: p.Source, Path: []string{p.SourcePath}}, place, p)
+			b.proven, b.gone = true, true
+		}
 	}
-	holds, err := c.Journal.Holds()
-	if err != nil {
-		return err
+}
+
+// box is a mailbox of the old server with its place on the new one.
+type box struct {
+	source mail.Mailbox
+	place  mail.Mailbox // without a name: there is none
+	pair   mail.Pair
+	proven bool // the receipts hold
+	begun  bool // the account has been copied from before
+	gone   bool // the old server has the mailbox no more
+	out    int  // index in Report.ByMailbox
+	// receipts is how many there are; matched are the messages with their copies.
+	receipts int
+	matched  []match
+}
+
+func (b *box) ref() mail.Ref {
+	return mail.Ref{Name: b.source.Name, UIDValidity: b.source.Status.UIDValidity}
+}
+
+// note counts a message of a source mailbox, or several alike, and lists what is
+// worth it. A mailbox as a whole counts as one.
+func (c *comparison) note(b *box, d Difference, messages int64) {
+	messages = max(messages, 1)
+	c.report.Counts[d.Class] += messages
+	c.report.ByMailbox[b.out].Counts[d.Class] += messages
+	if d.Class != Equal {
+		c.report.list(d)
 	}
-	c.holds = make(map[mail.HoldKey]mail.Hold, len(holds))
-	for _, h := range holds {
-		c.holds[h.HoldKey] = h
+}
+
+// item is one message of either side: much smaller than a mail.Message, since
+// there may be a million of them.
+type item struct {
+	uid         mail.UID
+	size        int64
+	date        int64 // INTERNALDATE, seconds since 1970
+	flags       mail.Flags
+	fingerprint mail.Fingerprint // these two only where they are needed
+	opening     mail.Fingerprint
+	named       bool // it is the copy of a source message
+}
+
+func (i item) time() time.Time { return time.Unix(i.date, 0).UTC() }
+
+func newItem(m mail.Message) item {
+	return item{m.UID, m.Size, m.InternalDate.Unix(), m.Flags, m.Fingerprint, m.Opening, false}
+}
+
+func byUID(i item, uid mail.UID) int { return cmp.Compare(i.uid, uid) }
+
+// pile is messages of one mailbox of the new server, ascending.
+type pile struct {
+	mail.Mailbox
+	items []item
+	// twins are copies of source messages that have their like among items, by
+	// size and date.
+	twins []item
+}
+
+func (p *pile) ref() mail.Ref {
+	return mail.Ref{Name: p.Name, UIDValidity: p.Status.UIDValidity}
+}
+
+// at returns the message with a UID, nil if there is none.
+func (p *pile) at(uid mail.UID) *item {
+	if i, found := slices.BinarySearchFunc(p.items, uid, byUID); found {
+		return &p.items[i]
 	}
 	return nil
 }
 
-// pairing is a source message with the copy that should be it.
-type pairing struct {
-	box    mail.Mailbox
-	source mail.Message
-	at     copyAt
-	copied mail.Message
-	why    string // of a message without a copy
-	class  Class  // Missing or Pending
-}
+// readAtOnce is how many messages of the old server are looked at at a time.
+const readAtOnce = 20_000
 
-// place is where the mail of a source mailbox should be.
-func (c *comparison) place(m mail.Mailbox) (destination mail.Mailbox, pair mail.Pair, receiptsHold bool) {
-	pair, paired := c.pairs[m.Name]
-	if !paired {
-		destination = c.byPath[m.DisplayName()]
-		return destination, pair, false
-	}
-	destination = c.destination[pair.Destination]
-	return destination, pair, pair.SourceAnchor.UIDValidity == m.Status.UIDValidity &&
-		(destination.Name == "" || pair.DestinationValidity == 0 || pair.DestinationValidity == destination.Status.UIDValidity)
-}
-
-// mailbox compares one source mailbox with its place, and returns the messages
-// that have no copy there.
-func (c *comparison) mailbox(ctx context.Context, m mail.Mailbox) ([]pairing, error) {
-	destination, pair, receiptsHold := c.place(m)
-	if h, held := c.holds[mail.HoldKey{Pair: pair.ID, Path: onlyWithout(pair, m)}]; held {
-		class := Held
-		if h.Skipped {
-			class = Skipped
-		}
-		c.report.note(Difference{Class: class, Mailbox: m.DisplayName(), What: "the mailbox: " + h.Text})
-		if h.Skipped {
-			return nil, nil
-		}
-	}
-	copies := make(map[mail.UID]mail.Message)
-	if destination.Name != "" {
-		if _, err := readAll(ctx, c.Destination, destination, !receiptsHold, func(x mail.Message) { copies[x.UID] = x }); err != nil {
-			return nil, err
-		}
-	}
-	receipts := make(map[mail.UID]mail.Receipt)
-	if receiptsHold {
-		for r, err := range c.Journal.Receipts(pair.ID) {
-			if err != nil {
-				return nil, fmt.Errorf("state: %w", err)
-			}
-			receipts[r.Source] = r
-		}
-	}
-	free := make(map[mail.Fingerprint][]mail.UID) // without receipts: by content
-	if !receiptsHold {
-		for _, uid := range slices.Sorted(maps.Keys(copies)) {
-			free[copies[uid].Fingerprint] = append(free[copies[uid].Fingerprint], uid)
-		}
-	}
-
-	var found, left []pairing
-	unserved, err := readAll(ctx, c.Source, m, !receiptsHold, func(x mail.Message) {
-		p := pairing{box: m, source: x, class: Missing, at: copyAt{name: destination.Name}}
-		if receiptsHold {
-			r, ok := receipts[x.UID]
-			switch {
-			case !ok && c.isHeld(p, pair):
-				return
-			case !ok && x.UID >= pair.SourceAnchor.UIDNext:
-				p.class, p.why = Pending, "not copied yet"
-			case !ok:
-				p.why = "never copied"
-			case r.Mailbox != "":
-				p.why = "its copy was last seen in another mailbox"
-			default:
-				p.at.uid, p.why = r.Destination, fmt.Sprintf("its copy, UID %d, is gone", r.Destination)
-			}
-		} else if uids := free[x.Fingerprint]; len(uids) > 0 {
-			p.at.uid, free[x.Fingerprint] = uids[0], uids[1:]
-		} else if pair.ID == 0 && len(c.pairs) > 0 {
-			p.class, p.why = Pending, "its mailbox has not been copied yet"
-		} else {
-			p.why = "there is no message like it"
-		}
-		copied, there := copies[p.at.uid]
-		if c.named[p.at] {
-			there, p.why = false, fmt.Sprintf("its receipt names UID %d, which is the copy of another message", p.at.uid)
-		}
-		if !there || p.at.uid == 0 {
-			left = append(left, p)
-			return
-		}
-		p.copied = copied
-		c.named[p.at] = true
-		found = append(found, p)
-	})
-	if err != nil {
-		return nil, err
-	}
-	for _, uid := range unserved {
-		if p := (pairing{box: m, source: mail.Message{UID: uid}}); !c.isHeld(p, pair) {
-			c.report.note(Difference{Class: Missing, Mailbox: m.DisplayName(), UID: uid, What: "the old server lists the message but does not serve it"})
-		}
-	}
-	return left, c.compare(ctx, m, destination, found)
-}
-
-// onlyWithout is the path that names the hold of a mailbox without a pair.
-func onlyWithout(pair mail.Pair, m mail.Mailbox) string {
-	if pair.ID != 0 {
-		return ""
-	}
-	return m.DisplayName()
-}
-
-// isHeld notes a message that is held.
-func (c *comparison) isHeld(p pairing, pair mail.Pair) bool {
-	h, held := c.holds[mail.HoldKey{Pair: pair.ID, UID: p.source.UID}]
-	if !held {
-		return false
-	}
-	d := Difference{Class: Held, Mailbox: p.box.DisplayName(), UID: p.source.UID, What: string(h.Reason) + ": " + h.Text}
-	if h.Skipped {
-		d.Class, d.What = Skipped, "because: "+h.Because
-	}
-	c.report.note(d)
-	return true
-}
-
-// readAll reads the metadata of a mailbox and returns the UIDs that the server
-// lists, twice, and does not serve.
-func readAll(ctx context.Context, side Reader, m mail.Mailbox, fingerprints bool, use func(mail.Message)) (unserved []mail.UID, err error) {
-	ref := mail.Ref{Name: m.Name, UIDValidity: m.Status.UIDValidity}
-	uids, err := side.UIDs(ctx, ref, 1)
-	if err != nil {
-		return nil, err
-	}
-	served := make(map[mail.UID]bool, len(uids))
-	for x, err := range side.Messages(ctx, ref, uids, fingerprints) {
-		if err != nil {
-			return nil, err
-		}
-		served[x.UID] = true
-		use(x)
-	}
-	if len(served) == len(uids) {
+// read reads the metadata of messages, ascending.
+func read(ctx context.Context, side Reader, box mail.Ref, uids []mail.UID, fingerprints bool) ([]item, error) {
+	if len(uids) == 0 {
 		return nil, nil
 	}
-	again, err := side.UIDs(ctx, ref, 1)
-	if err != nil {
-		return nil, err
-	}
-	for _, uid := range uids {
-		if _, still := slices.BinarySearch(again, uid); still && !served[uid] {
-			unserved = append(unserved, uid)
+	items := make([]item, 0, len(uids))
+	for m, err := range side.Messages(ctx, box, uids, fingerprints) {
+		if err != nil {
+			return nil, err
 		}
+		items = append(items, newItem(m))
 	}
-	return unserved, nil
+	slices.SortFunc(items, func(a, b item) int { return cmp.Compare(a.uid, b.uid) })
+	return items, nil
 }
 
-// compare compares messages with their copies in one mailbox: date and flags,
-// and the contents of the share that is due.
-func (c *comparison) compare(ctx context.Context, m, destination mail.Mailbox, found []pairing) error {
-	due := found[:0:0]
-	for _, p := range found {
-		// A size that differs is looked into whatever the mode.
-		if p.source.Size != p.copied.Size || c.share > 0 && (c.share >= 1 || c.random.Float64() < c.share) {
-			due = append(due, p)
-		}
+// identifiedMost is of how many differences the Message-ID is read.
+const identifiedMost = 2000
+
+// identify reads the Message-IDs of what is listed.
+func (c *comparison) identify(ctx context.Context) error {
+	type place struct {
+		there bool // on the new server
+		box   mail.Ref
 	}
-	contents := make(map[mail.UID]finding, len(due))
-	for part := range slices.Chunk(due, 256) {
-		if err := c.contents(ctx, m, destination, part, contents); err != nil {
-			return err
-		}
+	wanted := make(map[place]map[mail.UID][]*Difference)
+	sources, copies := make(map[string]mail.Ref), make(map[string]mail.Ref)
+	for _, b := range c.boxes {
+		sources[b.source.DisplayName()] = b.ref()
 	}
-	for _, p := range found {
-		f, looked := contents[p.source.UID]
-		if looked {
-			c.report.Compared++
+	for _, m := range c.destination {
+		copies[m.DisplayName()] = mail.Ref{Name: m.Name, UIDValidity: m.Status.UIDValidity}
+	}
+	c.report.finish() // the gravest first
+	n := 0
+	for i := range c.report.Differences {
+		d := &c.report.Differences[i]
+		at, uid := place{false, sources[d.Mailbox]}, d.UID
+		if uid == 0 {
+			at, uid = place{true, copies[d.Destination]}, d.Copy
 		}
-		c.judge(p, destination, f, looked)
+		if at.box.Name == "" || uid == 0 || n >= identifiedMost {
+			continue
+		}
+		n++
+		if wanted[at] == nil {
+			wanted[at] = make(map[mail.UID][]*Difference)
+		}
+		wanted[at][uid] = append(wanted[at][uid], d)
+	}
+	for at, list := range wanted {
+		side := c.Source
+		if at.there {
+			side = c.Destination
+		}
+		for m, err := range side.Headers(ctx, at.box, slices.Sorted(maps.Keys(list))) {
+			if isOutOfReach(err) {
+				break // it is a help for people, no more
+			} else if err != nil {
+				return err
+			}
+			for _, d := range list[m.UID] {
+				d.MessageID = m.MessageID
+				if d.InternalDate.IsZero() {
+					*d = describe(*d, item{size: d.Size, date: m.InternalDate.Unix()})
+				}
+			}
+		}
 	}
 	return nil
 }
 
-// judge notes what was found of one message: the gravest thing counts, and all
-// of them are named.
-func (c *comparison) judge(p pairing, destination mail.Mailbox, f finding, looked bool) {
-	class := Equal
-	var what []string
-	worse := func(to Class, format string, args ...any) {
-		class = to
-		what = append(what, fmt.Sprintf(format, args...))
-	}
-	if looked && f.class != Equal {
-		worse(f.class, "%s", f.what)
-	}
-	if damaged := class == Damaged; !p.source.InternalDate.Equal(p.copied.InternalDate) {
-		to, because := Date, ""
-		switch {
-		case !mail.DateStorable(p.source.InternalDate):
-			to, because = Altered, " (a date that cannot be stored)"
-		case p.source.InternalDate.After(time.Now()):
-			to, because = Altered, " (a date in the future)"
-		}
-		if damaged {
-			to = Damaged
-		}
-		worse(to, "date %s, there %s%s", stamp(p.source.InternalDate), stamp(p.copied.InternalDate), because)
-	}
-	if a, b := p.source.Flags.WithoutNoise(), p.copied.Flags.WithoutNoise(); !a.Equal(b) {
-		to := Changed
-		if class.Differs() {
-			to = class
-		}
-		worse(to, "flags %s, there %s", a, b)
-	}
-	c.report.note(Difference{
-		Class: class, Mailbox: p.box.DisplayName(), UID: p.source.UID,
-		Destination: destination.DisplayName(), Copy: p.copied.UID, What: strings.Join(what, "; "),
-	})
+// isOutOfReach tells whether a mailbox is not what it was when it was listed.
+func isOutOfReach(err error) bool {
+	var refused *mail.Refused
+	return errors.As(err, &refused) || errors.Is(err, mail.ErrUIDValidity)
 }
-
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
