@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,13 +10,8 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/verify"
 )
 
-const (
-	// verifyLook is how often it is looked whether an account is due.
-	verifyLook = 2 * time.Second
-	// scheduledSample is the share of the messages whose contents are compared
-	// without being asked for.
-	scheduledSample = 0.01
-)
+// verifyLook is how often it is looked whether an account is due.
+const verifyLook = 2 * time.Second
 
 // verifying compares both sides of every account when that is due, one account
 // after the other, so that it never weighs on the servers.
@@ -25,6 +19,7 @@ func (m *migration) verifying(ctx context.Context) {
 	if m.running.Unverified {
 		return
 	}
+	pace := verify.PerSecond(scheduledPace)
 	ticker := time.NewTicker(verifyLook)
 	defer ticker.Stop()
 	for {
@@ -33,7 +28,7 @@ func (m *migration) verifying(ctx context.Context) {
 				return
 			}
 			if m.due(f.account.Name) {
-				if err := m.verify(ctx, f.account.Name); err != nil && ctx.Err() == nil {
+				if err := m.verify(ctx, f.account.Name, pace); err != nil && ctx.Err() == nil {
 					m.running.Logger.Warn("verification failed", "account", f.account.Name, "error", err, "again_in", retryAfter)
 				}
 				m.look()
@@ -92,11 +87,8 @@ func (m *migration) onlyUnverified(domains []string) bool {
 
 // verify compares both sides of an account, with a sample of the contents, and
 // remembers the outcome.
-func (m *migration) verify(ctx context.Context, account string) error {
-	reports, err := m.running.operator().Verify(ctx, []string{account}, verify.Sample, scheduledSample)
-	if err == nil && reports[0].Error != "" {
-		err = errors.New(reports[0].Error)
-	}
+func (m *migration) verify(ctx context.Context, account string, pace func(context.Context, int64) error) error {
+	_, err := m.running.operator().compareScheduled(ctx, account, pace)
 	if err != nil {
 		m.mu.Lock()
 		m.retry[account] = m.running.now().Add(retryAfter)

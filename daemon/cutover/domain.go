@@ -1,6 +1,7 @@
 package cutover
 
 import (
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -115,6 +116,9 @@ type AccountMemory struct {
 	// contents, and of the contents of all or of a sample.
 	Quick    Verified `json:"quick,omitzero"`
 	Contents Verified `json:"contents,omitzero"`
+	// Comparing is how far a verification has come that was broken off, in the
+	// words of who compares.
+	Comparing json.RawMessage `json:"comparing,omitempty"`
 	// Working is when its user was last seen at work on the old server since the
 	// handover.
 	Working Event `json:"working,omitzero"`
