@@ -170,6 +170,10 @@ func (a *account) openStateAt(path string, options state.Options) error {
 		return fmt.Errorf("open state: %w", err)
 	}
 	a.store = store
+	holdBefore, err := a.lostSince(store)
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
 	var source pass.Source = counted{a.source, a}
 	var journal pass.Journal = timed{store, a.daemon.Metrics}
 	if a.with.draining && !a.with.readOnly {
@@ -182,6 +186,7 @@ func (a *account) openStateAt(path string, options state.Options) error {
 		SpoolDir: a.daemon.Config.StateDir,
 		Policy: pass.Policy{
 			Draining:    a.with.draining,
+			HoldBefore:  holdBefore,
 			KeepFlags:   a.daemon.Config.Policy.Flags == "copy",
 			KeepDeleted: a.daemon.Config.Policy.Deletions == "keep",
 			CopyAgain:   a.daemon.Config.Policy.AlreadyThere == "copy",

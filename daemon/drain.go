@@ -13,6 +13,7 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/cutover"
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
+	"github.com/imapsyncd/imapsyncd/state"
 )
 
 // completed notes that a complete pass over an account has been done.
@@ -234,6 +235,33 @@ func (d *Daemon) handedOver(a config.Account) (at time.Time) {
 		}
 	}
 	return at
+}
+
+// lostSince tells, where the state of a draining account has been lost, what is
+// not to be copied any more: what arrived before that time, the handover.
+func (a *account) lostSince(store *state.Store) (time.Time, error) {
+	if !a.with.draining || a.with.readOnly {
+		return time.Time{}, nil
+	}
+	record, now := a.daemon.record, a.daemon.now()
+	if m, _ := record.knownAccount(a.Name); store.Fresh() != (state.Fresh{}) && m.Following.Happened() && !m.StateLost.Happened() {
+		err := record.account(a.Name, func(m *cutover.AccountMemory) []cutover.Change {
+			m.StateLost = cutover.Event{At: now, Why: "there is no state any more, although the users work on the new server"}
+			return []cutover.Change{{At: now, Account: a.Name, What: "state lost", Why: m.StateLost.Why}}
+		})
+		if err != nil {
+			return time.Time{}, err
+		}
+		a.daemon.Logger.Warn("the state was lost after the handover: what arrived before and is not on the new server is held", "account", a.Name)
+	}
+	m, _ := record.knownAccount(a.Name)
+	if !m.StateLost.Happened() {
+		return time.Time{}, nil
+	}
+	if at := a.daemon.handedOver(a.Account); !at.IsZero() {
+		return at, nil
+	}
+	return m.StateLost.At, nil
 }
 
 // stillWorking notes that somebody is at work on the old server. An hour's work

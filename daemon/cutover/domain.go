@@ -103,6 +103,10 @@ type AccountMemory struct {
 	Handover Event `json:"handover,omitzero"`
 	// Lost is that of [Memory].
 	Lost Event `json:"lost,omitzero"`
+	// StateLost is when the account's state was found to be lost although its users
+	// work on the new server: what arrived before the handover and is not there is
+	// held, not copied.
+	StateLost Event `json:"state_lost,omitzero"`
 	// Skipped is the operator's word that the account is not waited for.
 	Skipped Event `json:"skipped,omitzero"`
 	// Removed is when the configuration began to lack the account, although it

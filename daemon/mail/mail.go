@@ -218,11 +218,14 @@ const (
 	ReasonMailbox  Reason = "mailbox"   // its mailbox cannot be opened or created
 	ReasonName     Reason = "name"      // two mailboxes would become one
 	ReasonLateTwin Reason = "late_twin" // a lost APPEND appeared after it was sent again
+	// ReasonStateLost: it is not on the new server, and whether its user has deleted
+	// it there went with the state.
+	ReasonStateLost Reason = "state_lost"
 )
 
 // Reasons lists every [Reason].
 func Reasons() []Reason {
-	return []Reason{ReasonRefused, ReasonTooBig, ReasonFlags, ReasonMissing, ReasonEmpty, ReasonMailbox, ReasonName, ReasonLateTwin}
+	return []Reason{ReasonRefused, ReasonTooBig, ReasonFlags, ReasonMissing, ReasonEmpty, ReasonMailbox, ReasonName, ReasonLateTwin, ReasonStateLost}
 }
 
 // HoldKey names what is held: a message of a pair's source mailbox, or with

@@ -259,7 +259,8 @@ func (p *Pass) unnamed(ctx context.Context, grown []growth, flags *flagTable) ([
 
 // adoptBatch makes receipts of matches. A copy whose flags differ is its
 // user's, and is born touched; what was read, answered or flagged on the
-// source and not here is added, once, after the receipt is durable.
+// source and not here is added, once, after the receipt is durable, unless its
+// user works here already (I8).
 func (p *Pass) adoptBatch(ctx context.Context, matches []plan.Match, grown []growth, jobs map[uint32]*job, flags *flagTable) error {
 	change := mail.Change{}
 	byPair := make(map[mail.PairID][]mail.Receipt)
@@ -275,7 +276,7 @@ func (p *Pass) adoptBatch(ctx context.Context, matches []plan.Match, grown []gro
 		}
 		if theirs := flags.list[m.Wanted.Tag]; !theirs.WithoutNoise().Equal(r.Flags.WithoutNoise()) {
 			r.Touched = true
-			if add := theirs.System & (mail.Seen | mail.Answered | mail.Flagged) &^ r.Flags.System; add != 0 {
+			if add := theirs.System & (mail.Seen | mail.Answered | mail.Flagged) &^ r.Flags.System; add != 0 && !p.Policy.Draining {
 				p.lastID++
 				i := mail.Intent{
 					ID: p.lastID, Kind: mail.IntentStore, Pair: job.Pair.ID, Source: r.Source, Fingerprint: r.Fingerprint,

@@ -45,6 +45,9 @@ type Policy struct {
 	// Draining is true from the handover on: nothing on the destination is
 	// changed or removed any more (I8); what was never carried still is.
 	Draining bool
+	// HoldBefore is the handover, where the state was lost after it: what arrived
+	// before and is not recognised on the destination is held. Zero: it was not.
+	HoldBefore time.Time
 	// KeepFlags leaves the flags of a copy as they were carried.
 	KeepFlags bool
 	// CopyAgain copies what has reached the destination by itself.
@@ -258,6 +261,9 @@ func (p *Pass) copy(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 	}
 	if err := p.lookForArrivals(ctx, work); err != nil {
 		return nil, fmt.Errorf("look for what is there already: %w", err)
+	}
+	if err := p.holdEarlier(ctx, work); err != nil {
+		return nil, err
 	}
 	if err := p.weigh(ctx, work); err != nil {
 		return nil, err
