@@ -44,7 +44,7 @@ func (s Secret) Read(ctx context.Context) (string, error) {
 	case s.file != "":
 		data, err := s.content()
 		if err != nil {
-			return "", forUs(s.file, err)
+			return "", err
 		}
 		text, err := s.text(data)
 		if err != nil {
@@ -76,7 +76,7 @@ func (s Secret) content() ([]byte, error) {
 	if err == nil && len(data) == 0 {
 		err = fmt.Errorf("%s: %w", s.file, errEmpty)
 	}
-	return data, err
+	return data, forUs(s.file, err)
 }
 
 // fileSum tells one content of the file from another.

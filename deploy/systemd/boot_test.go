@@ -176,13 +176,13 @@ func TestUnit(t *testing.T) {
 	for _, user := range []string{"foo", "bar"} {
 		corpus.Dial(t, oldServer.Address(), user, dovecot.Password).Fill(boxes)
 	}
-	configure := func(password string, accounts ...string) {
+	configure := func(secret string, accounts ...string) {
 		text := "poll_interval = \"1s\"\n[web]\nlisten = \"127.0.0.1:0\"\n"
 		for _, side := range []struct {
 			name string
 			port int
 		}{{"source", oldServer.Port}, {"destination", newServer.Port}} {
-			text += fmt.Sprintf("[%s]\nhost = \"127.0.0.1\"\nport = %d\ntls = \"none\"\npassword_file = %q\n", side.name, side.port, password)
+			text += fmt.Sprintf("[%s]\nhost = \"127.0.0.1\"\nport = %d\ntls = \"none\"\n%s\n", side.name, side.port, secret)
 		}
 		for _, a := range accounts {
 			text += fmt.Sprintf("[[account]]\nname = %[1]q\nsource.user = %[1]q\ndestination.user = %[1]q\n", a)
@@ -206,7 +206,8 @@ func TestUnit(t *testing.T) {
 	// times as often.
 	m.dropIn("WatchdogSec=3s\nTimeoutStopSec=3s\n")
 	m.write("/etc/imapsyncd/secrets/all", dovecot.Password)
-	configure("secrets/all", "foo")
+	const password = `password_file = "secrets/all"`
+	configure(password, "foo")
 
 	step("start", func(t *testing.T) {
 		m.run("systemctl", "start", "imapsyncd")
@@ -244,18 +245,18 @@ func TestUnit(t *testing.T) {
 
 	step("reload", func(t *testing.T) {
 		pid := m.show("MainPID")
-		configure("secrets/all", "foo", "bar")
+		configure(password, "foo", "bar")
 		m.run("systemctl", "reload", "imapsyncd")
 		m.until("StatusText", has("2 of 2 accounts following, 0 not well, 0 messages pending"))
 		same("bar")
-		configure("secrets/all", "foo", "bar", "not a name")
+		configure(password, "foo", "bar", "not a name")
 		if out, err := m.try("systemctl", "reload", "imapsyncd"); err == nil {
 			t.Errorf("a wrong configuration was taken:\n%s", out)
 		}
 		if got := m.journal("-p", "err"); !strings.Contains(got, "not a name") {
 			t.Errorf("the journal has no error:\n%s", got)
 		}
-		configure("secrets/all", "foo", "bar")
+		configure(password, "foo", "bar")
 		m.run("systemctl", "reload", "imapsyncd")
 		if m.show("ActiveState") != "active" || m.show("MainPID") != pid || m.show("NRestarts") != "0" {
 			t.Errorf("the service is not the same:\n%s", m.journal())
@@ -314,14 +315,14 @@ func TestUnit(t *testing.T) {
 			t.Fatal(err)
 		}
 		m.dropIn("LoadCredential=all:/etc/imapsyncd/secrets/all\n")
-		configure("/run/credentials/imapsyncd.service/all", "foo", "bar")
+		configure(`credential = "all"`, "foo", "bar")
 		m.run("systemctl", "start", "imapsyncd")
 		m.until("StatusText", has("2 of 2 accounts following, 0 not well"))
 		m.run("systemctl", "stop", "imapsyncd")
 	})
 
 	step("wrong configuration", func(t *testing.T) {
-		configure("secrets/nowhere", "foo")
+		configure(`password_file = "secrets/nowhere"`, "foo")
 		if out, err := m.try("systemctl", "start", "imapsyncd"); err == nil {
 			t.Errorf("it has started:\n%s", out)
 		}
