@@ -284,7 +284,7 @@ func (a *account) reopen(cause error) error {
 func worthRetrying(err error) bool {
 	var far *remote.Error
 	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, pass.ErrOverQuota), errors.Is(err, pass.ErrSameMailbox):
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, pass.ErrOverQuota), errors.Is(err, pass.ErrSameMailbox), errors.Is(err, errOtherServer):
 		return false
 	case errors.As(err, &far):
 		switch far.Class {

@@ -101,6 +101,9 @@ func (r *running) methods() map[string]web.Method {
 		"account-skip": web.NewMethod(func(ctx context.Context, q skipRequest) (struct{}, error) {
 			return struct{}{}, r.operator().SkipAccount(ctx, q.Account, q.Because)
 		}),
+		"account-accept": web.NewMethod(func(ctx context.Context, q statesRequest) (struct{}, error) {
+			return struct{}{}, r.operator().AcceptSource(ctx, q.Accounts)
+		}),
 		"check": web.NewMethod(func(ctx context.Context, q lookRequest) ([]CheckResult, error) {
 			return r.operator().Check(ctx, q.Accounts)
 		}),
@@ -172,6 +175,11 @@ func (a asking) Ack(ctx context.Context, domain, host, because string) ([]cutove
 
 func (a asking) SkipAccount(ctx context.Context, account, because string) error {
 	_, err := call[struct{}](ctx, a, "account-skip", skipRequest{account, because})
+	return err
+}
+
+func (a asking) AcceptSource(ctx context.Context, accounts []string) error {
+	_, err := call[struct{}](ctx, a, "account-accept", statesRequest{accounts})
 	return err
 }
 

@@ -21,6 +21,9 @@ type connections struct {
 	metrics     *metrics.Metrics
 	credentials *credentials
 
+	// check looks whether the source is the one that it was; nil: nobody does.
+	check func(context.Context, config.Server, *remote.Conn, net.Addr) error
+
 	mu    sync.Mutex
 	adds  bool // only additions are sent to the destination
 	open  map[*connection]bool
@@ -33,6 +36,9 @@ func (d *Daemon) newConnections(account string) *connections {
 		dial = new(net.Dialer).DialContext
 	}
 	return &connections{
+		check: func(ctx context.Context, s config.Server, conn *remote.Conn, address net.Addr) error {
+			return d.checkSource(ctx, account, s, conn, address)
+		},
 		account: account, dial: dial, metrics: d.Metrics, credentials: &d.credentials, open: make(map[*connection]bool),
 		options: remote.Options{Logger: d.Logger.With("account", account), Timeout: d.Timeout},
 	}
@@ -81,6 +87,12 @@ func (c *connections) opener(side remote.Side, s config.Server, then metrics.Con
 			return nil, err
 		}
 		loggedIn = true
+		if side == remote.SideSource && c.check != nil {
+			if err := c.check(ctx, s, conn, at.Conn.RemoteAddr()); err != nil {
+				conn.Close()
+				return nil, err
+			}
+		}
 		c.move(at, then)
 		return conn, nil
 	}

@@ -35,7 +35,7 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 			failures++
 			wait = backoff(failures, err)
 			var far *remote.Error
-			if errors.As(err, &far) && needsOperator(far) {
+			if errors.As(err, &far) && needsOperator(far) || errors.Is(err, errOtherServer) {
 				wait = authWait
 			}
 			if ctx.Err() == nil {

@@ -64,6 +64,9 @@ type Operator interface {
 	// SkipAccount records the operator's word that no verdict waits for an
 	// account, and why.
 	SkipAccount(ctx context.Context, account, because string) error
+	// AcceptSource lets accounts go on with an old server that is not the one that
+	// it was.
+	AcceptSource(ctx context.Context, accounts []string) error
 }
 
 // desk is an Operator in the process that holds the state directory.

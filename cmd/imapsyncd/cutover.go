@@ -102,7 +102,7 @@ func domainName(text string) string { return strings.TrimSuffix(strings.ToLower(
 
 func newAccount(c *common) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "account", Short: "Leave an account out of the verdicts", Args: cobra.NoArgs,
+		Use: "account", Short: "Leave an account out of the verdicts, or accept its old server", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var because string
@@ -123,6 +123,24 @@ func newAccount(c *common) *cobra.Command {
 		},
 	}
 	skip.Flags().StringVar(&because, "because", "", "why")
-	cmd.AddCommand(skip)
+	var all bool
+	accept := &cobra.Command{
+		Use: "accept {NAME... | --all}", Short: "Go on with an old server that has another address or ID",
+		Long: "An account stops when its old server is not the one that it was at the first\nlog-in: on the night when somebody repoints the name that [source] host bears, it\nwould be copied onto itself. accept records your word that the server itself has\nmoved.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if (len(args) == 0) != all {
+				return usage(fmt.Errorf("account accept: name either the accounts or --all"))
+			}
+			return c.operate(cmd, args, func(o daemon.Operator) error {
+				err := o.AcceptSource(cmd.Context(), args)
+				if err == nil {
+					fmt.Fprintln(cmd.OutOrStdout(), "the next log-in tells what the old server is")
+				}
+				return err
+			})
+		},
+	}
+	accept.Flags().BoolVar(&all, "all", false, "all accounts")
+	cmd.AddCommand(skip, accept)
 	return cmd
 }

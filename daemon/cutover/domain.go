@@ -2,6 +2,7 @@ package cutover
 
 import (
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -112,6 +113,8 @@ type AccountMemory struct {
 	// Removed is when the configuration began to lack the account, although it
 	// was not finished.
 	Removed Event `json:"removed,omitzero"`
+	// Source is the old server as it was at the first log-in.
+	Source SourceSeen `json:"source,omitzero"`
 	// FirstCopy and LastCopy are times of copies; of those after LastCopy none
 	// is known that a verification has not seen.
 	FirstCopy time.Time `json:"first_copy,omitzero"`
@@ -126,6 +129,14 @@ type AccountMemory struct {
 	// Working is when its user was last seen at work on the old server since the
 	// handover.
 	Working Event `json:"working,omitzero"`
+}
+
+// SourceSeen is what a server is known by (I10).
+type SourceSeen struct {
+	Host        string       `json:"host"` // as configured
+	Addresses   []netip.Addr `json:"addresses,omitempty"`
+	Certificate string       `json:"certificate,omitempty"` // its SHA-256, hexadecimal
+	ID          string       `json:"id,omitempty"`          // its answer to ID (RFC 2971)
 }
 
 // Verified is the outcome of a comparison of both sides.
