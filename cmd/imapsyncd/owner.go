@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/user"
 	"strconv"
@@ -13,17 +12,14 @@ import (
 // becomeOwner has root work as the owner of the state directory, who is the one
 // that the daemon runs as: files that root made there would be closed to the
 // daemon, and what the daemon cannot read is to fail here as well. Where the
-// directory is root's own or not there yet, root stays root.
+// directory is root's own or not there, root stays root.
 func becomeOwner(stateDir string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
 	info, err := os.Stat(stateDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
-		return fmt.Errorf("state directory: %w", err)
+		return nil // whoever takes it says what is wrong and what to do
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || stat.Uid == 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,19 +104,44 @@ func (c *common) operate(cmd *cobra.Command, accounts []string, use func(daemon.
 	if err != nil {
 		return err
 	}
-	d, err := daemon.Open(options)
-	var locked *state.LockedError
-	if errors.As(err, &locked) {
-		if err := use(daemon.Ask(options.Config.Socket)); !errors.Is(err, web.ErrNoDaemon) {
-			return err
-		}
-		return locked // by another command
-	}
-	if err != nil {
-		return err
+	var said error
+	d, err := openSoon(cmd.Context(), options, func() bool {
+		said = use(daemon.Ask(options.Config.Socket))
+		return !errors.Is(said, web.ErrNoDaemon)
+	})
+	if err != nil || d == nil {
+		return cmp.Or(err, said)
 	}
 	defer d.Close()
 	return use(d.Operator())
+}
+
+// aMoment is how long one waits for the state directory: most commands have it
+// for less, and a daemon that has taken it listens within that.
+const aMoment = 5 * time.Second
+
+// openSoon takes the state directory. While another process has it, it is asked
+// instead, until it answers (then there is no daemon to use here) or aMoment is
+// over.
+func openSoon(ctx context.Context, options daemon.Options, asked func() bool) (*daemon.Daemon, error) {
+	for deadline := time.Now().Add(aMoment); ; {
+		d, err := daemon.Open(options)
+		var locked *state.LockedError
+		if !errors.As(err, &locked) {
+			return d, err
+		}
+		if asked() {
+			return nil, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 func newVersion() *cobra.Command {

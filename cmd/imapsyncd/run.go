@@ -57,13 +57,14 @@ file changes. A page, /metrics and /api/status are served at [web] listen.`,
 				Config: cfg, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(),
 				DNS: c.asker(cfg, newLogger(cmd, cfg)), Quiet: c.quiet, LookAgain: c.lookAgain, Unverified: c.unverified, Load: load, Reload: hangup, Version: versionNumber(),
 			})
-			d, err := daemon.Open(options)
+			ctx, cancel := graceful(c.stopping)
+			defer cancel()
+			// A command that looks at the state is no reason not to start.
+			d, err := openSoon(ctx, options, func() bool { return false })
 			if err != nil {
 				return err
 			}
 			defer d.Close()
-			ctx, cancel := graceful(c.stopping)
-			defer cancel()
 			return d.Run(ctx)
 		},
 	}
