@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/cutover"
@@ -125,7 +126,8 @@ type finalReport struct {
 	Accounts     []AccountReport   `json:"accounts"`
 }
 
-// ReportPath is where the final report of a domain is.
+// ReportPath is where the final report of a domain is. Beside it there is one
+// for people, which ends in .html.
 func ReportPath(stateDir, domain string) string {
 	return filepath.Join(stateDir, "reports", domain+".json")
 }
@@ -147,6 +149,13 @@ func (m *migration) writeReport(f cutover.Facts, ruling cutover.Ruling, accounts
 	}
 	path := ReportPath(m.running.Config.StateDir, f.Domain.Name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", err
+	}
+	page, err := report.page()
+	if err != nil {
+		return "", err
+	}
+	if err := state.ReplaceFile(strings.TrimSuffix(path, ".json")+".html", page); err != nil {
 		return "", err
 	}
 	return path, state.ReplaceFile(path, append(text, '\n'))

@@ -201,6 +201,10 @@ func TestCutoverCommands(t *testing.T) {
 	if err != nil || report.Domain != "example.org" || report.Skipped[second] != "left the company" || len(report.History) < 5 {
 		t.Errorf("the report: %v\n%s", err, text)
 	}
+	page := readFile(t, strings.TrimSuffix(daemon.ReportPath(filepath.Join(filepath.Dir(l.file), "state"), "example.org"), ".json")+".html")
+	if !strings.Contains(page, "The mail of example.org has moved") || !strings.Contains(page, "left the company") {
+		t.Errorf("the page of the report: %s", page)
+	}
 
 	// Started again, it says so and ends.
 	if code, log = l.start()(false); code != exitDone || !strings.Contains(log, "there is nothing to do any more") {
