@@ -109,6 +109,9 @@ func Serve(ctx context.Context, l net.Listener, configFile string, h http.Handle
 		ErrorLog:     slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	return serve(ctx, l, s, func() error {
+		if configFile == "" {
+			return s.Serve(l)
+		}
 		return toolkit.Serve(l, s, &toolkit.FlagConfig{WebConfigFile: &configFile}, logger)
 	})
 }
