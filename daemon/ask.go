@@ -31,6 +31,10 @@ type (
 		Host     string   `json:"host,omitempty"`
 		Because  string   `json:"because,omitempty"`
 	}
+	traceRequest struct {
+		Accounts []string `json:"accounts"`
+		On       bool     `json:"on"`
+	}
 	skipRequest struct {
 		Account string `json:"account"`
 		Because string `json:"because"`
@@ -104,6 +108,9 @@ func (r *running) methods() map[string]web.Method {
 		"account-accept": web.NewMethod(func(ctx context.Context, q statesRequest) (struct{}, error) {
 			return struct{}{}, r.operator().AcceptSource(ctx, q.Accounts)
 		}),
+		"trace": web.NewMethod(func(_ context.Context, q traceRequest) (struct{}, error) {
+			return struct{}{}, r.trace(q.Accounts, q.On)
+		}),
 		"check": web.NewMethod(func(ctx context.Context, q lookRequest) ([]CheckResult, error) {
 			return r.operator().Check(ctx, q.Accounts)
 		}),
@@ -116,6 +123,13 @@ type asking struct{ client *web.Client }
 // Ask returns the Operator of the daemon at a control socket. Where there is
 // none its errors are web.ErrNoDaemon.
 func Ask(socket string) Operator { return asking{web.Dial(socket)} }
+
+// Trace has the daemon at a control socket log what is said to the servers of
+// some accounts, without contents and passwords, or not any more.
+func Trace(ctx context.Context, socket string, accounts []string, on bool) error {
+	_, err := call[struct{}](ctx, asking{web.Dial(socket)}, "trace", traceRequest{accounts, on})
+	return err
+}
 
 func (a asking) Holds(ctx context.Context) ([]AccountHold, error) {
 	return call[[]AccountHold](ctx, a, "holds", holdsRequest{})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
@@ -23,6 +24,9 @@ type connections struct {
 
 	// check looks whether the source is the one that it was; nil: nobody does.
 	check func(context.Context, config.Server, *remote.Conn, net.Addr) error
+
+	traced atomic.Bool  // what is said is logged
+	opened atomic.Int64 // so many, to tell them apart
 
 	mu    sync.Mutex
 	adds  bool // only additions are sent to the destination
@@ -65,6 +69,9 @@ func (c *connections) opener(side remote.Side, s config.Server, then metrics.Con
 		c.move(at, metrics.Connecting)
 		loggedIn := false
 		options := c.options
+		trace := options.Logger.With("side", string(side), "connection", c.opened.Add(1))
+		options.Traced = &c.traced
+		options.Trace = func(direction byte, line string) { trace.Info("trace", "line", string(direction)+" "+line) }
 		options.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 			transport, err := c.dial(ctx, network, address)
 			c.mu.Lock()
@@ -105,6 +112,9 @@ func (c *connections) addOnly(adds bool) {
 	c.adds = adds
 	c.mu.Unlock()
 }
+
+// trace logs what is said on all connections from now on, or does not any more.
+func (c *connections) trace(on bool) { c.traced.Store(on) }
 
 // errorClass is under which class a failure is counted.
 func errorClass(err *remote.Error) metrics.ErrorClass {

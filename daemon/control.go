@@ -51,6 +51,20 @@ func (r *running) pause(accounts []string, all, paused bool) error {
 	return nil
 }
 
+// trace logs what is said to the servers of some accounts, or does not any
+// more. It ends with the process, and with a change of the account.
+func (r *running) trace(accounts []string, on bool) error {
+	chosen, err := r.chosen(accounts, false)
+	if err != nil {
+		return err
+	}
+	for _, f := range chosen {
+		f.logger.Info("trace", "on", on)
+		f.connections.trace(on)
+	}
+	return nil
+}
+
 // Sync implements [web.Controller].
 func (r *running) Sync(ctx context.Context, accounts []string, all bool) error {
 	chosen, err := r.chosen(accounts, all)

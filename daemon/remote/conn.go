@@ -22,9 +22,10 @@ type Options struct {
 	// Timeout is how long a server may make no progress while an answer is due;
 	// 0: a minute.
 	Timeout time.Duration
-	// Trace is given each line, without literals and credentials; '>' for ours,
-	// '<' for the server's.
-	Trace func(direction byte, line string)
+	// Trace is given each line while Traced is set, without contents and
+	// credentials; '>' for ours, '<' for the server's.
+	Trace  func(direction byte, line string)
+	Traced *atomic.Bool // nil: always
 	// Lost is told, once, why a connection ended that was not closed by us.
 	Lost func(*Error)
 	// Dial opens the transport; nil: net.Dialer.
@@ -82,7 +83,7 @@ func (c *Conn) use(transport net.Conn) {
 	c.transport = transport
 	c.in = bufio.NewReaderSize(progress{c}, 16<<10)
 	c.buffered = bufio.NewWriterSize(progress{c}, 16<<10)
-	c.out = &verbs{side: c.server.Side, addOnly: c.server.AddOnly, out: c.buffered}
+	c.out = &verbs{side: c.server.Side, addOnly: c.server.AddOnly, out: c.buffered, trace: c.sent}
 	c.caps = nil
 }
 
@@ -233,12 +234,8 @@ func (c *Conn) note(r Response) {
 	if r.Code == "ALERT" {
 		c.options.Logger.Warn("the server says", "side", string(c.server.Side), "alert", printable(c.masked(r.Text)))
 	}
-	if c.options.Trace != nil {
-		line := r.Tag
-		if r.Tag != "+" { // what follows may be a challenge
-			line = strings.TrimSpace(r.Tag + " " + r.Type + " " + r.Code + " " + r.Text)
-		}
-		c.options.Trace('<', printable(c.masked(line)))
+	if c.tracing() {
+		c.options.Trace('<', c.masked(traced(r)))
 	}
 }
 

@@ -19,9 +19,10 @@ import (
 // unknown to it, and is for us: the untagged responses to Raw, CAPABILITY, BYE.
 type facade struct {
 	*Conn
-	ready   []byte // for the library
-	literal int64  // then so many octets straight from the server
-	items   bool   // and then the next part of a FETCH response
+	ready   []byte   // for the library
+	literal int64    // then so many octets straight from the server
+	items   bool     // and then the next part of a FETCH response
+	shown   []string // of the FETCH response, for the trace
 }
 
 func (f *facade) Read(p []byte) (int, error) {
@@ -61,6 +62,7 @@ func (f *facade) response(line []byte, literal int64) error {
 	if tag == "*" && len(data) >= 7 && strings.EqualFold(string(data[:6]), "FETCH ") && f.libraryPending() {
 		if open := bytes.IndexByte(data, '('); open >= 0 {
 			f.ready = append(f.ready[:0], "* "+string(number)+" FETCH ("...)
+			f.shown = append(f.shown[:0], "* "+string(number)+" FETCH")
 			return f.fetchItems(data[open+1:], literal)
 		}
 	}
@@ -104,12 +106,18 @@ func (f *facade) fetchItems(line []byte, literal int64) error {
 		}
 		if s.peek() == ')' {
 			f.ready = append(f.ready, ")\r\n"...)
+			if f.tracing() {
+				f.options.Trace('<', printable(f.shown[0]+" ("+strings.Join(f.shown[1:], " ")+")"))
+			}
 			return nil
 		}
 		name := s.value(')').Text
 		s.spaces()
 		if c := s.peek(); literal >= 0 && (c == '{' || c == '~') && bytes.IndexByte(line[s.at:], '}') == len(line)-s.at-1 {
 			f.items = true
+			if f.tracing() {
+				f.shown = append(f.shown, fmt.Sprintf("%s {%d}", name, literal))
+			}
 			if !strings.HasPrefix(strings.ToUpper(name), "BODY[") {
 				return f.skip(literal)
 			}
@@ -123,6 +131,9 @@ func (f *facade) fetchItems(line []byte, literal int64) error {
 			v = Value{IsList: true, List: s.list(')', 1)}
 		} else {
 			v = s.value(')')
+		}
+		if f.tracing() {
+			f.shown = append(f.shown, traceItem(name, v))
 		}
 		if item, ok := fetchItem(name, v); ok {
 			emit(item)

@@ -67,9 +67,6 @@ func (c *Conn) Raw(ctx context.Context, commands ...string) ([]Reply, error) {
 		tag := c.nextTag()
 		k.index[tag] = i
 		lines.WriteString(tag + " " + command + "\r\n")
-		if c.options.Trace != nil {
-			c.options.Trace('>', tag+" "+printable(command))
-		}
 	}
 	n := int32(len(commands))
 	c.due(n)

@@ -29,6 +29,7 @@ type verbs struct {
 	side    Side
 	addOnly bool // nothing that is there may be changed (I8)
 	out     io.Writer
+	trace   func(line []byte) // of each line that was sent
 	line    []byte
 	literal int64 // octets of a literal still to come
 	within  bool  // the line goes on a command that had a literal
@@ -77,6 +78,9 @@ func (v *verbs) whole() error {
 	}
 	n := announced(line)
 	v.literal, v.within = max(n, 0), n >= 0
+	if v.trace != nil {
+		v.trace(line)
+	}
 	_, err := v.out.Write(v.line)
 	v.line = v.line[:0]
 	return err
