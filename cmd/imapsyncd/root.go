@@ -31,6 +31,8 @@ type common struct {
 	unverified bool
 	// dns is asked instead of the servers of the configuration; nil: they are.
 	dns cutover.Asker
+	// now is daemon.Options.Now.
+	now func() time.Time
 }
 
 func newRoot(c *common) *cobra.Command {
@@ -94,7 +96,7 @@ func (c *common) open(cmd *cobra.Command, accounts []string) (daemon.Options, er
 			return daemon.Options{}, usage(fmt.Errorf("account %q is not in %s", name, c.configPath))
 		}
 	}
-	return daemon.Options{Config: cfg, Only: accounts, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(), Quiet: c.quiet, LookAgain: c.lookAgain}, nil
+	return daemon.Options{Config: cfg, Only: accounts, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(), Quiet: c.quiet, LookAgain: c.lookAgain, Now: c.now}, nil
 }
 
 // operate asks the daemon that is running, else works on the state directory

@@ -32,6 +32,17 @@ func (s *Server) Deliver(name, mailbox string, data []byte) {
 // INTERNALDATE.
 func (s *Server) Drop(name, folder string, data []byte) time.Time {
 	s.t.Helper()
+	return s.drop(name, folder, data, time.Time{})
+}
+
+// DropAt is Drop of a message that arrives at a time of the test's own.
+func (s *Server) DropAt(name, folder string, data []byte, at time.Time) {
+	s.t.Helper()
+	s.drop(name, folder, data, at)
+}
+
+func (s *Server) drop(name, folder string, data []byte, at time.Time) time.Time {
+	s.t.Helper()
 	nobody, err := user.Lookup("nobody")
 	if err != nil {
 		s.t.Fatal(err)
@@ -48,6 +59,11 @@ func (s *Server) Drop(name, folder string, data []byte) time.Time {
 	}
 	if err := os.Chown(tmp, uid, gid); err != nil {
 		s.t.Fatal(err)
+	}
+	if !at.IsZero() {
+		if err := os.Chtimes(tmp, at, at); err != nil {
+			s.t.Fatal(err)
+		}
 	}
 	info, err := os.Stat(tmp)
 	if err != nil {
