@@ -58,7 +58,7 @@ type late struct {
 	account config.Account
 
 	mu     sync.Mutex
-	roles  map[string]string      // by raw name
+	roles  map[string]string      // what mailboxes are for, by raw name
 	names  map[mail.PairID]string // raw names of the source mailboxes
 	in     map[lateKey]lateMail   // what has been read and has no receipt yet
 	forget []lateKey              // of in, the oldest first
@@ -98,7 +98,7 @@ func (s lateSource) Mailboxes(ctx context.Context) (mail.Listing, error) {
 	s.late.mu.Lock()
 	defer s.late.mu.Unlock()
 	for _, m := range listing.Mailboxes {
-		s.late.roles[m.Name] = m.Role
+		s.late.roles[m.Name] = m.Use()
 	}
 	return listing, err
 }

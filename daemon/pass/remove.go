@@ -49,7 +49,7 @@ func (p *Pass) removals(ctx context.Context, pairings []plan.Pairing, work []*jo
 	}
 	roles := make(map[mail.PairID]string)
 	for _, pairing := range pairings {
-		roles[pairing.Pair.ID] = pairing.Source.Role
+		roles[pairing.Pair.ID] = pairing.Source.Use()
 	}
 	byPair := make(map[mail.PairID][]vanished)
 	for _, v := range doubtful {

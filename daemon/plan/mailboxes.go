@@ -108,7 +108,7 @@ func rank(m mail.Mailbox) int {
 	if m.DisplayName() == "INBOX" {
 		return 0
 	}
-	switch m.Role {
+	switch m.Use() {
 	case `\Sent`:
 		return 1
 	case `\Drafts`:

@@ -44,7 +44,7 @@ func TestMailboxes(t *testing.T) {
 			want: []string{"Gesendet -> Sent"}},
 		{name: "a role never takes the place of a mailbox of that name",
 			source: []mail.Mailbox{box("Sent"), box("Sent Items", `\Sent`)}, destination: []mail.Mailbox{box("Sent", `\Sent`)},
-			want: []string{"Sent Items -> +Sent Items", "Sent -> Sent"}},
+			want: []string{"Sent -> Sent", "Sent Items -> +Sent Items"}},
 		{name: "a stored pair wins over the role",
 			source: []mail.Mailbox{box("Gesendet", `\Sent`)}, destination: []mail.Mailbox{box("Sent", `\Sent`), box("Gesendet")},
 			stored: []mail.Pair{{ID: 4, Source: "Gesendet", SourcePath: "Gesendet", Destination: "Gesendet"}},
