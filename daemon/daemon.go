@@ -104,7 +104,7 @@ func Open(o Options) (*Daemon, error) {
 	if d.paused, err = readPaused(dir); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	if d.record, err = openRecord(dir); err != nil {
+	if d.record, err = openRecord(dir, o.Logger); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	if err = d.takeOver(o.Config.Accounts); err == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -23,6 +24,7 @@ import (
 // ledger in the state directory, and what it says is durable before it is true.
 type record struct {
 	ledger *state.Ledger
+	logger *slog.Logger
 	lost   string // why the record is not what it was; empty: it is
 
 	mu         sync.Mutex
@@ -50,8 +52,8 @@ const (
 
 func recordPath(stateDir string) string { return filepath.Join(stateDir, "phases") }
 
-// openRecord opens the record in a state directory.
-func openRecord(stateDir string) (*record, error) {
+// openRecord opens the record in a state directory. Every change is logged.
+func openRecord(stateDir string, logger *slog.Logger) (*record, error) {
 	path, lost := recordPath(stateDir), ""
 	ledger, created, err := state.OpenLedger(path)
 	switch {
@@ -73,7 +75,7 @@ func openRecord(stateDir string) (*record, error) {
 	if err != nil {
 		return nil, errors.Join(err, ledger.Close())
 	}
-	r.ledger, r.lost = ledger, lost
+	r.ledger, r.logger, r.lost = ledger, logger, lost
 	return r, nil
 }
 
@@ -286,6 +288,9 @@ func (r *record) put(changes []cutover.Change, entries ...state.Entry) error {
 	}
 	if err := r.ledger.Put(entries...); err != nil {
 		return fmt.Errorf("remember the phases: %w", err)
+	}
+	for _, c := range changes {
+		r.logger.Info(c.What, "domain", c.Domain, "account", c.Account, "why", c.Why)
 	}
 	r.sequence = sequence
 	r.changes = append(r.changes, changes...)

@@ -228,11 +228,8 @@ func (d *desk) turn(ctx context.Context, accounts []string) error {
 	return d.turned(ctx, accounts)
 }
 
-// tell tells of what the operator has changed.
+// tell tells who else is to know what has changed.
 func (d *desk) tell(changes []cutover.Change) {
-	for _, c := range changes {
-		d.Logger.Info(c.What, "domain", c.Domain, "account", c.Account, "why", c.Why)
-	}
 	if d.told != nil {
 		d.told(changes)
 	}

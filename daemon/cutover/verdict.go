@@ -308,10 +308,18 @@ func (r *ruling) quiet() {
 	over := !r.Now.Before(since.Add(p.QuietPeriod))
 	switch {
 	case late && !over:
-		r.find(ReasonLateMail, "mail was delivered to the old server on %s, by %s: it has to be silent until %s. Correct that host, or 'imapsyncd cutover ack %s --host %[2]s --because …' if it does not count", moment(last, r.Now), host, moment(until, r.Now), r.Domain.Name)
+		r.find(ReasonLateMail, "mail was delivered to the old server on %s, by %s: it has to be silent until %s. Correct that host, or 'imapsyncd cutover ack %s --host %s --because …' if it does not count", moment(last, r.Now), host, moment(until, r.Now), r.Domain.Name, shellWord(host))
 	case !over:
 		r.find(ReasonQuietPeriod, "the delivery moved on %s: late mail has to stay away until %s", moment(since, r.Now), moment(until, r.Now))
 	case r.Now.Before(until):
 		r.find(ReasonNoWorkday, "no late mail since %s, but no whole working day was among it: wait until %s", moment(since, r.Now), moment(until, r.Now))
 	}
+}
+
+// shellWord is a host as it is written in a command.
+func shellWord(host string) string {
+	if strings.Contains(host, " ") {
+		return `"` + host + `"`
+	}
+	return host
 }
