@@ -204,11 +204,10 @@ func TestScriptedLogIns(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			begun := atomic.Int32{}
 			s, log := scripted(t, c.caps, func(k *talk, command string) {
-				begun.Add(1)
-				c.script(k, command)
-				if strings.HasPrefix(command, "X-SETUSER") {
-					begun.Add(-1)
+				if !strings.HasPrefix(command, "X-SETUSER") {
+					begun.Add(1)
 				}
+				c.script(k, command)
 			})
 			if c.change != nil {
 				c.change(&s)
