@@ -45,10 +45,11 @@ func (p *Pass) readCarried() error {
 
 // untilSeenBefore cuts a parcel before the first message that has a receipt in a
 // mailbox that has to be counted first.
+// It is the owner's.
 func (w *writer) untilSeenBefore(pieces []piece) ([]piece, error) {
 	pairs := make(map[mail.Fingerprint][]mail.PairID)
 	for _, m := range pieces {
-		if _, seen := slices.BinarySearch(w.carried, m.Fingerprint); seen && len(w.gone[m.Fingerprint]) == 0 {
+		if _, seen := slices.BinarySearch(w.carried, m.Fingerprint); seen && len(w.gone.byPrint[m.Fingerprint]) == 0 {
 			pairs[m.Fingerprint] = nil
 		}
 	}

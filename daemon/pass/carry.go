@@ -11,66 +11,203 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/plan"
 )
 
-// carry copies the messages of one mailbox that have to be copied. Where an
-// answer is lost it resolves what is in doubt and goes on with what is left.
-func (p *Pass) carry(ctx context.Context, job *job) error {
-	if err := p.unresolved[job.Pair.Destination]; err != nil {
+// carry copies the messages that have to be copied, several mailboxes side by
+// side, begun in the order of the jobs. Where an answer is lost all lanes end,
+// what is in doubt is resolved, and they go on with what is left.
+func (p *Pass) carry(ctx context.Context, work []*job) error {
+	lanes := p.lanesFor(work)
+	defer lanes.close()
+	var queue []*job
+	for _, job := range work {
+		more, err := true, error(nil)
+		if alike(job) && len(job.uids) > 0 {
+			more, err = p.carryFirst(ctx, lanes, job)
+		}
+		if err != nil {
+			return err
+		}
+		if more {
+			queue = append(queue, job)
+		}
+	}
+	for work = queue; len(work) > 0; {
+		tasks := make([]*task, len(work))
+		for i, job := range work {
+			tasks[i] = &task{job: job, uids: job.uids}
+		}
+		var err error
+		if work, err = p.round(ctx, lanes, tasks); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// carryFirst carries one message of a mailbox, which tells whether both names
+// lead to one mailbox; more tells that something is left.
+func (p *Pass) carryFirst(ctx context.Context, lanes *lanes, job *job) (more bool, err error) {
+	for {
+		first := job.uids[0]
+		left, err := p.round(ctx, lanes, []*task{{job: job, uids: job.uids[:1]}})
+		if err != nil {
+			return false, err
+		}
+		probed, err := p.probe(ctx, job, first)
+		if err != nil {
+			return false, fmt.Errorf("mailbox %q: %w", job.source.DisplayName(), err)
+		}
+		if more = len(left) > 0; probed || !more {
+			return more, nil
+		}
+	}
+}
+
+// round carries tasks until all lanes have ended, resolves what is in doubt,
+// and returns the jobs that have something left, in their order. What concerns
+// one mailbox alone is held, and the others go on.
+func (p *Pass) round(ctx context.Context, lanes *lanes, tasks []*task) (left []*job, err error) {
+	if _, err := p.vanished(); err != nil {
+		return nil, err
+	}
+	if err := p.readCarried(); err != nil {
+		return nil, err
+	}
+	var ready []*task
+	for _, t := range tasks {
+		if err := p.prepare(ctx, t); err != nil {
+			if err := p.apart(t.job, err); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if len(t.uids) > 0 {
+			ready = append(ready, t)
+		} else if err := p.finish(t.job); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.sideBySide(ctx, lanes, ready); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	rerr := p.resolve(ctx)
+	for _, t := range ready {
+		switch {
+		case t.over:
+			continue
+		case rerr != nil || t.err != nil && !errors.Is(t.err, mail.ErrInDoubt) && !concernsOne(t.err):
+			p.Arrivals.putBack(t.arrived)
+			if t.claimed, t.arrived = nil, nil; t.err != nil && err == nil {
+				err = fmt.Errorf("mailbox %q: %w", t.source.DisplayName(), t.err)
+			}
+			continue
+		}
+		switch more, cerr := p.conclude(ctx, t); {
+		case cerr != nil:
+			if cerr := p.apart(t.job, cerr); cerr != nil && err == nil {
+				err = cerr
+			}
+		case more:
+			left = append(left, t.job)
+		}
+	}
+	return left, errors.Join(err, rerr)
+}
+
+// prepare makes the destination mailbox when its user has removed it.
+func (p *Pass) prepare(ctx context.Context, t *task) error {
+	name := t.Pair.Destination
+	if err := p.unresolved[name]; err != nil {
 		return mailboxError(err) // sending now might send twice
 	}
+	p.refresh(t.job)
+	box, exists := p.destination[name]
+	if !exists && len(t.uids) > 0 {
+		if err := p.create(ctx, t.Pair, t.source); err != nil {
+			return mailboxError(err)
+		}
+		box = p.destination[name]
+	}
+	t.to = mail.Ref{Name: name, UIDValidity: box.Status.UIDValidity}
+	t.floor = box.Status.UIDNext
+	t.failed = make(chan struct{})
+	t.err = errInterrupted // unless a lane takes it
+	return nil
+}
+
+// conclude does what the end of a task leaves to be done; more tells that
+// something of the job is left to be carried.
+func (p *Pass) conclude(ctx context.Context, t *task) (more bool, err error) {
+	job, before := t.job, len(t.job.uids)
+	goesOn := errors.Is(t.err, errInterrupted) || errors.Is(t.err, errSeenBefore)
+	if errors.Is(t.err, errSeenBefore) {
+		if err := p.recount(ctx, job); err != nil {
+			return false, err
+		}
+	}
 	p.refresh(job)
-	probed := !alike(job)
-	for len(job.uids) > 0 {
-		before, uids := len(job.uids), job.uids
-		if !probed {
-			// One message tells whether both names lead to one mailbox.
-			uids = uids[:1]
+	claimed, there := job.claimed, job.arrived
+	if job.claimed, job.arrived = nil, nil; t.err == nil || goesOn {
+		if err := p.account(ctx, job, t.missing); err != nil {
+			return false, err
 		}
-		err := p.carryOnce(ctx, job, uids)
-		seenBefore := errors.Is(err, errSeenBefore)
-		if seenBefore {
-			err = p.recount(ctx, job)
+		if err := p.claim(ctx, job, claimed); err != nil {
+			return false, err
 		}
-		if !errors.Is(err, ErrJournal) && ctx.Err() == nil {
-			if rerr := p.resolve(ctx); rerr != nil {
-				return errors.Join(err, rerr)
-			}
+		if err := p.adoptArrivals(job, there); err != nil {
+			return false, err
 		}
-		p.refresh(job)
-		claimed, there := job.claimed, job.arrived
-		if job.claimed, job.arrived = nil, nil; err == nil {
-			if err := p.claim(ctx, job, claimed); err != nil {
-				return err
-			}
-			if err := p.adoptArrivals(job, there); err != nil {
-				return err
-			}
-		} else {
-			p.Arrivals.putBack(there)
-		}
-		left, uerr := p.uncarried(job)
-		if uerr != nil {
-			return uerr
-		}
-		job.uids = left
-		var only errMailbox
-		switch {
-		case errors.Is(err, ErrOverQuota) || errors.As(err, &only) || err != nil && !errors.Is(err, mail.ErrInDoubt):
-			return err
-		case len(left) == before && !seenBefore:
-			return fmt.Errorf("carry: no progress: %w", errors.Join(err, mail.ErrInDoubt))
-		}
-		if err == nil && !probed && !seenBefore {
-			if err := p.probe(ctx, job, uids[0]); err != nil {
-				return err
-			}
-			probed = true
-		}
+	} else {
+		p.Arrivals.putBack(there)
 	}
-	finished := mail.Change{Pairs: []mail.Pair{job.anchored(job.end)}}
+	if job.uids, err = p.uncarried(job); err != nil {
+		return false, err
+	}
+	switch {
+	case t.err != nil && !errors.Is(t.err, mail.ErrInDoubt) && !goesOn:
+		return false, t.err
+	case len(job.uids) == 0:
+		return false, p.finish(job)
+	case len(job.uids) == before && !goesOn:
+		return false, fmt.Errorf("carry: no progress: %w", errors.Join(t.err, mail.ErrInDoubt))
+	}
+	return true, nil
+}
+
+// finish notes that a mailbox has been carried.
+func (p *Pass) finish(job *job) error {
+	change := mail.Change{}
+	p.finished(job, &change)
+	return p.commit(change)
+}
+
+func (p *Pass) finished(job *job, change *mail.Change) {
+	change.Pairs = append(change.Pairs, job.anchored(job.end))
 	if key := (mail.HoldKey{Pair: job.Pair.ID}); p.holds[key].Pair != 0 {
-		finished.Unhold = append(finished.Unhold, key)
+		change.Unhold = append(change.Unhold, key)
 	}
-	return p.commit(finished)
+}
+
+// apart decides on an error of one mailbox: nil when the others can go on.
+func (p *Pass) apart(job *job, err error) error {
+	var only errMailbox
+	switch {
+	case errors.Is(err, mail.ErrUIDValidity):
+		// The next pass sees the new UIDVALIDITY and rebinds.
+		p.result.Changed = true
+		return nil
+	case errors.As(err, &only):
+		return p.holdMailbox(job, only.err)
+	}
+	return fmt.Errorf("mailbox %q: %w", job.source.DisplayName(), err)
+}
+
+// concernsOne tells whether the end of a task is nothing to other mailboxes.
+func concernsOne(err error) bool {
+	return !errors.Is(err, mail.ErrInDoubt) && !errors.Is(err, ErrOverQuota) &&
+		(errors.Is(err, errInterrupted) || errors.Is(err, errSeenBefore) || errors.Is(err, mail.ErrUIDValidity) || errors.As(err, new(errMailbox)))
 }
 
 // refresh gives the job its pair as commits of others have left it.
@@ -97,101 +234,15 @@ func (p *Pass) uncarried(job *job) ([]mail.UID, error) {
 	return slices.DeleteFunc(uids, func(uid mail.UID) bool { return job.absent[uid] }), nil
 }
 
-// carryOnce runs the two sides at once: parcels are fetched while earlier ones
-// are appended. It ends with nothing in flight; when it is to stop, what has
-// been fetched is still sent, so that no message is fetched again.
-func (p *Pass) carryOnce(ctx context.Context, job *job, uids []mail.UID) error {
-	gone, err := p.vanished()
-	if err != nil {
-		return err
-	}
-	if err := p.readCarried(); err != nil {
-		return err
-	}
-	appender, err := p.open(ctx, job)
-	if err != nil {
-		return err
-	}
-	defer appender.Close()
-
-	parcels := make(chan parcel, 1)
-	done := make(chan struct{})
-	fetched := make(chan error, 1)
-	go func() {
-		defer close(parcels)
-		fetched <- p.fetch(ctx, job, uids, parcels, done)
-	}()
-
-	w := &writer{Pass: p, job: job, appender: appender, status: appender.Status(), gone: gone}
-	if w.floor = w.status.UIDNext; w.floor == 0 {
-		// Courier's SELECT does not tell; what STATUS told earlier is a floor too.
-		w.floor = max(p.destination[job.Pair.Destination].Status.UIDNext, 1)
-	}
-	var missing []mail.UID
-	var sendErr error
-	for next := range parcels {
-		if sendErr == nil {
-			absent := w.left(next)
-			missing = append(missing, absent...)
-			if sendErr = w.send(ctx, next, len(missing) == 0); sendErr != nil {
-				close(done)
-			}
-		}
-		next.release()
-	}
-	fetchErr := <-fetched
-	if err := w.flush(sendErr); err != nil {
-		return err
-	}
-	if sendErr != nil {
-		return sendErr
-	}
-	if fetchErr != nil {
-		return mailboxError(fetchErr)
-	}
-	return p.account(ctx, job, missing)
-}
-
 func (p *Pass) stopped() error {
 	select {
 	case <-p.Stopping:
 		return ErrStopped
+	case <-p.Yield:
+		return ErrStopped
 	default:
 		return nil
 	}
-}
-
-// open selects the destination mailbox for writing, making it when its user
-// has removed it.
-func (p *Pass) open(ctx context.Context, job *job) (Appender, error) {
-	name := job.Pair.Destination
-	box, exists := p.destination[name]
-	if !exists {
-		if err := p.create(ctx, job.Pair, job.source); err != nil {
-			return nil, mailboxError(err)
-		}
-		box = p.destination[name]
-	}
-	appender, err := p.Destination.Appender(ctx, mail.Ref{Name: name, UIDValidity: box.Status.UIDValidity})
-	if err != nil {
-		if errors.Is(err, mail.ErrReadOnly) {
-			return nil, errMailbox{fmt.Errorf("%q on the new server: %w", job.Pair.DestinationPath, err)}
-		}
-		return nil, mailboxError(fmt.Errorf("open %q on the new server: %w", job.Pair.DestinationPath, err))
-	}
-	status := appender.Status()
-	if job.Pair.DestinationValidity == 0 {
-		job.Pair.DestinationValidity = status.UIDValidity
-	}
-	if status.UIDValidity != job.Pair.DestinationValidity {
-		// Made anew since the listing: the receipts' UIDs are void (I5).
-		appender.Close()
-		return nil, mail.ErrUIDValidity
-	}
-	if box.Status.UIDValidity == 0 && p.anchors[name].UIDValidity != status.UIDValidity {
-		p.anchors[name] = mail.Anchor{UIDValidity: status.UIDValidity, UIDNext: status.UIDNext}
-	}
-	return appender, nil
 }
 
 // account explains the messages that were asked for and not served: gone
@@ -256,28 +307,32 @@ func alike(job *job) bool {
 	return s.UIDValidity != 0 && s.UIDValidity == d.UIDValidity && s.UIDNext == d.UIDNext
 }
 
-// probe looks whether the copy of a message has appeared on the source (I10).
-func (p *Pass) probe(ctx context.Context, job *job, carried mail.UID) error {
+// probe looks whether the copy of a message has appeared on the source (I10);
+// probed tells that there is a copy.
+func (p *Pass) probe(ctx context.Context, job *job, carried mail.UID) (probed bool, err error) {
 	var sent mail.Fingerprint
 	for r, err := range p.Journal.Receipts(job.Pair.ID) {
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrJournal, err)
+			return false, fmt.Errorf("%w: %w", ErrJournal, err)
 		}
 		if r.Source == carried {
 			sent = r.Fingerprint
 		}
 	}
+	if sent == 0 {
+		return false, nil
+	}
 	uids, err := p.Source.UIDs(ctx, job.ref(), job.end)
 	if err != nil {
-		return fmt.Errorf("probe source: %w", err)
+		return false, fmt.Errorf("probe source: %w", err)
 	}
 	for m, err := range p.Source.Messages(ctx, job.ref(), uids, true) {
 		if err != nil {
-			return fmt.Errorf("probe source: %w", err)
+			return false, fmt.Errorf("probe source: %w", err)
 		}
-		if sent != 0 && m.Fingerprint == sent {
-			return ErrSameMailbox
+		if m.Fingerprint == sent {
+			return false, ErrSameMailbox
 		}
 	}
-	return nil
+	return true, nil
 }

@@ -20,9 +20,12 @@ const (
 
 // parcel is a run of messages, in UID order, on its way to the destination.
 type parcel struct {
+	task    *task
 	asked   []mail.UID
 	pieces  []piece
 	release func() // gives the budget back and closes the spool files
+	last    bool   // nothing of the mailbox follows, because of err if it is set
+	err     error
 }
 
 // piece is one message in hand.
@@ -32,38 +35,56 @@ type piece struct {
 	content      io.ReaderAt
 }
 
-// fetch reads the messages of one mailbox in UID order and sends them as
-// parcels, until all are sent, done is closed or the pass is to stop. It waits
-// for memory before it asks, never in the middle of an answer, so that no FETCH
-// is held open.
-func (p *Pass) fetch(ctx context.Context, job *job, uids []mail.UID, parcels chan<- parcel, done <-chan struct{}) error {
-	for len(uids) > 0 {
+// fetch reads mailboxes, one after the other, until there are no more or the
+// lane is to end.
+func (c *carriage) fetch(ctx context.Context, lane *Lane, parcels chan<- parcel) {
+	for c.interrupted(lane) == nil {
+		t := c.next()
+		if t == nil {
+			return
+		}
+		err := c.fetchTask(ctx, lane, t, parcels)
+		parcels <- parcel{task: t, release: func() {}, last: true, err: err}
+	}
+}
+
+// interrupted tells why nothing more is to be fetched, nil while it is.
+func (c *carriage) interrupted(lane *Lane) error {
+	select {
+	case <-c.quit:
+		return errInterrupted
+	case <-lane.Yield:
+		return errInterrupted
+	default:
+		return c.stopped()
+	}
+}
+
+// fetchTask reads the messages of one mailbox in UID order and sends them as
+// parcels. It waits for memory before it asks, never in the middle of an answer,
+// so that no FETCH is held open.
+func (c *carriage) fetchTask(ctx context.Context, lane *Lane, t *task, parcels chan<- parcel) error {
+	for uids := t.uids; len(uids) > 0; {
 		n, bytes := 0, int64(0)
 		for n < len(uids) && n < parcelMessages && bytes < parcelBytes {
-			bytes += inMemory(job.sizes.of(uids[n]))
+			bytes += inMemory(t.sizes.of(uids[n]))
 			n++
 		}
-		release, err := p.Budget.acquire(ctx, bytes)
+		release, err := c.Budget.acquire(ctx, bytes)
 		if err != nil {
 			return err
 		}
-		select {
-		case <-done:
-			release()
-			return nil
-		default:
-		}
-		if err := p.stopped(); err != nil {
+		if err := c.interrupted(lane); err != nil {
 			release()
 			return err
 		}
-		next, err := p.fetchParcel(ctx, job, uids[:n], release)
+		next, err := c.fetchParcel(ctx, lane.Source, t, uids[:n], release)
 		if err != nil {
 			return err
 		}
 		select {
 		case parcels <- next:
-		case <-done:
+		case <-t.failed:
 			next.release()
 			return nil
 		}
@@ -85,9 +106,9 @@ func inMemory(size int64) int64 {
 
 // fetchParcel takes the given messages in hand. A message that the server
 // leaves out is left out.
-func (p *Pass) fetchParcel(ctx context.Context, job *job, uids []mail.UID, release func()) (_ parcel, err error) {
+func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids []mail.UID, release func()) (_ parcel, err error) {
 	var files []*os.File
-	out := parcel{asked: uids, release: func() {
+	out := parcel{task: t, asked: uids, release: func() {
 		release()
 		for _, f := range files {
 			f.Close()
@@ -99,13 +120,13 @@ func (p *Pass) fetchParcel(ctx context.Context, job *job, uids []mail.UID, relea
 		}
 	}()
 	inHand := int64(0) // the truth, which RFC822.SIZE need not be
-	for body, err := range p.Source.Bodies(ctx, job.ref(), uids) {
+	for body, err := range source.Bodies(ctx, t.ref(), uids) {
 		if err != nil {
 			return parcel{}, fmt.Errorf("fetch messages: %w", err)
 		}
-		next := piece{Message: body.Message, claimed: job.sizes.of(body.UID)}
+		next := piece{Message: body.Message, claimed: t.sizes.of(body.UID)}
 		if body.Size > spoolAbove || inHand+body.Size > parcelBytes+spoolAbove {
-			file, err := p.spool(body)
+			file, err := c.spool(body)
 			if err != nil {
 				return parcel{}, err
 			}

@@ -17,6 +17,14 @@ type Options struct {
 	Source      Source
 	Destination Destination
 	Journal     Journal
+	// Beside opens a further lane, where there is room for one: mailboxes are
+	// carried side by side over Source and Destination and at most MostBeside
+	// others. That there is none now is no error of the pass.
+	Beside     func(context.Context) (Lane, error)
+	MostBeside int
+	// LaneWorth is for how many messages to be carried a further lane is worth
+	// its log-ins, each 16 KiB of them counted as one more; 0: 250.
+	LaneWorth int
 	// Select tells which source mailboxes are wanted; nil: all.
 	Select func(mail.Mailbox) bool
 	// Budget bounds the memory of mail in flight over all accounts.
@@ -36,6 +44,8 @@ type Options struct {
 	// Stopping, when closed, lets the pass end between two batches, with all
 	// answers collected.
 	Stopping <-chan struct{}
+	// Yield does the same, when others need the connections.
+	Yield    <-chan struct{}
 	Observer Observer
 	Logger   *slog.Logger
 }
@@ -155,6 +165,9 @@ func New(o Options) *Pass {
 	if o.LookAgain == 0 {
 		o.LookAgain = 15 * time.Minute
 	}
+	if o.LaneWorth == 0 {
+		o.LaneWorth = 250
+	}
 	if o.Arrivals == nil {
 		o.Arrivals = new(Arrivals)
 	}
@@ -268,15 +281,7 @@ func (p *Pass) copy(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 	if err := p.weigh(ctx, work); err != nil {
 		return nil, err
 	}
-	for _, job := range work {
-		if job.sidelined {
-			continue
-		}
-		if err := p.mailbox(ctx, job); err != nil {
-			return nil, err
-		}
-	}
-	return work, nil
+	return work, p.carry(ctx, slices.DeleteFunc(slices.Clone(work), func(j *job) bool { return j.sidelined }))
 }
 
 // follow carries the changes of what was carried before.
@@ -291,24 +296,6 @@ func (p *Pass) follow(ctx context.Context, pairings []plan.Pairing, work []*job)
 		return fmt.Errorf("follow deletions: %w", err)
 	}
 	return nil
-}
-
-// mailbox does what one mailbox needs. What concerns this mailbox alone is
-// held, and the others go on.
-func (p *Pass) mailbox(ctx context.Context, job *job) error {
-	err := p.carry(ctx, job)
-	var only errMailbox
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, mail.ErrUIDValidity):
-		// The next pass sees the new UIDVALIDITY and rebinds.
-		p.result.Changed = true
-		return nil
-	case errors.As(err, &only):
-		return p.holdMailbox(job, only.err)
-	}
-	return fmt.Errorf("mailbox %q: %w", job.source.DisplayName(), err)
 }
 
 // job is the work on one pair in one pass.

@@ -54,8 +54,24 @@ type Destination interface {
 	Subscribe(ctx context.Context, name string) error
 	// Editor opens a mailbox for changes to messages that are in it.
 	Editor(ctx context.Context, box mail.Ref) (mail.Editor, error)
-	// Appender opens a mailbox for writing, on a connection of its own.
+	Opener
+}
+
+// Opener opens mailboxes for writing, one at a time, on a connection of its
+// own: it may be used while another goroutine reads from the same server.
+type Opener interface {
 	Appender(ctx context.Context, box mail.Ref) (Appender, error)
+}
+
+// Lane is a pair of sessions over which one mailbox after the other is carried,
+// beside other lanes.
+type Lane struct {
+	Source      Reader
+	Destination Opener
+	// Yield, when closed, ends the lane once what has been fetched is sent; nil:
+	// never.
+	Yield <-chan struct{}
+	Close func()
 }
 
 // Appender appends to one mailbox. It is a noun of package mail, since a

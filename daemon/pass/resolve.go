@@ -373,6 +373,8 @@ func (p *Pass) wait(ctx context.Context, d time.Duration) error {
 		return nil
 	case <-p.Stopping:
 		return ErrStopped
+	case <-p.Yield:
+		return ErrStopped
 	case <-ctx.Done():
 		return ctx.Err()
 	}

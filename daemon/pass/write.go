@@ -12,16 +12,25 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/plan"
 )
 
-// writer is the destination side of one carry.
+// writer is the destination side of one task. It belongs to the lane; what
+// stands in prepare and then is done by the owner of the pass.
 type writer struct {
-	*Pass
-	job      *job
-	appender Appender
+	*carriage
+	*task
+	open     func() (Appender, error)
+	appender Appender // nil: not open yet
 	status   mail.Status
 	floor    mail.UID
-	gone     map[mail.Fingerprint][]vanished
-	change   mail.Change // what the next commit makes durable
-	done     []done      // told to the observer once it is
+	err      error // why nothing more is sent
+	left     int   // messages that nothing is known of yet
+
+	// What the next commit makes durable.
+	change   mail.Change
+	stored   []mail.UID // the UIDs of receipts in change
+	tell     []done     // what the observer is told then
+	anchor   mail.UID   // how far the source is processed then; 0: as far as before
+	recreate bool       // the mailbox is not there any more
+	took     time.Duration
 }
 
 type done struct {
@@ -29,9 +38,93 @@ type done struct {
 	arrived time.Time
 }
 
-// left returns the messages of the parcel that were asked for and not served,
+func (c *carriage) writer(ctx context.Context, to Opener, t *task) *writer {
+	return &writer{carriage: c, task: t, left: len(t.uids), open: func() (Appender, error) { return to.Appender(ctx, t.to) }}
+}
+
+// take carries one parcel: intents durable, APPEND, then receipts and holds,
+// which become durable with the intents of the next parcel or at the end.
+func (w *writer) take(ctx context.Context, next parcel) {
+	if w.err != nil || next.last {
+		return
+	}
+	if w.err = w.begin(); w.err == nil {
+		w.err = w.send(ctx, next)
+	}
+	if w.err != nil {
+		close(w.failed)
+	}
+}
+
+// begin selects the destination mailbox for writing.
+func (w *writer) begin() error {
+	if w.appender != nil {
+		return nil
+	}
+	appender, err := w.open()
+	if errors.Is(err, mail.ErrReadOnly) {
+		return errMailbox{fmt.Errorf("%q on the new server: %w", w.Pair.DestinationPath, err)}
+	} else if err != nil {
+		return mailboxError(fmt.Errorf("open %q on the new server: %w", w.Pair.DestinationPath, err))
+	}
+	w.appender, w.status = appender, appender.Status()
+	if w.floor = w.status.UIDNext; w.floor == 0 {
+		// Courier's SELECT does not tell; what STATUS told earlier is a floor too.
+		w.floor = max(w.task.floor, 1)
+	}
+	anew := false
+	if err := w.own(func(*mail.Change) {
+		if w.Pair.DestinationValidity == 0 {
+			w.Pair.DestinationValidity = w.status.UIDValidity
+		}
+		anew = w.status.UIDValidity != w.Pair.DestinationValidity
+		if name := w.to.Name; w.to.UIDValidity == 0 && w.anchors[name].UIDValidity != w.status.UIDValidity {
+			w.anchors[name] = mail.Anchor{UIDValidity: w.status.UIDValidity, UIDNext: w.status.UIDNext}
+		}
+	}, nil); err != nil {
+		return err
+	}
+	if anew {
+		return mail.ErrUIDValidity // made anew since the listing: the receipts' UIDs are void (I5)
+	}
+	return nil
+}
+
+// send carries one parcel.
+func (w *writer) send(ctx context.Context, next parcel) error {
+	w.unserved(next)
+	var pieces []piece
+	var uploads []mail.Upload
+	var intents []mail.Intent
+	var cut error // before the end of the parcel
+	err := w.own(func(change *mail.Change) {
+		w.earned(change)
+		pieces, cut = w.untilSeenBefore(next.pieces)
+		pieces = w.admitted(pieces)
+		uploads, intents = w.intend(pieces)
+		change.Intents = append(change.Intents, intents...)
+	}, w.told)
+	if err != nil {
+		return err
+	}
+	if len(pieces) == 0 {
+		return cut
+	}
+	if err := w.append(ctx, pieces, uploads, intents); err != nil {
+		return err
+	}
+	if cut != nil {
+		return cut
+	}
+	if len(w.missing) == 0 {
+		w.anchor = next.asked[len(next.asked)-1] + 1
+	}
+	return nil
+}
+
+// unserved notes the messages of the parcel that were asked for and not served,
 // or served without content although a size was announced.
-func (w *writer) left(next parcel) []mail.UID {
+func (w *writer) unserved(next parcel) {
 	served := make(map[mail.UID]bool, len(next.pieces))
 	for _, m := range next.pieces {
 		if m.Size == 0 && m.claimed > 0 {
@@ -43,22 +136,22 @@ func (w *writer) left(next parcel) []mail.UID {
 		}
 		served[m.UID] = true
 	}
-	return slices.DeleteFunc(slices.Clone(next.asked), func(uid mail.UID) bool { return served[uid] })
+	for _, uid := range next.asked {
+		if !served[uid] {
+			w.missing = append(w.missing, uid)
+		}
+	}
 }
 
-// send carries one parcel: intents durable, APPEND, then receipts and holds,
-// which become durable with the intents of the next parcel or by flush.
-// anchor allows the source anchor to follow.
-func (w *writer) send(ctx context.Context, next parcel, anchor bool) error {
-	pieces, seenBefore := w.untilSeenBefore(next.pieces)
-	if seenBefore != nil && !errors.Is(seenBefore, errSeenBefore) {
-		return seenBefore
-	}
-	pieces = slices.DeleteFunc(slices.Clone(pieces), func(m piece) bool {
+// admitted are the messages that are to be sent: the others have no content,
+// were carried before, or are there already.
+func (w *writer) admitted(pieces []piece) []piece {
+	gone := w.gone.byPrint
+	return slices.DeleteFunc(slices.Clone(pieces), func(m piece) bool {
 		if _, hollow := w.job.hollow[m.UID]; hollow {
 			return true
 		}
-		if len(w.gone[m.Fingerprint]) > 0 {
+		if len(gone[m.Fingerprint]) > 0 {
 			// It was carried before: its receipt is to have this UID.
 			w.job.claimed = append(w.job.claimed, plan.Item{Fingerprint: m.Fingerprint, UID: m.UID})
 			return true
@@ -69,46 +162,30 @@ func (w *writer) send(ctx context.Context, next parcel, anchor bool) error {
 		}
 		return false
 	})
+}
+
+// intend notes what is about to be sent.
+func (w *writer) intend(pieces []piece) ([]mail.Upload, []mail.Intent) {
 	uploads := make([]mail.Upload, len(pieces))
 	intents := make([]mail.Intent, len(pieces))
 	for i, m := range pieces {
 		uploads[i] = mail.Upload{Size: m.Size, Date: m.InternalDate, Flags: w.appender.Storable(m.Flags), Content: m.content}
 		w.lastID++
 		intents[i] = mail.Intent{
-			ID: w.lastID, Kind: mail.IntentAppend, Pair: w.job.Pair.ID, Source: m.UID,
+			ID: w.lastID, Kind: mail.IntentAppend, Pair: w.Pair.ID, Source: m.UID,
 			Size: m.Size, InternalDate: m.InternalDate, Fingerprint: m.Fingerprint, Flags: uploads[i].Flags,
-			Mailbox: w.job.Pair.Destination, UIDValidity: w.status.UIDValidity, Floor: w.floor,
+			Mailbox: w.to.Name, UIDValidity: w.status.UIDValidity, Floor: w.floor,
 		}
 	}
-	w.change.Intents = append(w.change.Intents, intents...)
-	if err := w.flush(nil); err != nil {
-		return err
-	}
-	if len(pieces) == 0 {
-		return seenBefore
-	}
-	if err := w.append(ctx, pieces, uploads, intents); err != nil {
-		return err
-	}
-	if seenBefore != nil {
-		return seenBefore
-	}
-	if anchor && len(w.job.claimed)+len(w.job.arrived) == 0 {
-		pair := w.job.anchored(next.asked[len(next.asked)-1] + 1)
-		w.change.Pairs = []mail.Pair{pair}
-	}
-	return nil
+	return uploads, intents
 }
 
 // append sends the messages and turns the outcomes into receipts and holds.
 func (w *writer) append(ctx context.Context, pieces []piece, uploads []mail.Upload, intents []mail.Intent) error {
-	if len(pieces) == 0 {
-		return nil
-	}
 	start := time.Now()
 	outcomes, connErr := w.appender.Append(ctx, uploads)
 	took := time.Since(start)
-	w.latency = max(w.latency, took)
+	w.took = max(w.took, took)
 	w.Observer.Appended(len(pieces), took)
 
 	var stop error
@@ -124,24 +201,24 @@ func (w *writer) append(ctx context.Context, pieces []piece, uploads []mail.Uplo
 			receipts = append(receipts, mail.Receipt{Source: m.UID, Destination: outcome.UID, Fingerprint: m.Fingerprint, Flags: uploads[i].Flags})
 			w.settled(intents[i])
 			w.floor = outcome.UID + 1
-			w.advance(outcome.UID)
-			w.done = append(w.done, done{m.Size, m.InternalDate})
+			w.stored = append(w.stored, outcome.UID)
+			w.tell = append(w.tell, done{m.Size, m.InternalDate})
+			w.left--
 		case outcome.Err == nil:
 			// Stored, but where? The intent stays open and is resolved (I2).
 			stop = errors.Join(stop, mail.ErrInDoubt)
 		case errors.As(outcome.Err, &refused):
 			w.settled(intents[i])
-			stop = errors.Join(stop, w.refused(ctx, m, refused))
+			stop = errors.Join(stop, w.refused(m, refused))
 		case errors.Is(outcome.Err, mail.ErrNotSent):
-			w.unsent(intents[i : i+1])
+			w.settled(intents[i])
 			stop = errors.Join(stop, mail.ErrInDoubt)
 		default:
 			stop = errors.Join(stop, mail.ErrInDoubt)
 		}
 	}
 	if len(receipts) > 0 {
-		w.change.Receipts = append(w.change.Receipts, mail.PairReceipts{Pair: w.job.Pair.ID, Receipts: receipts})
-		w.change.Pairs = []mail.Pair{w.job.Pair} // the first receipts fix DestinationValidity
+		w.change.Receipts = append(w.change.Receipts, mail.PairReceipts{Pair: w.Pair.ID, Receipts: receipts})
 	}
 	if connErr != nil && stop == nil {
 		stop = errors.Join(connErr, mail.ErrInDoubt)
@@ -150,13 +227,13 @@ func (w *writer) append(ctx context.Context, pieces []piece, uploads []mail.Uplo
 }
 
 // refused decides what a refusal means: wait, stop, or hold this message.
-func (w *writer) refused(ctx context.Context, m piece, r *mail.Refused) error {
+func (w *writer) refused(m piece, r *mail.Refused) error {
 	reason := mail.ReasonRefused
 	switch {
 	case r.Code == "OVERQUOTA":
 		return fmt.Errorf("%w: %w", ErrOverQuota, r)
 	case r.Code == "TRYCREATE":
-		delete(w.destination, w.job.Pair.Destination)
+		w.recreate = true
 		return fmt.Errorf("%w: %w", mail.ErrUIDValidity, r)
 	case transient(r):
 		return r
@@ -168,45 +245,44 @@ func (w *writer) refused(ctx context.Context, m piece, r *mail.Refused) error {
 		reason = mail.ReasonFlags
 	}
 	w.change.Holds = append(w.change.Holds, w.hold(w.job, m.UID, m.Size, reason, r.Error()))
+	w.left--
 	return nil
 }
 
 func (w *writer) settled(i mail.Intent) { w.change.Settle = append(w.change.Settle, i.ID) }
 
-// unsent takes back intents of which nothing was sent.
-func (w *writer) unsent(intents []mail.Intent) {
-	for _, i := range intents {
-		w.settled(i)
+// end makes durable what the last parcel has earned, and notes what has become
+// of the task.
+func (w *writer) end(fetchErr error) {
+	if w.appender != nil {
+		w.appender.Close()
+	}
+	switch {
+	case w.err != nil:
+	case errors.Is(fetchErr, errInterrupted) || errors.Is(fetchErr, ErrStopped):
+		w.err = fetchErr
+	default:
+		w.err = mailboxError(fetchErr)
+	}
+	if err := w.own(func(change *mail.Change) {
+		w.earned(change)
+		w.concluded(change)
+	}, func() {
+		w.told()
+		w.task.err = w.err
+		w.putBack(w.task)
+	}); err != nil {
+		w.task.err = err
 	}
 }
 
-// advance moves the destination anchor over a copy of ours that follows it
-// without a gap. A gap is somebody else's mail, to be looked at by the next
-// recognition.
-func (w *writer) advance(uid mail.UID) {
-	name := w.job.Pair.Destination
-	w.Arrivals.ours(mail.Ref{Name: name, UIDValidity: w.status.UIDValidity}, uid)
-	a := w.anchors[name]
-	if a.UIDValidity != w.status.UIDValidity || a.UIDNext != uid {
-		return
+// earned adds what the writer has to be made durable. It is the owner's.
+func (w *writer) earned(change *mail.Change) {
+	w.latency = max(w.latency, w.took)
+	if w.recreate {
+		delete(w.destination, w.to.Name)
 	}
-	a.UIDNext++
-	if w.change.DestinationAnchors == nil {
-		w.change.DestinationAnchors = make(map[string]mail.Anchor, 1)
-	}
-	w.change.DestinationAnchors[name] = a
-	w.anchors[name] = a
-}
-
-// flush commits what has been gathered. After cause, an error of the carry
-// itself, it still commits the receipts that were earned before.
-func (w *writer) flush(cause error) error {
-	if errors.Is(cause, ErrJournal) {
-		return cause
-	}
-	change, finished := w.change, w.done
-	w.change, w.done = mail.Change{}, nil
-	for _, r := range change.Receipts {
+	for _, r := range w.change.Receipts {
 		for _, receipt := range r.Receipts {
 			key := mail.HoldKey{Pair: r.Pair, UID: receipt.Source}
 			if _, held := w.holds[key]; held {
@@ -214,13 +290,58 @@ func (w *writer) flush(cause error) error {
 			}
 		}
 	}
-	if err := w.commit(change); err != nil {
-		return err
+	change.Receipts = append(change.Receipts, w.change.Receipts...)
+	change.Settle = append(change.Settle, w.change.Settle...)
+	change.Holds = append(change.Holds, w.change.Holds...)
+	for _, uid := range w.stored {
+		w.advance(uid, change)
 	}
-	for _, d := range finished {
+	switch {
+	case w.anchor != 0 && len(w.job.claimed)+len(w.job.arrived) == 0:
+		change.Pairs = append(change.Pairs, w.anchored(w.anchor))
+	case len(w.stored) > 0:
+		change.Pairs = append(change.Pairs, w.Pair) // the first receipts fix DestinationValidity
+	}
+	w.change, w.stored, w.anchor = mail.Change{}, nil, 0
+}
+
+// told tells the observer what has become durable. It is the owner's.
+func (w *writer) told() {
+	for _, d := range w.tell {
 		w.copied(w.job.source.DisplayName(), d.bytes, d.arrived)
 	}
-	return nil
+	w.tell = nil
+}
+
+// concluded decides what the end of the task means for it, and for others. It
+// is the owner's.
+func (w *writer) concluded(change *mail.Change) {
+	left := len(w.missing) + len(w.job.claimed) + len(w.job.arrived)
+	switch {
+	case w.err == nil && w.left == 0 && left == 0 && len(w.uids) == len(w.job.uids):
+		w.finished(w.job, change)
+		w.over = true
+	case errors.Is(w.err, errSeenBefore), w.err != nil && !concernsOne(w.err):
+		w.stop()
+	}
+}
+
+// advance moves the destination anchor over a copy of ours that follows it
+// without a gap. A gap is somebody else's mail, to be looked at by the next
+// recognition.
+func (w *writer) advance(uid mail.UID, change *mail.Change) {
+	name := w.to.Name
+	w.Arrivals.ours(mail.Ref{Name: name, UIDValidity: w.status.UIDValidity}, uid)
+	a := w.anchors[name]
+	if a.UIDValidity != w.status.UIDValidity || a.UIDNext != uid {
+		return
+	}
+	a.UIDNext++
+	if change.DestinationAnchors == nil {
+		change.DestinationAnchors = make(map[string]mail.Anchor, 1)
+	}
+	change.DestinationAnchors[name] = a
+	w.anchors[name] = a
 }
 
 // copied counts a message that has its receipt.

@@ -20,7 +20,10 @@ func (j anchored) Commit(c mail.Change) error {
 	err := j.JournalView.Commit(c)
 	for _, p := range c.Pairs {
 		if after, ok := j.pairs[p.ID]; ok && !j.Dead() {
-			j.w.errs = append(j.w.errs, j.w.checkAnchor(before[p.ID].SourceAnchor, after)...)
+			errs := j.w.checkAnchor(before[p.ID].SourceAnchor, after)
+			j.w.mu.Lock()
+			j.w.errs = append(j.w.errs, errs...)
+			j.w.mu.Unlock()
 		}
 	}
 	return err
@@ -33,6 +36,8 @@ func (w *world) checkAnchor(before mail.Anchor, pair mail.Pair) (errs []error) {
 	if before.UIDValidity == after.UIDValidity && after.UIDNext < before.UIDNext {
 		errs = append(errs, fmt.Errorf("I3: the anchor of %s went back from %d to %d", pair.Source, before.UIDNext, after.UIDNext))
 	}
+	w.old.mu.Lock()
+	defer w.old.mu.Unlock()
 	b := w.old.Boxes[pair.Source]
 	if b == nil || b.Validity != after.UIDValidity {
 		return errs

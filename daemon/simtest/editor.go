@@ -57,7 +57,7 @@ func (e *editor) command(kind mail.IntentKind, uids []mail.UID, change func(b *B
 			change(b)
 		}
 	}
-	if err := e.w.ask(); err != nil {
+	if err := e.w.ask(e.w.step("change", e.box.Name)); err != nil {
 		if e.w.Late != nil {
 			if after, ever := e.w.Late(); ever && after == 0 {
 				run()
@@ -68,7 +68,7 @@ func (e *editor) command(kind mail.IntentKind, uids []mail.UID, change func(b *B
 		return err
 	}
 	run()
-	return e.w.ask()
+	return e.w.ask(e.w.step("change", e.box.Name))
 }
 
 // unchanged tells whether a message is as it was read.

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
@@ -12,6 +13,7 @@ import (
 // Journal is a model of the durable memory of an account. What has been
 // committed outlives the pass that committed it.
 type Journal struct {
+	mu       sync.Mutex // of the maps: the servers look while a pass commits
 	pairs    map[mail.PairID]mail.Pair
 	receipts map[mail.PairID][]mail.Receipt
 	intents  map[uint64]mail.Intent
@@ -31,7 +33,10 @@ func NewJournal() *Journal {
 
 // Clone is a backup.
 func (j *Journal) Clone() *Journal {
-	c := &Journal{maps.Clone(j.pairs), make(map[mail.PairID][]mail.Receipt), maps.Clone(j.intents), maps.Clone(j.holds), maps.Clone(j.anchors), maps.Clone(j.absences)}
+	c := &Journal{
+		pairs: maps.Clone(j.pairs), receipts: make(map[mail.PairID][]mail.Receipt),
+		intents: maps.Clone(j.intents), holds: maps.Clone(j.holds), anchors: maps.Clone(j.anchors), absences: maps.Clone(j.absences),
+	}
 	for id, list := range j.receipts {
 		c.receipts[id] = slices.Clone(list)
 	}
@@ -39,6 +44,8 @@ func (j *Journal) Clone() *Journal {
 }
 
 func (j *Journal) apply(c mail.Change) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	for _, p := range c.Pairs {
 		j.pairs[p.ID] = p
 	}
@@ -132,10 +139,10 @@ func (v JournalView) Commit(c mail.Change) error {
 	if err := v.usable(); err != nil {
 		return err
 	}
-	err := v.ask()
+	err := v.ask("commit")
 	if err == nil {
 		v.apply(c)
-		err = v.ask()
+		err = v.ask("commit")
 	}
 	*v.failed = err
 	return err
@@ -143,6 +150,8 @@ func (v JournalView) Commit(c mail.Change) error {
 
 // intended tells whether an open intent for such a message is durable.
 func (j *Journal) intended(box string, size int64, print mail.Fingerprint) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	for _, i := range j.intents {
 		if i.Kind == mail.IntentAppend && i.Open() && i.Mailbox == box && i.Size == size && i.Fingerprint == print {
 			return true
@@ -154,6 +163,8 @@ func (j *Journal) intended(box string, size int64, print mail.Fingerprint) bool 
 // changing tells whether a durable intent of that kind is about a copy, and
 // whether a receipt names it.
 func (j *Journal) changing(kind mail.IntentKind, box mail.Ref, uid mail.UID) (intended, named bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	for _, i := range j.intents {
 		at := mail.Ref{Name: i.Mailbox, UIDValidity: i.UIDValidity}
 		if i.Kind == mail.IntentMove {

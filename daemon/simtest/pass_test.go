@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,21 +31,32 @@ var spool = os.TempDir()
 type world struct {
 	old, new *Server
 	journal  *Journal
+	mu       sync.Mutex // of errs, while passes run
 	errs     []error
-	foreign  map[string]int // contents that were put on the new server by others
-	gone     map[string]int // contents that their user removed there
-	policy   pass.Policy
+	// pace is that of the faults that name none; beside is over how many further
+	// lanes mailboxes are carried.
+	pace    uint64
+	beside  int
+	foreign map[string]int // contents that were put on the new server by others
+	gone    map[string]int // contents that their user removed there
+	policy  pass.Policy
 	// mutate makes something else of what a pass works with; nil: nothing.
 	mutate func(*pass.Options)
 }
 
 func newWorld() *world {
-	return &world{old: NewServer(10), new: NewServer(5000), journal: NewJournal(), foreign: make(map[string]int), gone: make(map[string]int)}
+	return &world{
+		old: NewServer(10), new: NewServer(5000), journal: NewJournal(), foreign: make(map[string]int), gone: make(map[string]int),
+		pace: 1, beside: 2,
+	}
 }
 
 // live runs one incarnation until it is done, ends, or f's fault crashes it.
 func (w *world) live(t *testing.T, f *Faults) error {
 	t.Helper()
+	if f.Pace == 0 {
+		f.Pace = w.pace
+	}
 	p := w.incarnation(t, f)
 	for range 8 {
 		result, err := p.Run(context.Background())
@@ -63,29 +75,49 @@ func (w *world) live(t *testing.T, f *Faults) error {
 }
 
 func (w *world) incarnation(t *testing.T, f *Faults) *pass.Pass {
-	options := pass.Options{
-		Policy: w.policy, Source: View{w.old, f}, Journal: anchored{w.journal.View(f), w}, SpoolDir: spool,
-		Destination: Writable{
-			View: View{w.new, f},
-			Intended: func(box string, size int64, print mail.Fingerprint) error {
-				if !w.journal.intended(box, size, print) {
-					w.errs = append(w.errs, fmt.Errorf("I1: an APPEND to %s of %d octets without a durable intent", box, size))
-				}
-				return nil
-			},
-			Changing: func(kind mail.IntentKind, box mail.Ref, uid mail.UID) {
-				intended, named := w.journal.changing(kind, box, uid)
-				if !intended {
-					w.errs = append(w.errs, fmt.Errorf("I1: a change (%d) of UID %d in %v without a durable intent", kind, uid, box))
-				}
-				if !named {
-					w.errs = append(w.errs, fmt.Errorf("I4: a change (%d) of UID %d in %v, which no receipt names", kind, uid, box))
-				}
-				if w.policy.Draining {
-					w.errs = append(w.errs, fmt.Errorf("I8: a change (%d) of UID %d in %v after the handover", kind, uid, box))
-				}
-			},
+	wrong := func(err error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.errs = append(w.errs, err)
+	}
+	old := View{w.old, f}
+	new := Writable{
+		View: View{w.new, f},
+		Intended: func(box string, size int64, print mail.Fingerprint) error {
+			if !w.journal.intended(box, size, print) {
+				wrong(fmt.Errorf("I1: an APPEND to %s of %d octets without a durable intent", box, size))
+			}
+			return nil
 		},
+		Changing: func(kind mail.IntentKind, box mail.Ref, uid mail.UID) {
+			intended, named := w.journal.changing(kind, box, uid)
+			if !intended {
+				wrong(fmt.Errorf("I1: a change (%d) of UID %d in %v without a durable intent", kind, uid, box))
+			}
+			if !named {
+				wrong(fmt.Errorf("I4: a change (%d) of UID %d in %v, which no receipt names", kind, uid, box))
+			}
+			if w.policy.Draining {
+				wrong(fmt.Errorf("I8: a change (%d) of UID %d in %v after the handover", kind, uid, box))
+			}
+		},
+	}
+	options := pass.Options{
+		Policy: w.policy, Source: old, Destination: new, Journal: anchored{w.journal.View(f), w}, SpoolDir: spool,
+		MostBeside: w.beside, LaneWorth: 1,
+	}
+	opened := 0
+	options.Beside = func(context.Context) (pass.Lane, error) {
+		w.mu.Lock()
+		opened++
+		step := fmt.Sprint("lane ", opened)
+		w.mu.Unlock()
+		if err := f.ask(step); err != nil {
+			return pass.Lane{}, err
+		}
+		yield := make(chan struct{})
+		timer := time.AfterFunc(20*f.duration("yield of "+step), func() { close(yield) })
+		return pass.Lane{Source: options.Source, Destination: options.Destination, Yield: yield, Close: func() { timer.Stop() }}, nil
 	}
 	if w.mutate != nil {
 		w.mutate(&options)
@@ -219,38 +251,41 @@ func TestEveryFault(t *testing.T) {
 	for _, crash := range []bool{true, false} {
 		for late, after := range lateness {
 			for _, uidplus := range []bool{true, false} {
-				name := fmt.Sprintf("crash=%v, %s, uidplus=%v", crash, late, uidplus)
-				for at := 1; ; at++ {
-					var asked int
-					synctest.Test(t, func(t *testing.T) {
-						w := small()
-						w.new.NoUIDPlus = !uidplus
-						f := &Faults{At: at, Crash: crash, Late: after}
-						if err := w.live(t, f); err != nil && !f.Dead() {
-							t.Errorf("%s, step %d: %v", name, at, err)
+				for pace := range uint64(3) {
+					name := fmt.Sprintf("crash=%v, %s, uidplus=%v, pace=%d", crash, late, uidplus, pace)
+					for at := 1; ; at++ {
+						var asked int
+						synctest.Test(t, func(t *testing.T) {
+							w := small()
+							w.pace = pace + 1
+							w.new.NoUIDPlus = !uidplus
+							f := &Faults{At: at, Crash: crash, Late: after}
+							if err := w.live(t, f); err != nil && !f.Dead() {
+								t.Errorf("%s, step %d: %v", name, at, err)
+							}
+							asked = f.Asked()
+							w.settle(t)
+							time.Sleep(time.Minute) // what is late has come
+							if err := w.check(t, true); err != nil {
+								t.Errorf("%s, step %d:\n%v", name, at, err)
+							}
+						})
+						runs++
+						if at > asked || t.Failed() {
+							break
 						}
-						asked = f.Asked()
-						w.settle(t)
-						time.Sleep(time.Minute) // what is late has come
-						if err := w.check(t, true); err != nil {
-							t.Errorf("%s, step %d:\n%v", name, at, err)
-						}
-					})
-					runs++
-					if at > asked || t.Failed() {
-						break
 					}
 				}
 			}
 		}
 	}
 	proof.Count(t, begun, "%d worlds", runs)
-	if runs < 500 {
+	if runs < 1500 {
 		t.Errorf("only %d worlds: the faults do not reach all steps", runs)
 	}
 }
 
-// TestPairsOfFaults breaks the smallest world twice, the second time anywhere
+// TestPairsOfFaults breaks a world of two mailboxes twice, the second time anywhere
 // in the recovery from the first.
 func TestPairsOfFaults(t *testing.T) {
 	begun, runs := time.Now(), 0
@@ -260,7 +295,7 @@ func TestPairsOfFaults(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld()
 				w.old.Deliver("INBOX", "n1", day, mail.Flags{})
-				w.old.Deliver("INBOX", "n2", day, mail.Flags{})
+				w.old.Deliver("a", "n2", day, mail.Flags{})
 				for _, at := range []int{first, second} {
 					f := &Faults{At: at, Crash: true, Late: func() (time.Duration, bool) { return 2 * time.Second, true }}
 					if err := w.live(t, f); err != nil && !f.Dead() {
@@ -293,6 +328,7 @@ func random(t *testing.T, seed int64, mutate func(*world, *pass.Options)) error 
 	rng := rand.New(rand.NewPCG(uint64(seed), 1))
 	w := newWorld()
 	w.mutated(mutate)
+	w.pace, w.beside = uint64(seed)+1, rng.IntN(3)
 	w.new.NoUIDPlus = rng.IntN(4) == 0
 	w.new.Alters = rng.IntN(4) == 0
 	w.new.Refuse = func(data string) bool { return strings.Contains(data, "refuse") }

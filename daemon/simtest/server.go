@@ -5,6 +5,9 @@ package simtest
 
 import (
 	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -37,6 +40,7 @@ type Box struct {
 type Server struct {
 	mu       sync.Mutex // a late commit comes while something else goes on
 	Boxes    map[string]*Box
+	first    mail.UIDValidity // tells servers apart
 	validity mail.UIDValidity
 	news     chan struct{} // closed at the next change; nil: nobody waits for it
 	// Refuse tells that an APPEND of this content is answered NO.
@@ -53,7 +57,7 @@ type Server struct {
 // NewServer returns a server with an empty INBOX; first decides its
 // UIDVALIDITYs.
 func NewServer(first mail.UIDValidity) *Server {
-	s := &Server{Boxes: make(map[string]*Box), validity: first}
+	s := &Server{Boxes: make(map[string]*Box), first: first, validity: first}
 	s.Make("INBOX")
 	return s
 }
@@ -216,9 +220,14 @@ type Faults struct {
 	// work in the middle of a pass.
 	When      int
 	Meanwhile func()
+	// Pace, unless it is 0, gives each step a time of its own on the simulated
+	// clock: what goes on side by side happens one step at a time then, in an
+	// order that is the same for the same Pace.
+	Pace uint64
 
-	mu    sync.Mutex // a pass reads one side while it writes the other
+	mu    sync.Mutex // mailboxes are carried side by side
 	asked int
+	steps map[string]int // how often each was taken
 	dead  bool
 }
 
@@ -242,7 +251,11 @@ func (f *Faults) Dead() bool {
 	return f.dead
 }
 
-func (f *Faults) ask() error {
+// ask is asked by a step, which no two take at once.
+func (f *Faults) ask(step string) error {
+	if f.Pace != 0 {
+		time.Sleep(f.duration(step))
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.dead {
@@ -260,4 +273,17 @@ func (f *Faults) ask() error {
 		return errCrash
 	}
 	return errCut
+}
+
+func (f *Faults) duration(step string) time.Duration {
+	f.mu.Lock()
+	if f.steps == nil {
+		f.steps = make(map[string]int)
+	}
+	f.steps[step]++
+	n := f.steps[step]
+	f.mu.Unlock()
+	name := fnv.New64a()
+	fmt.Fprint(name, step, n)
+	return time.Duration(rand.NewPCG(f.Pace, name.Sum64()).Uint64() % uint64(time.Millisecond))
 }

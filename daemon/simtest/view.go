@@ -2,6 +2,7 @@ package simtest
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -16,6 +17,9 @@ type View struct {
 	*Faults
 }
 
+// step names what is done to a mailbox of the server.
+func (v View) step(what, box string) string { return fmt.Sprintf("%s %s on %d", what, box, v.first) }
+
 // Mailboxes lists one mailbox after the other: each shows a moment of its own.
 func (v View) Mailboxes(context.Context) (mail.Listing, error) {
 	l := mail.Listing{Separator: '/'}
@@ -23,7 +27,7 @@ func (v View) Mailboxes(context.Context) (mail.Listing, error) {
 	names := slices.Sorted(maps.Keys(v.Boxes))
 	v.Server.mu.Unlock()
 	for _, name := range names {
-		if err := v.ask(); err != nil {
+		if err := v.ask(v.step("list", name)); err != nil {
 			return mail.Listing{}, err
 		}
 		v.Server.mu.Lock()
@@ -45,7 +49,7 @@ func (s *Server) status(b *Box) mail.Status {
 
 // open returns what the mailbox shows now.
 func (v View) open(box mail.Ref) (*Box, error) {
-	if err := v.ask(); err != nil {
+	if err := v.ask(v.step("open", box.Name)); err != nil {
 		return nil, err
 	}
 	v.Server.mu.Lock()
@@ -99,7 +103,7 @@ func (v View) Messages(_ context.Context, box mail.Ref, uids []mail.UID, fingerp
 			if fingerprints {
 				x.Fingerprint, x.Opening = mail.NewFingerprint(x.Size, m.Date, []byte(m.Data)), mail.Opening([]byte(m.Data))
 			}
-			if err := v.ask(); err != nil {
+			if err := v.ask(v.step("message of", box.Name)); err != nil {
 				yield(mail.Message{}, err)
 				return
 			}

@@ -23,23 +23,23 @@ type Writable struct {
 func (w Writable) Name(path []string) string { return strings.Join(path, "/") }
 
 // effect runs a change between two questions.
-func (w Writable) effect(change func()) error {
-	if err := w.ask(); err != nil {
+func (w Writable) effect(step string, change func()) error {
+	if err := w.ask(step); err != nil {
 		return err
 	}
 	w.Server.mu.Lock()
 	w.Changes++
 	change()
 	w.Server.mu.Unlock()
-	return w.ask()
+	return w.ask(step)
 }
 
 func (w Writable) Create(_ context.Context, name, _ string) error {
-	return w.effect(func() { w.Box(name) })
+	return w.effect(w.step("create", name), func() { w.Box(name) })
 }
 
 func (w Writable) Subscribe(_ context.Context, name string) error {
-	return w.effect(func() { w.Boxes[name].Subscribed = true })
+	return w.effect(w.step("create", name), func() { w.Boxes[name].Subscribed = true })
 }
 
 func (w Writable) Appender(_ context.Context, box mail.Ref) (mail.Appender, error) {
@@ -88,7 +88,7 @@ func (a *appender) Append(_ context.Context, messages []mail.Upload) ([]mail.App
 		}
 	}
 	for i, m := range messages {
-		if err := a.w.ask(); err != nil {
+		if err := a.w.ask(a.w.step("append to", a.name)); err != nil {
 			a.lose(messages[i:], contents[i:])
 			for j := i; j < len(messages); j++ {
 				outcomes[j].Err = mail.ErrInDoubt
@@ -100,7 +100,7 @@ func (a *appender) Append(_ context.Context, messages []mail.Upload) ([]mail.App
 			continue
 		}
 		stored := a.store(m, contents[i])
-		if err := a.w.ask(); err != nil {
+		if err := a.w.ask(a.w.step("append to", a.name)); err != nil {
 			a.lose(messages[i+1:], contents[i+1:])
 			for j := i; j < len(messages); j++ {
 				outcomes[j].Err = mail.ErrInDoubt
