@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,7 +32,10 @@ type account struct {
 	source      *remote.Source
 	destination *remote.Destination
 	passes      *pass.Pass
-	release     func() // gives the connections' slots back
+	late        *late       // between the pass and what it works with; nil: not draining
+	cautious    atomic.Bool // the destination has answered BAD to an APPEND
+	room        *grant      // for the connections
+	release     func()      // gives it back
 }
 
 // accountOptions is who is told of an account at work, and who ends it.
@@ -45,6 +50,7 @@ type accountOptions struct {
 	readOnly bool           // nothing is going to be appended
 	// draining is true once the users work on the new server (I8).
 	draining bool
+	purpose  purpose
 }
 
 const (
@@ -58,7 +64,7 @@ const (
 // openAccount waits for room on both servers and opens the state. Nothing is
 // sent yet.
 func (d *Daemon) openAccount(ctx context.Context, a config.Account) (*account, error) {
-	o := accountOptions{connections: d.newConnections(a.Name), stopping: d.Stopping}
+	o := accountOptions{connections: d.newConnections(a.Name), stopping: d.Stopping, purpose: forCopy}
 	if d.Observe != nil {
 		o.observer = d.Observe(a.Name)
 	}
@@ -117,30 +123,72 @@ func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) 
 	if o.readOnly {
 		onDestination = 1
 	}
-	_, n, release, err := d.slots.acquire(ctx, needOf(a.Source, sourceConnections), needOf(a.Destination, onDestination))
+	room, err := d.slots.acquire(ctx, o.purpose, sourceNeed(a, sourceConnections), destinationNeed(a, onDestination))
 	if err != nil {
 		return nil, err
 	}
 	o.draining = d.record.draining(a.Name)
 	o.connections.addOnly(o.draining)
-	acct := &account{Account: a, daemon: d, with: o, release: release}
+	acct := &account{Account: a, daemon: d, with: o, room: room, release: room.release}
 	logger := d.Logger.With("account", a.Name)
-	open := func(side remote.Side, s config.Server) func(context.Context) (*remote.Conn, error) {
-		return o.connections.opener(side, s, metrics.Busy)
-	}
-	acct.source = remote.NewSource(remote.SourceOptions{Open: open(remote.SideSource, a.Source), Logger: logger})
+	acct.source = remote.NewSource(remote.SourceOptions{Open: acct.opener(remote.SideSource, a.Source), Logger: logger})
 	acct.destination = remote.NewDestination(remote.DestinationOptions{
-		Open: open(remote.SideDestination, a.Destination), MaxConnections: n, Logger: logger,
+		Open: acct.opener(remote.SideDestination, a.Destination), MaxConnections: room.destination, Cautious: &acct.cautious, Logger: logger,
 	})
 	return acct, nil
 }
 
-func needOf(s config.Server, connections int) need {
+func sourceNeed(a config.Account, connections int) need {
+	return needOf(a.Source, "source "+a.Name, connections)
+}
+
+func destinationNeed(a config.Account, connections int) need {
+	return needOf(a.Destination, "destination "+a.Name, connections)
+}
+
+func needOf(s config.Server, account string, connections int) need {
 	return need{
-		address:     net.JoinHostPort(s.Host, strconv.Itoa(s.Port)),
+		address: net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), account: account,
 		connections: min(connections, s.MaxConnectionsPerAccount),
 		limit:       s.MaxConnections,
+		perAccount:  s.MaxConnectionsPerAccount,
 	}
+}
+
+// beside opens a further lane, where there is room.
+func (a *account) beside(ctx context.Context) (pass.Lane, error) {
+	room, ok := a.daemon.slots.tryLane(sourceNeed(a.Account, 1), destinationNeed(a.Account, 1))
+	if !ok {
+		return pass.Lane{}, errNoRoom
+	}
+	logger := a.daemon.Logger.With("account", a.Name)
+	source := remote.NewSource(remote.SourceOptions{Open: a.opener(remote.SideSource, a.Source), Logger: logger})
+	destination := remote.NewDestination(remote.DestinationOptions{
+		Open: a.opener(remote.SideDestination, a.Destination), Cautious: &a.cautious, Logger: logger,
+	})
+	lane := pass.Lane{Source: source, Destination: destination, Yield: room.yield, Close: func() {
+		var both sync.WaitGroup
+		both.Go(func() { source.Close() })
+		destination.Close()
+		both.Wait()
+		room.release()
+	}}
+	opened := make(chan error, 1)
+	go func() { opened <- source.Connect(ctx) }()
+	if err := errors.Join(destination.ConnectAppender(ctx), <-opened); err != nil {
+		lane.Close()
+		return pass.Lane{}, err
+	}
+	if a.late != nil {
+		lane.Source = lateSource{source, a.late}
+	}
+	return lane, nil
+}
+
+var errNoRoom = errors.New("max_connections or max_connections_per_account are in use")
+
+func (a *account) opener(side remote.Side, s config.Server) func(context.Context) (*remote.Conn, error) {
+	return a.with.connections.opener(side, s, metrics.Busy)
 }
 
 // StatePath is the file that holds an account's state.
@@ -177,13 +225,16 @@ func (a *account) openStateAt(path string, options state.Options) error {
 	var source pass.Source = counted{a.source, a}
 	var journal pass.Journal = timed{store, a.daemon.Metrics}
 	if a.with.draining && !a.with.readOnly {
-		source, journal = a.daemon.watchLate(a.Account, source, journal)
+		a.late = a.daemon.newLate(a.Account)
+		source, journal = lateSource{source, a.late}, lateJournal{journal, a.late}
 	}
 	o := pass.Options{
 		Source: source, Destination: a.destination, Journal: journal,
-		Select:   a.selects,
-		Budget:   a.daemon.budget,
-		SpoolDir: a.daemon.Config.StateDir,
+		Beside:     a.beside,
+		MostBeside: min(a.Source.MaxConnectionsPerAccount-sourceConnections, a.Destination.MaxConnectionsPerAccount-destinationConnections),
+		Select:     a.selects,
+		Budget:     a.daemon.budget,
+		SpoolDir:   a.daemon.Config.StateDir,
 		Policy: pass.Policy{
 			Draining:    a.with.draining,
 			HoldBefore:  holdBefore,
@@ -195,6 +246,7 @@ func (a *account) openStateAt(path string, options state.Options) error {
 		Quiet:     a.daemon.Quiet,
 		LookAgain: a.daemon.LookAgain,
 		Stopping:  a.with.stopping,
+		Yield:     a.room.yield,
 		Observer:  a.with.observer,
 		Logger:    a.daemon.Logger.With("account", a.Name),
 	}

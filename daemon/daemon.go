@@ -165,8 +165,10 @@ func (d *Daemon) syncAccount(ctx context.Context, a config.Account, started func
 	started(a.Name)
 	begin := time.Now()
 	defer func() {
-		out.Held, err = acct.held()
-		out.Err = errors.Join(out.Err, err, acct.close())
+		if acct != nil {
+			out.Held, err = acct.held()
+			out.Err = errors.Join(out.Err, err, acct.close())
+		}
 		out.Took = time.Since(begin)
 	}()
 	passes, tries := 0, 0
@@ -174,6 +176,15 @@ func (d *Daemon) syncAccount(ctx context.Context, a config.Account, started func
 		result, err := acct.pass(ctx)
 		out.add(result)
 		switch {
+		case errors.Is(err, pass.ErrStopped) && acct.room.told() && ctx.Err() == nil:
+			// It is the turn of others.
+			if err := acct.close(); err != nil {
+				d.Logger.Debug("closing", "account", a.Name, "error", err)
+			}
+			if acct, err = d.openAccount(ctx, a); err != nil {
+				out.Err = err
+				return out
+			}
 		case err == nil && !result.Changed:
 			out.Err = d.completed(a.Name, result.Copied > 0)
 			return out

@@ -81,10 +81,8 @@ const (
 	lateMost = 4096
 )
 
-// watchLate puts itself between a pass and what it works with.
-func (d *Daemon) watchLate(a config.Account, source pass.Source, journal pass.Journal) (pass.Source, pass.Journal) {
-	l := &late{daemon: d, account: a, roles: make(map[string]string), names: make(map[mail.PairID]string), in: make(map[lateKey]lateMail)}
-	return lateSource{source, l}, lateJournal{journal, l}
+func (d *Daemon) newLate(a config.Account) *late {
+	return &late{daemon: d, account: a, roles: make(map[string]string), names: make(map[mail.PairID]string), in: make(map[lateKey]lateMail)}
 }
 
 // lateSource reads the first octets of what is carried.

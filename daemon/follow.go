@@ -244,6 +244,10 @@ func (f *follower) run(ctx context.Context) {
 			f.turn()
 			f.cool()
 			continue
+		case <-f.wanted(): // by others
+			f.turn()
+			f.cool()
+			continue
 		case <-sweep.C:
 			f.full = true
 			sweep.Reset(f.times().fullSweep)
@@ -267,8 +271,8 @@ func (f *follower) run(ctx context.Context) {
 		wait := f.pass(ctx)
 		next.Reset(wait)
 		cool.Reset(keepWarm)
-		if f.daemon.slots.contended() {
-			f.cool()
+		if f.work != nil {
+			f.work.room.rest()
 		}
 	}
 }
@@ -293,8 +297,9 @@ func (f *follower) pass(ctx context.Context) time.Duration {
 	f.mu.Lock()
 	f.stopPass = nil
 	again := err == nil && result.Changed && f.failures < passesAtMost
-	// By an errand: the pass is taken up again afterwards.
-	interrupted := err != nil && stopping.Err() != nil && len(f.errands) > 0 && f.ending.Err() == nil && !f.paused
+	// By an errand, or by others that need its connections: it is taken up again.
+	yielded := errors.Is(err, pass.ErrStopped) && f.work != nil && f.work.room.told()
+	interrupted := err != nil && (yielded || stopping.Err() != nil && len(f.errands) > 0) && f.ending.Err() == nil && !f.paused
 	if again || interrupted {
 		f.asked = append(asked, f.asked...)
 		asked = nil
@@ -320,6 +325,9 @@ func (f *follower) pass(ctx context.Context) time.Duration {
 		return wait
 	case errors.Is(err, pass.ErrStopped) || ctx.Err() != nil || stopping.Err() != nil:
 		f.cool() // what is open was to end with that pass
+		if yielded {
+			return 0
+		}
 		return f.pollWait()
 	}
 	f.failures++
@@ -343,13 +351,17 @@ func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) 
 	}
 	f.hinted = time.Time{}
 	f.mu.Unlock()
-	if f.work != nil && f.work.with.draining != f.daemon.record.draining(f.account.Name) {
-		f.cool() // what is open goes by the rules of the phase before
+	purpose := forLive
+	if f.Status().Phase == mail.PhaseSeeding {
+		purpose = forCopy
+	}
+	if f.work != nil && (f.work.with.draining != f.daemon.record.draining(f.account.Name) || !f.work.room.use(purpose)) {
+		f.cool() // what is open goes by the rules of the phase before, or has to make room
 	}
 	if f.work == nil {
 		f.turned.Store(0) // for room
 		work, err := f.daemon.enter(stopping, f.account, accountOptions{
-			connections: f.connections, observer: f.observer(), listed: f.listed, stopping: f.ending.Done(), arrivals: &f.arrivals,
+			connections: f.connections, observer: f.observer(), listed: f.listed, stopping: f.ending.Done(), arrivals: &f.arrivals, purpose: purpose,
 		})
 		f.turn()
 		if err != nil {
@@ -385,6 +397,14 @@ func (f *follower) pollWait() time.Duration {
 		poll *= 10
 	}
 	return poll*7/8 - rand.N(poll/8+1) // early enough to carry what it finds
+}
+
+// wanted is closed once others need the connections that are kept open.
+func (f *follower) wanted() <-chan struct{} {
+	if f.work == nil {
+		return nil
+	}
+	return f.work.room.yield
 }
 
 // refuseAsked answers those who wait for a pass that will not come.

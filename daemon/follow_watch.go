@@ -17,8 +17,8 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 	}
 	for failures := 0; ctx.Err() == nil; {
 		wait := f.times().poll // when there is no room
-		release, room := f.daemon.slots.tryWatch(needOf(f.account.Source, 1))
-		if room {
+		room, ok := f.daemon.slots.tryWatch(sourceNeed(f.account, 1))
+		if ok {
 			err := remote.Watch(ctx, remote.WatchOptions{
 				Open:  f.connections.opener(remote.SideSource, f.account.Source, metrics.Watching),
 				Sweep: f.times().poll,
@@ -30,7 +30,7 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 				},
 				Hint: f.Wake,
 			})
-			release()
+			room.release()
 			f.show(func(s *followerStatus) { s.Watching = false })
 			failures++
 			wait = backoff(failures, err)

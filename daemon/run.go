@@ -40,6 +40,7 @@ type running struct {
 func (d *Daemon) Run(ctx context.Context) error { return d.newRunning(ctx).run(ctx) }
 
 func (d *Daemon) newRunning(ctx context.Context) *running {
+	d.slots.live = true
 	r := &running{Daemon: d, ctx: ctx, started: time.Now(), config: d.Config, followers: make(map[string]*follower)}
 	r.migration = newMigration(r)
 	return r

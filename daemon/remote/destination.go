@@ -160,17 +160,29 @@ func (d *Destination) Appender(ctx context.Context, box mail.Ref) (mail.Appender
 			return nil, err
 		}
 	}
-	if d.options.MaxConnections < 2 {
-		d.leave(ctx)
-	}
-	if d.appending, err = d.options.Open(ctx); err != nil {
-		d.appending = nil
+	if err := d.ConnectAppender(ctx); err != nil {
 		return nil, err
 	}
 	if err := d.selectOn(ctx, box, quoted); err != nil {
 		return nil, err
 	}
 	return d.appender, nil
+}
+
+// ConnectAppender dials the connection for appending and logs in, where that is
+// not done yet.
+func (d *Destination) ConnectAppender(ctx context.Context) error {
+	if d.appending != nil && d.appending.Err() == nil {
+		return nil
+	}
+	if d.options.MaxConnections < 2 {
+		d.leave(ctx)
+	}
+	conn, err := d.options.Open(ctx)
+	if d.appending = conn; err != nil {
+		d.appending = nil
+	}
+	return err
 }
 
 // selectOn SELECTs the mailbox on the appender's connection.

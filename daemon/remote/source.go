@@ -25,6 +25,12 @@ func NewSource(o SourceOptions) *Source {
 	return &Source{session{open: o.Open, logger: o.Logger}}
 }
 
+// Connect dials and logs in, where that is not done yet.
+func (s *Source) Connect(ctx context.Context) error {
+	_, err := s.connection(ctx)
+	return err
+}
+
 // Close logs out.
 func (s *Source) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
