@@ -44,13 +44,21 @@ type Appender interface {
 	// Storable reduces flags to those that the mailbox can store
 	// (PERMANENTFLAGS, RFC 3501 §7.1).
 	Storable(flags Flags) Flags
-	// Append sends messages in order and returns one outcome for each. Err is
-	// only what ended the connection; the outcomes say what became of each
-	// message. After an error, or an outcome of ErrInDoubt, the appender
-	// is of no further use.
-	Append(ctx context.Context, messages []Upload) ([]Appended, error)
-	// Close ends the use of the mailbox without CLOSE.
+	// Append sends messages in order and returns once they are on their way. The
+	// answer comes through the channel, one for each call; until then their
+	// contents are needed, and more may be sent. After an error, or an outcome
+	// of ErrInDoubt, the appender is of no further use. One goroutine at a time
+	// may call it.
+	Append(ctx context.Context, messages []Upload) <-chan Answer
+	// Close ends the use of the mailbox without CLOSE, once all answers have
+	// come.
 	Close() error
+}
+
+// Answer is what became of the messages of one call of [Appender] Append.
+type Answer struct {
+	Outcomes []Appended // one for each message
+	Err      error      // what ended the connection, nil while it has not
 }
 
 // Edit is a change of one message that is on the destination.

@@ -141,8 +141,9 @@ func (p *Pass) prepare(ctx context.Context, t *task) error {
 // something of the job is left to be carried.
 func (p *Pass) conclude(ctx context.Context, t *task) (more bool, err error) {
 	job, before := t.job, len(t.job.uids)
-	goesOn := errors.Is(t.err, errInterrupted) || errors.Is(t.err, errSeenBefore)
-	if errors.Is(t.err, errSeenBefore) {
+	seenBefore := errors.Is(t.err, errSeenBefore) && !errors.Is(t.err, mail.ErrInDoubt)
+	goesOn := errors.Is(t.err, errInterrupted) || seenBefore
+	if seenBefore {
 		if err := p.recount(ctx, job); err != nil {
 			return false, err
 		}

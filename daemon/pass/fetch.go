@@ -13,9 +13,8 @@ import (
 )
 
 const (
-	parcelMessages = 256     // messages of one parcel at most
-	parcelBytes    = 4 << 20 // octets in memory of one parcel, at most but for its last message
-	spoolAbove     = 1 << 20 // larger messages wait in a file
+	parcelBytes = 4 << 20 // octets in memory of one parcel, at most but for its last message
+	spoolAbove  = 1 << 20 // larger messages wait in a file
 )
 
 // parcel is a run of messages, in UID order, on its way to the destination.
@@ -66,7 +65,7 @@ func (c *carriage) interrupted(lane *Lane) error {
 func (c *carriage) fetchTask(ctx context.Context, lane *Lane, t *task, parcels chan<- parcel) error {
 	for uids := t.uids; len(uids) > 0; {
 		n, bytes := 0, int64(0)
-		for n < len(uids) && n < parcelMessages && bytes < parcelBytes {
+		for n < len(uids) && n < c.Parcel && bytes < parcelBytes {
 			bytes += inMemory(t.sizes.of(uids[n]))
 			n++
 		}

@@ -238,13 +238,16 @@ func (c *carriage) drive(ctx context.Context, lane *Lane) {
 		c.fetch(ctx, lane, parcels)
 	}()
 	var w *writer
-	for next := range parcels {
+	for {
+		next, ok := w.receive(parcels)
+		if !ok {
+			return
+		}
 		if w == nil || w.task != next.task {
 			w = c.writer(ctx, lane.Destination, next.task)
 		}
 		if w.take(ctx, next); next.last {
 			w.end(next.err)
 		}
-		next.release()
 	}
 }

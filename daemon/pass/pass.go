@@ -22,6 +22,8 @@ type Options struct {
 	// others. That there is none now is no error of the pass.
 	Beside     func(context.Context) (Lane, error)
 	MostBeside int
+	// Parcel is how many messages are sent between two commits at most; 0: 200.
+	Parcel int
 	// LaneWorth is for how many messages to be carried a further lane is worth
 	// its log-ins, each 16 KiB of them counted as one more; 0: 250.
 	LaneWorth int
@@ -164,6 +166,9 @@ func New(o Options) *Pass {
 	}
 	if o.LookAgain == 0 {
 		o.LookAgain = 15 * time.Minute
+	}
+	if o.Parcel == 0 {
+		o.Parcel = 200
 	}
 	if o.LaneWorth == 0 {
 		o.LaneWorth = 250

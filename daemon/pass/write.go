@@ -1,6 +1,7 @@
 package pass
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,8 +22,10 @@ type writer struct {
 	appender Appender // nil: not open yet
 	status   mail.Status
 	floor    mail.UID
-	err      error // why nothing more is sent
-	left     int   // messages that nothing is known of yet
+	flight   []flight
+	taken    uidSet // what the answers have named
+	err      error  // why nothing more is sent
+	left     int    // messages that nothing is known of yet
 
 	// What the next commit makes durable.
 	change   mail.Change
@@ -33,6 +36,21 @@ type writer struct {
 	took     time.Duration
 }
 
+// flight is a parcel that is on its way.
+type flight struct {
+	parcel
+	sent    []piece
+	uploads []mail.Upload
+	intents []mail.Intent
+	since   time.Time
+	answer  <-chan mail.Answer
+	whole   bool // up to its end the source has served everything
+}
+
+// flightMost is how many parcels of a mailbox await their answers at most. The
+// new server should never run out of work.
+const flightMost = 3
+
 type done struct {
 	bytes   int64
 	arrived time.Time
@@ -42,18 +60,65 @@ func (c *carriage) writer(ctx context.Context, to Opener, t *task) *writer {
 	return &writer{carriage: c, task: t, left: len(t.uids), open: func() (Appender, error) { return to.Appender(ctx, t.to) }}
 }
 
-// take carries one parcel: intents durable, APPEND, then receipts and holds,
-// which become durable with the intents of the next parcel or at the end.
+// receive waits for the next parcel, and takes the answers that come before it.
+func (w *writer) receive(parcels <-chan parcel) (next parcel, ok bool) {
+	for w != nil && len(w.flight) > 0 {
+		waiting := parcels
+		if len(w.flight) == flightMost {
+			waiting = nil
+		}
+		select {
+		case next, ok = <-waiting:
+			return next, ok
+		case answer := <-w.flight[0].answer:
+			w.landed(answer)
+		}
+	}
+	select {
+	case next, ok = <-parcels:
+		return next, ok
+	default:
+	}
+	if w != nil && len(w.stored) > 0 {
+		w.fail(w.own(w.earned, w.told)) // there is time for that
+	}
+	next, ok = <-parcels
+	return next, ok
+}
+
+// take sends one parcel: intents durable, APPEND. Receipts and holds become
+// durable with the intents of a later parcel, or when there is time for it.
 func (w *writer) take(ctx context.Context, next parcel) {
-	if w.err != nil || next.last {
+	if w.err == nil && !next.last {
+		w.fail(w.begin())
+	}
+	if w.err == nil && !next.last {
+		w.fail(w.send(ctx, next))
+	} else {
+		next.release()
+	}
+}
+
+// fail notes why nothing more of the mailbox is sent.
+func (w *writer) fail(err error) {
+	if err == nil {
 		return
 	}
-	if w.err = w.begin(); w.err == nil {
-		w.err = w.send(ctx, next)
-	}
-	if w.err != nil {
+	if w.err == nil {
 		close(w.failed)
 	}
+	w.err = also(w.err, err)
+}
+
+// also joins errors but for the doubts and the refusals beyond the first.
+func also(err, more error) error {
+	switch {
+	case err == nil:
+		return more
+	case more == nil || errors.Is(err, mail.ErrInDoubt) == errors.Is(more, mail.ErrInDoubt):
+		return err
+	}
+	return errors.Join(err, more)
 }
 
 // begin selects the destination mailbox for writing.
@@ -90,36 +155,27 @@ func (w *writer) begin() error {
 	return nil
 }
 
-// send carries one parcel.
+// send sends one parcel.
 func (w *writer) send(ctx context.Context, next parcel) error {
 	w.unserved(next)
-	var pieces []piece
-	var uploads []mail.Upload
-	var intents []mail.Intent
+	f := flight{parcel: next}
 	var cut error // before the end of the parcel
 	err := w.own(func(change *mail.Change) {
 		w.earned(change)
-		pieces, cut = w.untilSeenBefore(next.pieces)
-		pieces = w.admitted(pieces)
-		uploads, intents = w.intend(pieces)
-		change.Intents = append(change.Intents, intents...)
+		f.sent, cut = w.untilSeenBefore(next.pieces)
+		f.sent = w.admitted(f.sent)
+		f.uploads, f.intents = w.intend(f.sent)
+		change.Intents = append(change.Intents, f.intents...)
 	}, w.told)
-	if err != nil {
-		return err
+	if err != nil || len(f.sent) == 0 {
+		next.release()
+		return cmp.Or(err, cut)
 	}
-	if len(pieces) == 0 {
-		return cut
-	}
-	if err := w.append(ctx, pieces, uploads, intents); err != nil {
-		return err
-	}
-	if cut != nil {
-		return cut
-	}
-	if len(w.missing) == 0 {
-		w.anchor = next.asked[len(next.asked)-1] + 1
-	}
-	return nil
+	f.whole = cut == nil && len(w.missing) == 0
+	f.since = time.Now()
+	f.answer = w.appender.Append(ctx, f.uploads)
+	w.flight = append(w.flight, f)
+	return cut
 }
 
 // unserved notes the messages of the parcel that were asked for and not served,
@@ -180,50 +236,55 @@ func (w *writer) intend(pieces []piece) ([]mail.Upload, []mail.Intent) {
 	return uploads, intents
 }
 
-// append sends the messages and turns the outcomes into receipts and holds.
-func (w *writer) append(ctx context.Context, pieces []piece, uploads []mail.Upload, intents []mail.Intent) error {
-	start := time.Now()
-	outcomes, connErr := w.appender.Append(ctx, uploads)
-	took := time.Since(start)
+// landed turns the outcomes of the parcel that was sent first into receipts and
+// holds.
+func (w *writer) landed(answer mail.Answer) {
+	f := w.flight[0]
+	w.flight = w.flight[1:]
+	defer f.release()
+	took := time.Since(f.since)
 	w.took = max(w.took, took)
-	w.Observer.Appended(len(pieces), took)
+	w.Observer.Appended(len(f.sent), took)
 
 	var stop error
-	receipts := make([]mail.Receipt, 0, len(pieces))
-	for i, m := range pieces {
+	receipts := make([]mail.Receipt, 0, len(f.sent))
+	for i, m := range f.sent {
 		outcome := mail.Appended{Err: mail.ErrInDoubt}
-		if i < len(outcomes) {
-			outcome = outcomes[i]
+		if i < len(answer.Outcomes) {
+			outcome = answer.Outcomes[i]
 		}
 		var refused *mail.Refused
 		switch {
-		case outcome.Err == nil && outcome.UID >= w.floor && outcome.UIDValidity == w.status.UIDValidity && outcome.UID != 0:
-			receipts = append(receipts, mail.Receipt{Source: m.UID, Destination: outcome.UID, Fingerprint: m.Fingerprint, Flags: uploads[i].Flags})
-			w.settled(intents[i])
-			w.floor = outcome.UID + 1
+		case outcome.Err == nil && outcome.UIDValidity == w.status.UIDValidity && outcome.UID >= f.intents[i].Floor && w.taken.add(outcome.UID):
+			receipts = append(receipts, mail.Receipt{Source: m.UID, Destination: outcome.UID, Fingerprint: m.Fingerprint, Flags: f.uploads[i].Flags})
+			w.settled(f.intents[i])
+			w.floor = max(w.floor, outcome.UID+1)
 			w.stored = append(w.stored, outcome.UID)
 			w.tell = append(w.tell, done{m.Size, m.InternalDate})
 			w.left--
 		case outcome.Err == nil:
 			// Stored, but where? The intent stays open and is resolved (I2).
-			stop = errors.Join(stop, mail.ErrInDoubt)
+			stop = also(stop, mail.ErrInDoubt)
 		case errors.As(outcome.Err, &refused):
-			w.settled(intents[i])
-			stop = errors.Join(stop, w.refused(m, refused))
+			w.settled(f.intents[i])
+			stop = also(stop, w.refused(m, refused))
 		case errors.Is(outcome.Err, mail.ErrNotSent):
-			w.settled(intents[i])
-			stop = errors.Join(stop, mail.ErrInDoubt)
+			w.settled(f.intents[i])
+			stop = also(stop, mail.ErrInDoubt)
 		default:
-			stop = errors.Join(stop, mail.ErrInDoubt)
+			stop = also(stop, mail.ErrInDoubt)
 		}
 	}
 	if len(receipts) > 0 {
 		w.change.Receipts = append(w.change.Receipts, mail.PairReceipts{Pair: w.Pair.ID, Receipts: receipts})
 	}
-	if connErr != nil && stop == nil {
-		stop = errors.Join(connErr, mail.ErrInDoubt)
+	if answer.Err != nil && stop == nil {
+		stop = errors.Join(answer.Err, mail.ErrInDoubt)
 	}
-	return stop
+	if stop == nil && w.err == nil && f.whole {
+		w.anchor = f.asked[len(f.asked)-1] + 1
+	}
+	w.fail(stop)
 }
 
 // refused decides what a refusal means: wait, stop, or hold this message.
@@ -254,6 +315,9 @@ func (w *writer) settled(i mail.Intent) { w.change.Settle = append(w.change.Sett
 // end makes durable what the last parcel has earned, and notes what has become
 // of the task.
 func (w *writer) end(fetchErr error) {
+	for len(w.flight) > 0 {
+		w.landed(<-w.flight[0].answer)
+	}
 	if w.appender != nil {
 		w.appender.Close()
 	}
@@ -293,6 +357,7 @@ func (w *writer) earned(change *mail.Change) {
 	change.Receipts = append(change.Receipts, w.change.Receipts...)
 	change.Settle = append(change.Settle, w.change.Settle...)
 	change.Holds = append(change.Holds, w.change.Holds...)
+	slices.Sort(w.stored)
 	for _, uid := range w.stored {
 		w.advance(uid, change)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -20,17 +21,29 @@ const literalMinus = 4096
 
 // Appender appends to one mailbox, SELECTed on a connection of its own that
 // the library never sees. Messages are pipelined: where the server cannot but
-// parse the command line (guard.go), the literal follows it unasked.
+// parse the command line (guard.go), the literal follows it unasked. Its
+// caller's goroutine writes while one of its own reads, so that neither side
+// waits for the other to empty its buffers.
 type Appender struct {
 	conn     *Conn
 	mailbox  string // quoted
 	status   mail.Status
 	storable *storable
 	cautious *atomic.Bool // of the server: it said BAD, its literals wait from now on
-	next     mail.UID     // what UIDNEXT should be at least
-	useless  bool         // closed, or its connection has ended
-	buffer   []byte
+
+	writing sync.Mutex // held by the one that writes
+	buffer  []byte
+	queue   chan *sent // in the order of sending; nil: nothing was sent yet
+	last    *sent
+	useless bool          // closed, or its connection has ended
+	ended   chan struct{} // the reader has given up, for the reason in failed
+	failed  error
+
+	next mail.UID // what UIDNEXT should be, by the answers; the reader's
 }
+
+// queued is how many commands may await their answers.
+const queued = 512
 
 // Status is what SELECT showed.
 func (a *Appender) Status() mail.Status { return a.status }
@@ -41,77 +54,72 @@ func (a *Appender) Storable(flags mail.Flags) mail.Flags { return a.storable.red
 // Close ends the use of the mailbox. It stays SELECTed until the connection is
 // needed for another one: CLOSE would remove messages (I4).
 func (a *Appender) Close() error {
+	a.writing.Lock()
+	defer a.writing.Unlock()
 	a.useless = true
+	if a.queue != nil {
+		close(a.queue)
+		a.queue = nil
+	}
 	return nil
 }
 
-// Append sends the messages in order and returns one outcome for each: nil,
-// *mail.Refused, mail.ErrNotSent or mail.ErrInDoubt. The error is what ended
+// Append sends the messages in order. The outcome of each is nil,
+// *mail.Refused, mail.ErrNotSent or mail.ErrInDoubt; the error is what ended
 // the connection. A BAD ends it at once: what follows a line that could not be
 // parsed may be read as commands.
-func (a *Appender) Append(ctx context.Context, messages []mail.Upload) ([]mail.Appended, error) {
-	return a.append(ctx, messages, false)
+func (a *Appender) Append(ctx context.Context, messages []mail.Upload) <-chan mail.Answer {
+	a.writing.Lock()
+	defer a.writing.Unlock()
+	return a.append(ctx, messages, false).answer
 }
 
-// append sends each message by a command of its own when single is true.
-func (a *Appender) append(ctx context.Context, messages []mail.Upload, single bool) ([]mail.Appended, error) {
+// append is Append for who holds writing. It sends each message by a command of
+// its own when single is true.
+func (a *Appender) append(ctx context.Context, messages []mail.Upload, single bool) *batch {
 	b := &batch{
-		Appender: a, messages: messages, outcomes: make([]mail.Appended, len(messages)), single: single,
-		queue: make(chan *sent, len(messages)), ended: make(chan struct{}),
+		Appender: a, ctx: ctx, messages: messages, outcomes: make([]mail.Appended, len(messages)), single: single,
+		answer: make(chan mail.Answer, 1),
 	}
 	for i := range b.outcomes {
 		b.outcomes[i].Err = mail.ErrNotSent
 	}
 	if a.useless {
-		return b.outcomes, errors.New("append: the appender is closed")
+		b.answer <- mail.Answer{Outcomes: b.outcomes, Err: errors.New("append: the appender is closed")}
+		return b
 	}
-	if a.buffer == nil {
+	if a.queue == nil {
 		a.buffer = make([]byte, chunk)
+		a.queue, a.ended = make(chan *sent, queued), make(chan struct{})
+		go a.read(a.queue)
 	}
-	stop := context.AfterFunc(ctx, func() { a.conn.Close() })
-	defer stop()
-	var readErr error
-	go func() {
-		defer close(b.ended)
-		readErr = b.read(ctx)
-	}()
-	err := b.write(ctx)
-	close(b.queue)
+	b.release = context.AfterFunc(ctx, func() { a.conn.Close() })
+	b.open.Store(1)
+	b.err = b.write(ctx)
+	a.useless = b.err != nil || a.hasEnded() || ctx.Err() != nil
 	a.conn.due(1)
-	<-b.ended
-	a.conn.due(-1)
-	for s := range b.queue {
-		b.doubt(s) // sent after the reader had given up
-	}
-	err = errors.Join(readErr, err, ctx.Err())
-	a.stored(b.outcomes)
-	if err == nil && len(b.refused) > 0 {
-		err = a.oneByOne(ctx, b)
-	}
-	if err == nil {
-		return b.outcomes, nil
-	}
-	a.useless = true
-	a.conn.Close()
-	return b.outcomes, fmt.Errorf("append: %w", err)
+	b.over()
+	return b
 }
 
-// batch is one call of Append. The caller's goroutine writes while a second
-// one reads, so that neither side waits for the other to empty its buffers.
+// batch is one call of Append.
 type batch struct {
 	*Appender
+	ctx      context.Context
 	messages []mail.Upload
 	outcomes []mail.Appended // of a message in the queue: the reader's
-	queue    chan *sent      // in the order of sending; never full
-	last     *sent
-	ended    chan struct{} // the reader has returned
-	single   bool          // each message by a command of its own
-	refused  []int         // messages of commands that were refused together: the reader's
+	single   bool            // each message by a command of its own
+	err      error           // of writing
+	refused  []int           // messages of commands that were refused together: the reader's
+	open     atomic.Int32    // commands that have no answer, and one while it is written
+	release  func() bool
+	answer   chan mail.Answer
 }
 
 // sent is a command that has been written, at least in part, for some messages
 // that follow one another.
 type sent struct {
+	*batch
 	index    int
 	count    int
 	tag      string
@@ -122,6 +130,34 @@ type sent struct {
 	complete atomic.Bool   // and this was all
 }
 
+// over counts what has come to its end; the last one answers.
+func (b *batch) over() {
+	if b.open.Add(-1) > 0 {
+		return
+	}
+	b.conn.due(-1)
+	b.release()
+	err := b.err
+	if b.hasEnded() {
+		err = errors.Join(b.failed, err)
+	}
+	if err = errors.Join(err, b.ctx.Err()); err == nil && len(b.refused) > 0 {
+		go b.refusedTogether()
+		return
+	}
+	b.done(err)
+}
+
+// done gives the answer. An error is the end of the connection.
+func (b *batch) done(err error) {
+	if err != nil {
+		b.conn.Close()
+		err = fmt.Errorf("append: %w", err)
+	}
+	b.answer <- mail.Answer{Outcomes: b.outcomes, Err: err}
+}
+
+// write sends what is to be sent, as far as the connection lives.
 func (b *batch) write(ctx context.Context) error {
 	for i := 0; i < len(b.messages); i++ {
 		m := b.messages[i]
@@ -157,9 +193,16 @@ func (b *batch) write(ctx context.Context) error {
 	return b.conn.Flush(ctx)
 }
 
-func (b *batch) hasEnded() bool {
+// enqueue has the reader wait for the answer to a command.
+func (b *batch) enqueue(s *sent) {
+	b.open.Add(1)
+	b.last = s
+	b.queue <- s
+}
+
+func (a *Appender) hasEnded() bool {
 	select {
-	case <-b.ended:
+	case <-a.ended:
 		return true
 	default:
 		return false
@@ -189,7 +232,7 @@ func (b *batch) mustWait(m mail.Upload) bool {
 // remainder.
 func (b *batch) send(ctx context.Context, i int, first []byte, rest io.Reader) error {
 	m := b.messages[i]
-	s := &sent{index: i, count: 1, waits: b.mustWait(m), proceed: make(chan struct{}), answered: make(chan struct{})}
+	s := &sent{batch: b, index: i, count: 1, waits: b.mustWait(m), proceed: make(chan struct{}), answered: make(chan struct{})}
 	plus := "+"
 	if s.waits {
 		plus = ""
@@ -202,8 +245,7 @@ func (b *batch) send(ctx context.Context, i int, first []byte, rest io.Reader) e
 	}
 	s.begun.Store(!s.waits)
 	s.tag = b.conn.nextTag()
-	b.last = s
-	b.queue <- s
+	b.enqueue(s)
 	line := s.tag + " APPEND " + b.mailbox + " " + appendArguments(m) + " {" + strconv.FormatInt(m.Size, 10) + plus + "}\r\n"
 	if err := b.conn.Send(ctx, []byte(line)); err != nil {
 		return err
@@ -215,7 +257,6 @@ func (b *batch) send(ctx context.Context, i int, first []byte, rest io.Reader) e
 		if !b.proceed(s) {
 			return nil
 		}
-		s.begun.Store(true)
 	}
 	if err := b.literal(ctx, m.Size, first, rest); err != nil {
 		return err
@@ -254,13 +295,13 @@ func (b *batch) proceed(s *sent) bool {
 func (v *verbs) withdraw() { v.literal, v.within = 0, false }
 
 // await waits for an answer; false means that it will not come.
-func (b *batch) await(answered chan struct{}) bool {
-	b.conn.due(1)
-	defer b.conn.due(-1)
+func (a *Appender) await(answered chan struct{}) bool {
+	a.conn.due(1)
+	defer a.conn.due(-1)
 	select {
 	case <-answered:
 		return true
-	case <-b.ended:
+	case <-a.ended:
 		return false
 	}
 }
@@ -283,41 +324,48 @@ func (b *batch) literal(ctx context.Context, size int64, first []byte, rest io.R
 	}
 }
 
-// read takes the answers in the order of sending, until the queue is closed
-// and empty or the connection has ended.
-func (b *batch) read(ctx context.Context) error {
-	for s := range b.queue {
-		err := b.answer(ctx, s)
-		if err == nil {
-			close(s.answered)
-			continue
+// read takes the answers in the order of sending, until the queue is closed and
+// empty. After the end of the connection nothing of what is in it is known.
+func (a *Appender) read(queue <-chan *sent) {
+	for s := range queue {
+		if !a.hasEnded() {
+			err := s.reply()
+			if err == nil {
+				a.stored(s.outcomes[s.index : s.index+s.count])
+				close(s.answered)
+				s.over()
+				continue
+			}
+			a.conn.Close()
+			a.failed = err
+			close(a.ended)
 		}
-		b.conn.Close()
-		return err
+		s.doubt()
+		s.over()
 	}
-	return nil
 }
 
-// doubt is the outcome of a message whose answer will not come.
-func (b *batch) doubt(s *sent) {
+// doubt is the outcome of messages whose answer will not come.
+func (s *sent) doubt() {
 	if !s.begun.Load() {
 		return
 	}
 	for i := range s.count {
-		b.outcomes[s.index+i].Err = mail.ErrInDoubt
+		if o := &s.outcomes[s.index+i]; errors.Is(o.Err, mail.ErrNotSent) {
+			o.Err = mail.ErrInDoubt
+		}
 	}
 }
 
-// answer reads up to the tagged answer of one message and notes what became of
-// it. An error means that the connection must end. The clock for it runs while
-// the writer waits; while it writes, its own progress counts.
-func (b *batch) answer(ctx context.Context, s *sent) error {
-	outcome := &b.outcomes[s.index]
+// reply reads up to the tagged answer of one command and notes what became of
+// its messages. An error means that the connection must end. The clock for it
+// runs while nothing is written; while something is, its own progress counts.
+func (s *sent) reply() error {
+	outcome := &s.outcomes[s.index]
 	asked := false
 	for {
-		r, err := b.conn.Wait(ctx)
+		r, err := s.conn.Wait(s.ctx)
 		if err != nil {
-			b.doubt(s)
 			return err
 		}
 		switch r.Tag {
@@ -325,12 +373,13 @@ func (b *batch) answer(ctx context.Context, s *sent) error {
 		case "+":
 			if s.waits && !asked {
 				asked = true
+				s.begun.Store(true) // from here on it may be sent
 				close(s.proceed)
 			}
 		case s.tag:
 			switch {
 			case s.count > 1:
-				return b.answerTogether(s, r)
+				return s.answerTogether(r)
 			case r.Type == "OK" && s.complete.Load():
 				*outcome = appended(r)
 				return nil
@@ -339,13 +388,11 @@ func (b *batch) answer(ctx context.Context, s *sent) error {
 				return nil
 			case r.Type == "BAD":
 				outcome.Err = refusal("APPEND", r)
-				b.cautious.Store(true)
+				s.cautious.Store(true)
 				return errors.New("the server could not parse the command")
 			}
-			b.doubt(s)
 			return errors.New("the server answered before it had the message")
 		default:
-			b.doubt(s)
 			return errors.New("the server answered what was not asked")
 		}
 	}

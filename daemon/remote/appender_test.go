@@ -230,6 +230,12 @@ func newAppender(t *testing.T, s *fakeServer) (*Destination, mail.Appender) {
 	return d, a
 }
 
+// outcomesOf waits for the answer to an Append.
+func outcomesOf(answer <-chan mail.Answer) ([]mail.Appended, error) {
+	a := <-answer
+	return a.Outcomes, a.Err
+}
+
 func text(body string, flags ...string) mail.Upload {
 	return mail.Upload{Size: int64(len(body)), Date: noon, Flags: mail.ParseFlags(flags), Content: strings.NewReader(body)}
 }
@@ -280,7 +286,7 @@ func TestMailIsNeverExecuted(t *testing.T) {
 					messages[i] = text(fmt.Sprint(i, hostileBody), `\Seen`, "Listed")
 				}
 				n.spoil(&messages[at])
-				outcomes, err := a.Append(t.Context(), messages)
+				outcomes, err := outcomesOf(a.Append(t.Context(), messages))
 				if err != nil {
 					t.Fatalf("at %d: %v", at, err)
 				}
@@ -331,7 +337,7 @@ func TestLiteralsWait(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			d := &dovecotLike{}
 			_, a := newAppender(t, newFakeServer(t, SideDestination, c.caps, d.serve))
-			outcomes, err := a.Append(t.Context(), c.messages)
+			outcomes, err := outcomesOf(a.Append(t.Context(), c.messages))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -354,7 +360,7 @@ func TestLiteralsWait(t *testing.T) {
 func TestRefusedLiteral(t *testing.T) {
 	d := &dovecotLike{}
 	_, a := newAppender(t, newFakeServer(t, SideDestination, appendCaps, d.serve))
-	outcomes, err := a.Append(t.Context(), []mail.Upload{text(strings.Repeat("x", 100), "a]")})
+	outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text(strings.Repeat("x", 100), "a]")}))
 	if err != nil || outcomeOf(outcomes[0].Err) != "NO CANNOT" {
 		t.Fatal(outcomes, err)
 	}
@@ -408,40 +414,51 @@ func TestCutAnywhere(t *testing.T) {
 		return b.String()
 	}
 	whole := answer([]string{"R2", "R3", "R4", "R5", "R6"})
-	for cut := 0; cut <= len(whole); cut++ {
-		s := newFakeServer(t, SideDestination, appendCaps, scriptedAppends(n, func(tags []string) string { return answer(tags)[:cut] }))
-		_, a := newAppender(t, s)
-		messages := make([]mail.Upload, n)
-		for i := range messages {
-			messages[i] = text("body")
-		}
-		outcomes, err := a.Append(t.Context(), messages)
-		if (err == nil) != (cut >= len(whole)) {
-			t.Fatalf("cut at %d: %v", cut, err)
-		}
-		answered := 0
-		for _, line := range strings.SplitAfter(whole[:cut], "\n") {
-			if strings.HasPrefix(line, "R") && strings.HasSuffix(line, "\n") {
-				answered++
+	for _, together := range []int{n, 2, 1} { // in one call, or several before the first is answered
+		for cut := 0; cut <= len(whole); cut++ {
+			s := newFakeServer(t, SideDestination, appendCaps, scriptedAppends(n, func(tags []string) string { return answer(tags)[:cut] }))
+			_, a := newAppender(t, s)
+			messages := make([]mail.Upload, n)
+			for i := range messages {
+				messages[i] = text("body")
 			}
-		}
-		for i, o := range outcomes {
-			var refused *mail.Refused
-			switch {
-			case i >= answered:
-				if !errors.Is(o.Err, mail.ErrInDoubt) {
-					t.Errorf("cut at %d: message %d: %v", cut, i, o.Err)
-				}
-			case i == 2:
-				if !errors.As(o.Err, &refused) || refused.Code != "OVERQUOTA" {
-					t.Errorf("cut at %d: message %d: %v", cut, i, o.Err)
-				}
-			case o.Err != nil || o.UID != mail.UID(i+10):
-				t.Errorf("cut at %d: message %d: %+v", cut, i, o)
+			var calls []<-chan mail.Answer
+			for part := range slices.Chunk(messages, together) {
+				calls = append(calls, a.Append(t.Context(), part))
 			}
-		}
-		if _, err := a.Append(t.Context(), messages); err != nil != (cut < len(whole)) && cut < len(whole) {
-			t.Errorf("cut at %d: the appender goes on", cut)
+			var outcomes []mail.Appended
+			var err error
+			for _, call := range calls {
+				some, cerr := outcomesOf(call)
+				outcomes, err = append(outcomes, some...), errors.Join(err, cerr)
+			}
+			if (err == nil) != (cut >= len(whole)) {
+				t.Fatalf("cut at %d: %v", cut, err)
+			}
+			answered := 0
+			for _, line := range strings.SplitAfter(whole[:cut], "\n") {
+				if strings.HasPrefix(line, "R") && strings.HasSuffix(line, "\n") {
+					answered++
+				}
+			}
+			for i, o := range outcomes {
+				var refused *mail.Refused
+				switch {
+				case i >= answered:
+					if !errors.Is(o.Err, mail.ErrInDoubt) {
+						t.Errorf("cut at %d: message %d: %v", cut, i, o.Err)
+					}
+				case i == 2:
+					if !errors.As(o.Err, &refused) || refused.Code != "OVERQUOTA" {
+						t.Errorf("cut at %d: message %d: %v", cut, i, o.Err)
+					}
+				case o.Err != nil || o.UID != mail.UID(i+10):
+					t.Errorf("cut at %d: message %d: %+v", cut, i, o)
+				}
+			}
+			if _, err := outcomesOf(a.Append(t.Context(), messages)); err != nil != (cut < len(whole)) && cut < len(whole) {
+				t.Errorf("cut at %d: the appender goes on", cut)
+			}
 		}
 	}
 }
@@ -455,7 +472,7 @@ func TestCutBeforeProceed(t *testing.T) {
 		return selectShown
 	}))
 	_, a := newAppender(t, s)
-	outcomes, err := a.Append(t.Context(), []mail.Upload{text("a"), text("b")})
+	outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text("a"), text("b")}))
 	if err == nil {
 		t.Error("no error")
 	}
@@ -487,7 +504,7 @@ func TestBAD(t *testing.T) {
 	})
 	d, a := newAppender(t, s)
 	endless := mail.Upload{Size: 1 << 30, Date: noon, Content: endlessMail{}}
-	outcomes, err := a.Append(t.Context(), []mail.Upload{text("a"), endless, text("c")})
+	outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text("a"), endless, text("c")}))
 	if err == nil {
 		t.Error("no error")
 	}
@@ -504,7 +521,7 @@ func TestBAD(t *testing.T) {
 	if a, err = d.Appender(t.Context(), mail.Ref{Name: "box"}); err != nil {
 		t.Fatal(err)
 	}
-	if outcomes, err := a.Append(t.Context(), []mail.Upload{text("a")}); err == nil || outcomes[0].Err == nil {
+	if outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text("a")})); err == nil || outcomes[0].Err == nil {
 		t.Errorf("%v %v", outcomes, err)
 	}
 	all := lines.all()
@@ -552,9 +569,9 @@ func TestShortContent(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			d := &dovecotLike{}
 			_, a := newAppender(t, newFakeServer(t, SideDestination, appendCaps, d.serve))
-			outcomes, err := a.Append(t.Context(), []mail.Upload{
+			outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{
 				{Size: c.size, Date: noon, Content: shortMail{c.has}}, text(strings.Repeat("y", 3*chunk)),
-			})
+			}))
 			if !errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(outcomes[0].Err, c.first) || !errors.Is(outcomes[1].Err, c.second) {
 				t.Errorf("%v, %v", outcomes, err)
 			}
@@ -590,7 +607,7 @@ func TestNoDeadlock(t *testing.T) {
 	})
 	_, a := newAppender(t, s)
 	big := func() mail.Upload { return mail.Upload{Size: 4 << 20, Date: noon, Content: endlessMail{}} }
-	outcomes, err := a.Append(t.Context(), []mail.Upload{big(), big(), big()})
+	outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{big(), big(), big()}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -607,7 +624,7 @@ func TestAppendMemory(t *testing.T) {
 	_, a := newAppender(t, s)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	if _, err := a.Append(t.Context(), []mail.Upload{{Size: 64 << 20, Date: noon, Content: endlessMail{}}}); err != nil {
+	if _, err := outcomesOf(a.Append(t.Context(), []mail.Upload{{Size: 64 << 20, Date: noon, Content: endlessMail{}}})); err != nil {
 		t.Fatal(err)
 	}
 	runtime.ReadMemStats(&after)
@@ -631,7 +648,7 @@ func TestAppendCancelled(t *testing.T) {
 		<-got
 		cancel()
 	}()
-	outcomes, err := a.Append(ctx, []mail.Upload{text("a")})
+	outcomes, err := outcomesOf(a.Append(ctx, []mail.Upload{text("a")}))
 	if !errors.Is(err, context.Canceled) || !errors.Is(outcomes[0].Err, mail.ErrInDoubt) {
 		t.Errorf("%v, %v", outcomes, err)
 	}
@@ -662,7 +679,7 @@ func TestOddAnswers(t *testing.T) {
 			return strings.ReplaceAll(c.answer, "TAG", tags[0])
 		}))
 		_, a := newAppender(t, s)
-		outcomes, err := a.Append(t.Context(), []mail.Upload{text("a")})
+		outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text("a")}))
 		if (err != nil) != c.ended || outcomes[0] != c.want {
 			t.Errorf("%q: %+v %v", c.answer, outcomes[0], err)
 		}
@@ -679,7 +696,7 @@ func TestOKBeforeTheMessage(t *testing.T) {
 		return selectShown
 	}))
 	_, a := newAppender(t, s)
-	outcomes, err := a.Append(t.Context(), []mail.Upload{text("a")})
+	outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text("a")}))
 	if err == nil || !errors.Is(outcomes[0].Err, mail.ErrNotSent) {
 		t.Errorf("%+v %v", outcomes, err)
 	}
@@ -693,7 +710,7 @@ func TestAppendedAsGiven(t *testing.T) {
 	for _, body := range bodies {
 		messages = append(messages, mail.Upload{Size: int64(len(body)), Date: noon, Content: bytes.NewReader([]byte(body + "and more than announced"))})
 	}
-	if _, err := a.Append(t.Context(), messages); err != nil {
+	if _, err := outcomesOf(a.Append(t.Context(), messages)); err != nil {
 		t.Fatal(err)
 	}
 	d.mu.Lock()

@@ -162,11 +162,11 @@ func BenchmarkAppend(b *testing.B) {
 			b.SetBytes(int64(c.messages * c.size))
 			b.ReportAllocs()
 			for b.Loop() {
-				outcomes, err := appender.Append(b.Context(), uploads)
-				if err != nil {
-					b.Fatal(err)
+				answer := <-appender.Append(b.Context(), uploads)
+				if answer.Err != nil {
+					b.Fatal(answer.Err)
 				}
-				for _, outcome := range outcomes {
+				for _, outcome := range answer.Outcomes {
 					if outcome.Err != nil {
 						b.Fatal(outcome.Err)
 					}

@@ -128,7 +128,7 @@ func TestAppenderIsKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if outcomes, err := a.Append(t.Context(), []mail.Upload{text("a")}); err != nil || outcomes[0].Err != nil {
+		if outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text("a")})); err != nil || outcomes[0].Err != nil {
 			t.Fatal(outcomes, err)
 		}
 		old = a
@@ -141,14 +141,14 @@ func TestAppenderIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if outcomes, err := old.Append(t.Context(), []mail.Upload{text("a")}); err == nil || !errors.Is(outcomes[0].Err, mail.ErrNotSent) {
+	if outcomes, err := outcomesOf(old.Append(t.Context(), []mail.Upload{text("a")})); err == nil || !errors.Is(outcomes[0].Err, mail.ErrNotSent) {
 		t.Errorf("the former appender: %v %v", outcomes, err)
 	}
-	if outcomes, err := a.Append(t.Context(), []mail.Upload{text("a")}); err != nil || outcomes[0].Err != nil {
+	if outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text("a")})); err != nil || outcomes[0].Err != nil {
 		t.Errorf("%v %v", outcomes, err)
 	}
 	a.Close()
-	if outcomes, err := a.Append(t.Context(), []mail.Upload{text("a")}); err == nil || !errors.Is(outcomes[0].Err, mail.ErrNotSent) {
+	if outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text("a")})); err == nil || !errors.Is(outcomes[0].Err, mail.ErrNotSent) {
 		t.Errorf("after Close: %v %v", outcomes, err)
 	}
 }
@@ -176,7 +176,7 @@ func TestOneConnection(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if outcomes, err := a.Append(t.Context(), []mail.Upload{text("a")}); err != nil || outcomes[0].Err != nil {
+		if outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text("a")})); err != nil || outcomes[0].Err != nil {
 			t.Fatal(outcomes, err)
 		}
 	}

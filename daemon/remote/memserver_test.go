@@ -83,7 +83,7 @@ func TestAgainstRealServer(t *testing.T) {
 		messages[i].Flags = a.Storable(messages[i].Flags)
 		messages[i].Date = noon.Add(time.Duration(i) * time.Hour)
 	}
-	outcomes, err := a.Append(ctx, messages)
+	outcomes, err := outcomesOf(a.Append(ctx, messages))
 	if err != nil {
 		t.Fatal(err)
 	}

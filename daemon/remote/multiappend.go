@@ -37,7 +37,7 @@ func (b *batch) together(i int) int {
 
 // sendTogether writes one command for n messages.
 func (b *batch) sendTogether(ctx context.Context, i, n int) error {
-	s := &sent{index: i, count: n, answered: make(chan struct{}), tag: b.conn.nextTag()}
+	s := &sent{batch: b, index: i, count: n, answered: make(chan struct{}), tag: b.conn.nextTag()}
 	start := s.tag + " APPEND " + b.mailbox
 	for k, m := range b.messages[i : i+n] {
 		content := io.NewSectionReader(m.Content, 0, m.Size)
@@ -49,8 +49,7 @@ func (b *batch) sendTogether(ctx context.Context, i, n int) error {
 		}
 		if k == 0 {
 			s.begun.Store(true)
-			b.last = s
-			b.queue <- s
+			b.enqueue(s)
 		}
 		line := start + " " + appendArguments(m) + " {" + strconv.FormatInt(m.Size, 10) + "+}\r\n"
 		start = ""
@@ -67,8 +66,8 @@ func (b *batch) sendTogether(ctx context.Context, i, n int) error {
 
 // answerTogether notes what became of the messages of one command. An error
 // means that the connection must end.
-func (b *batch) answerTogether(s *sent, r Response) error {
-	outcomes := b.outcomes[s.index : s.index+s.count]
+func (s *sent) answerTogether(r Response) error {
+	outcomes := s.outcomes[s.index : s.index+s.count]
 	switch {
 	case r.Type == "OK" && s.complete.Load():
 		for i, outcome := range appendedTogether(r, s.count) {
@@ -78,16 +77,14 @@ func (b *batch) answerTogether(s *sent, r Response) error {
 	case r.Type == "NO" && s.complete.Load():
 		for i := range outcomes {
 			outcomes[i].Err = refusal("APPEND", r)
-			b.refused = append(b.refused, s.index+i)
+			s.refused = append(s.refused, s.index+i)
 		}
 		return nil
 	case r.Type == "BAD":
 		// Which of them it was, and what became of the others, has to be seen.
-		b.doubt(s)
-		b.cautious.Store(true)
+		s.cautious.Store(true)
 		return errors.New("the server could not parse the command")
 	}
-	b.doubt(s)
 	return errors.New("the server answered before it had the messages")
 }
 
@@ -109,11 +106,26 @@ func appendedTogether(r Response, count int) []mail.Appended {
 	return outcomes
 }
 
-// oneByOne sends again what was refused together, each message by a command of
-// its own. Should the mailbox hold more than the answers account for, something
-// of it may have been stored in spite of the refusal: it is in doubt.
-func (a *Appender) oneByOne(ctx context.Context, b *batch) error {
-	grown, err := a.grown(ctx)
+// refusedTogether sends again what was refused together, each message by a
+// command of its own, once everything that was sent meanwhile is answered.
+// Should the mailbox hold more than the answers account for, something of it may
+// have been stored in spite of the refusal: it is in doubt.
+func (b *batch) refusedTogether() {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	err := b.oneByOne()
+	if err != nil {
+		b.useless = true
+	}
+	b.done(err)
+}
+
+func (b *batch) oneByOne() error {
+	err := errors.New("the connection ended")
+	grown := true
+	if !b.useless && b.await(b.last.answered) {
+		grown, err = b.grown(b.ctx)
+	}
 	if err != nil || grown {
 		for _, i := range b.refused {
 			b.outcomes[i] = mail.Appended{Err: mail.ErrInDoubt}
@@ -124,16 +136,15 @@ func (a *Appender) oneByOne(ctx context.Context, b *batch) error {
 	for i, index := range b.refused {
 		again[i] = b.messages[index]
 	}
-	outcomes, err := a.append(ctx, again, true)
+	answer := <-b.append(b.ctx, again, true).answer
 	for i, index := range b.refused {
-		b.outcomes[index] = outcomes[i]
+		b.outcomes[index] = answer.Outcomes[i]
 	}
-	return err
+	return answer.Err
 }
 
 // stored follows what UIDNEXT should be.
 func (a *Appender) stored(outcomes []mail.Appended) {
-	a.next = max(a.next, a.status.UIDNext)
 	for _, outcome := range outcomes {
 		if outcome.Err == nil && outcome.UID >= a.next {
 			a.next = outcome.UID + 1
@@ -141,7 +152,8 @@ func (a *Appender) stored(outcomes []mail.Appended) {
 	}
 }
 
-// grown tells whether the mailbox holds more than was stored, or may.
+// grown tells whether the mailbox holds more than was stored, or may, when
+// everything that was sent is answered.
 func (a *Appender) grown(ctx context.Context) (bool, error) {
 	replies, err := a.conn.Raw(ctx, "SELECT "+a.mailbox)
 	if err != nil {
@@ -151,5 +163,5 @@ func (a *Appender) grown(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	shown := parseSelected(replies[0]).status
-	return shown.UIDValidity != a.status.UIDValidity || a.status.UIDNext == 0 || shown.UIDNext == 0 || shown.UIDNext > a.next, nil
+	return shown.UIDValidity != a.status.UIDValidity || a.status.UIDNext == 0 || shown.UIDNext == 0 || shown.UIDNext > max(a.next, a.status.UIDNext), nil
 }

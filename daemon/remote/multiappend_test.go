@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,7 +24,7 @@ func TestTogether(t *testing.T) {
 	}
 	messages[60] = text("with a new keyword", "Unheard")
 	messages = append(messages, text(strings.Repeat("x", togetherBytes+1)))
-	outcomes, err := a.Append(t.Context(), messages)
+	outcomes, err := outcomesOf(a.Append(t.Context(), messages))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,6 +45,44 @@ func bodyOf(m mail.Upload) string {
 	return string(data)
 }
 
+// TestRefusedInFlight: what is refused together while more is under way is sent
+// again once all of that is answered; nothing of it is stored twice.
+func TestRefusedInFlight(t *testing.T) {
+	d := &dovecotLike{refuse: map[string]string{"m3": "NO [CANNOT] not this one", "m75": "NO [CANNOT] nor this one"}}
+	_, a := newAppender(t, newFakeServer(t, SideDestination, multiCaps, d.serve))
+	var messages []mail.Upload
+	for i := range 100 {
+		messages = append(messages, text(fmt.Sprint("m", i)))
+	}
+	var calls []<-chan mail.Answer
+	for part := range slices.Chunk(messages, 20) {
+		calls = append(calls, a.Append(t.Context(), part))
+	}
+	var outcomes []mail.Appended
+	for _, call := range calls {
+		some, err := outcomesOf(call)
+		if err != nil {
+			t.Fatal(err)
+		}
+		outcomes = append(outcomes, some...)
+	}
+	stored := make(map[mail.UID]bool)
+	for i, o := range outcomes {
+		switch {
+		case i == 3 || i == 75:
+			if outcomeOf(o.Err) != "NO CANNOT" {
+				t.Errorf("message %d: %+v", i, o)
+			}
+		case o.Err != nil || stored[o.UID] || !strings.HasSuffix(d.stored[o.UID-1], bodyOf(messages[i])):
+			t.Errorf("message %d: %+v", i, o)
+		}
+		stored[o.UID] = true
+	}
+	if len(d.stored) != 98 {
+		t.Errorf("%d stored", len(d.stored))
+	}
+}
+
 // TestRefusedTogether: one message that is refused keeps no other back, once
 // it is known that nothing was stored.
 func TestRefusedTogether(t *testing.T) {
@@ -53,7 +92,7 @@ func TestRefusedTogether(t *testing.T) {
 	for i := range 60 {
 		messages = append(messages, text(fmt.Sprint("m", i)))
 	}
-	outcomes, err := a.Append(t.Context(), messages)
+	outcomes, err := outcomesOf(a.Append(t.Context(), messages))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,13 +120,13 @@ func TestRefusedTogether(t *testing.T) {
 func TestRefusedAndGrown(t *testing.T) {
 	d := &dovecotLike{refuse: map[string]string{"m1": "NO no"}}
 	_, a := newAppender(t, newFakeServer(t, SideDestination, multiCaps, d.serve))
-	if _, err := a.Append(t.Context(), []mail.Upload{text("before")}); err != nil {
+	if _, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text("before")})); err != nil {
 		t.Fatal(err)
 	}
 	d.mu.Lock()
 	d.hidden = 1
 	d.mu.Unlock()
-	outcomes, err := a.Append(t.Context(), []mail.Upload{text("m0"), text("m1"), text("m2")})
+	outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text("m0"), text("m1"), text("m2")}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +176,7 @@ func TestOddAnswersTogether(t *testing.T) {
 				}
 			}
 		}))
-		outcomes, err := a.Append(t.Context(), []mail.Upload{text("m0"), text("m1"), text("m2")})
+		outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text("m0"), text("m1"), text("m2")}))
 		var got []string
 		for _, o := range outcomes {
 			switch {

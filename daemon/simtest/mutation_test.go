@@ -107,19 +107,23 @@ type carelessAppender struct {
 	careless careless
 }
 
-func (a carelessAppender) Append(ctx context.Context, messages []mail.Upload) ([]mail.Appended, error) {
+func (a carelessAppender) Append(ctx context.Context, messages []mail.Upload) <-chan mail.Answer {
 	if a.careless.reversed {
 		messages = slices.Clone(messages)
 		slices.Reverse(messages)
 	}
-	outcomes, err := a.Appender.Append(ctx, messages)
-	if a.careless.reversed {
-		slices.Reverse(outcomes)
-	}
-	if a.careless.appended != nil && !errors.Is(err, errCrash) {
-		a.careless.appended(outcomes, a.Status())
-	}
-	return outcomes, err
+	spoilt, careful := make(chan mail.Answer, 1), a.Appender.Append(ctx, messages)
+	go func() {
+		answer := <-careful
+		if a.careless.reversed {
+			slices.Reverse(answer.Outcomes)
+		}
+		if a.careless.appended != nil && !errors.Is(answer.Err, errCrash) {
+			a.careless.appended(answer.Outcomes, a.Status())
+		}
+		spoilt <- answer
+	}()
+	return spoilt
 }
 
 type carelessEditor struct {

@@ -34,9 +34,11 @@ type world struct {
 	mu       sync.Mutex // of errs, while passes run
 	errs     []error
 	// pace is that of the faults that name none; beside is over how many further
-	// lanes mailboxes are carried.
+	// lanes mailboxes are carried, parcel how many messages are sent between two
+	// commits.
 	pace    uint64
 	beside  int
+	parcel  int
 	foreign map[string]int // contents that were put on the new server by others
 	gone    map[string]int // contents that their user removed there
 	policy  pass.Policy
@@ -47,7 +49,7 @@ type world struct {
 func newWorld() *world {
 	return &world{
 		old: NewServer(10), new: NewServer(5000), journal: NewJournal(), foreign: make(map[string]int), gone: make(map[string]int),
-		pace: 1, beside: 2,
+		pace: 1, beside: 2, parcel: 1,
 	}
 }
 
@@ -104,7 +106,7 @@ func (w *world) incarnation(t *testing.T, f *Faults) *pass.Pass {
 	}
 	options := pass.Options{
 		Policy: w.policy, Source: old, Destination: new, Journal: anchored{w.journal.View(f), w}, SpoolDir: spool,
-		MostBeside: w.beside, LaneWorth: 1,
+		MostBeside: w.beside, LaneWorth: 1, Parcel: w.parcel,
 	}
 	opened := 0
 	options.Beside = func(context.Context) (pass.Lane, error) {
@@ -328,7 +330,7 @@ func random(t *testing.T, seed int64, mutate func(*world, *pass.Options)) error 
 	rng := rand.New(rand.NewPCG(uint64(seed), 1))
 	w := newWorld()
 	w.mutated(mutate)
-	w.pace, w.beside = uint64(seed)+1, rng.IntN(3)
+	w.pace, w.beside, w.parcel = uint64(seed)+1, rng.IntN(3), 1+rng.IntN(3)
 	w.new.NoUIDPlus = rng.IntN(4) == 0
 	w.new.Alters = rng.IntN(4) == 0
 	w.new.Refuse = func(data string) bool { return strings.Contains(data, "refuse") }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -47,13 +48,17 @@ func (w Writable) Appender(_ context.Context, box mail.Ref) (mail.Appender, erro
 	if err != nil {
 		return nil, err
 	}
-	return &appender{w, box.Name, w.status(b)}, nil
+	return &appender{w: w, name: box.Name, status: w.status(b)}, nil
 }
 
 type appender struct {
 	w      Writable
 	name   string
 	status mail.Status
+	before chan struct{} // closed once what was sent before is answered
+
+	mu   sync.Mutex
+	lost error // why the connection has ended
 }
 
 func (a *appender) Status() mail.Status                  { return a.status }
@@ -71,47 +76,78 @@ func (a *appender) store(m mail.Upload, data string) mail.Appended {
 	return mail.Appended{UID: a.w.Boxes[a.name].Add(data, date, m.Flags), UIDValidity: a.w.Boxes[a.name].Validity}
 }
 
-// Append takes messages one after the other. Where the connection is lost, the
-// message in flight and those behind it may still be stored, a prefix of them,
-// at once or late.
-func (a *appender) Append(_ context.Context, messages []mail.Upload) ([]mail.Appended, error) {
+// Append takes messages one after the other, and what is sent before it has
+// answered after them. Where the connection is lost, the message in flight and
+// those behind it may still be stored, a prefix of them, at once or late.
+func (a *appender) Append(_ context.Context, messages []mail.Upload) <-chan mail.Answer {
+	answer := make(chan mail.Answer, 1)
 	outcomes := make([]mail.Appended, len(messages))
 	contents := make([]string, len(messages))
+	fail := func(from int, outcome, err error) <-chan mail.Answer {
+		for i := from; i < len(outcomes); i++ {
+			outcomes[i].Err = outcome
+		}
+		answer <- mail.Answer{Outcomes: outcomes, Err: err}
+		return answer
+	}
+	if err := a.ended(nil); err != nil {
+		return fail(0, mail.ErrNotSent, err)
+	}
 	for i, m := range messages {
 		data := make([]byte, m.Size)
 		if _, err := m.Content.ReadAt(data, 0); err != nil && len(data) > 0 && err != io.EOF {
-			return nil, err
+			return fail(0, mail.ErrNotSent, err)
 		}
 		contents[i] = string(data)
 		if err := a.w.Intended(a.name, m.Size, mail.NewFingerprint(m.Size, m.Date, data)); err != nil {
-			return nil, err
+			return fail(0, mail.ErrNotSent, err)
 		}
 	}
-	for i, m := range messages {
-		if err := a.w.ask(a.w.step("append to", a.name)); err != nil {
-			a.lose(messages[i:], contents[i:])
-			for j := i; j < len(messages); j++ {
-				outcomes[j].Err = mail.ErrInDoubt
+	before, done := a.before, make(chan struct{})
+	a.before = done
+	go func() {
+		defer close(done)
+		if before != nil {
+			<-before
+		}
+		if err := a.ended(nil); err != nil { // it was in flight by then
+			a.lose(messages, contents)
+			fail(0, mail.ErrInDoubt, err)
+			return
+		}
+		for i, m := range messages {
+			if err := a.w.ask(a.w.step("append to", a.name)); err != nil {
+				a.lose(messages[i:], contents[i:])
+				fail(i, mail.ErrInDoubt, a.ended(err))
+				return
 			}
-			return outcomes, err
-		}
-		if a.w.Refuse != nil && a.w.Refuse(contents[i]) {
-			outcomes[i].Err = &mail.Refused{Command: "APPEND", Type: "NO", Text: "not this one"}
-			continue
-		}
-		stored := a.store(m, contents[i])
-		if err := a.w.ask(a.w.step("append to", a.name)); err != nil {
-			a.lose(messages[i+1:], contents[i+1:])
-			for j := i; j < len(messages); j++ {
-				outcomes[j].Err = mail.ErrInDoubt
+			if a.w.Refuse != nil && a.w.Refuse(contents[i]) {
+				outcomes[i].Err = &mail.Refused{Command: "APPEND", Type: "NO", Text: "not this one"}
+				continue
 			}
-			return outcomes, err
+			stored := a.store(m, contents[i])
+			if err := a.w.ask(a.w.step("append to", a.name)); err != nil {
+				a.lose(messages[i+1:], contents[i+1:])
+				fail(i, mail.ErrInDoubt, a.ended(err))
+				return
+			}
+			if !a.w.NoUIDPlus {
+				outcomes[i] = stored
+			}
 		}
-		if !a.w.NoUIDPlus {
-			outcomes[i] = stored
-		}
+		answer <- mail.Answer{Outcomes: outcomes}
+	}()
+	return answer
+}
+
+// ended tells why the connection has ended, if it has or does so now.
+func (a *appender) ended(err error) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.lost == nil {
+		a.lost = err
 	}
-	return outcomes, nil
+	return a.lost
 }
 
 // lose has what was in flight stored late, or never.
