@@ -15,6 +15,31 @@ type Body struct {
 	Content io.Reader
 }
 
+// Question asks which messages of a mailbox have a UID at or above From.
+type Question struct {
+	Ref
+	From UID
+	// Messages is how many there are in the mailbox, as far as is known: many
+	// are asked about apart.
+	Messages uint32
+}
+
+// Survey answers a [Question].
+type Survey struct {
+	UIDs []UID // ascending
+	// Sizes are their RFC822.SIZE, which may lie; 0 where the server did not
+	// tell, and at most 4 GiB.
+	Sizes []uint32
+	// Err is a *Refused or [ErrUIDValidity], and concerns this mailbox only.
+	Err error
+}
+
+// Creation is a mailbox to be made.
+type Creation struct {
+	Name string // raw
+	Role string // SPECIAL-USE attribute (RFC 6154), or empty
+}
+
 // Upload is one message to be appended. Size is exact, never a server's
 // estimate, because an announced literal that falls short swallows the next
 // command.

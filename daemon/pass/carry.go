@@ -113,6 +113,9 @@ func (p *Pass) round(ctx context.Context, lanes *lanes, tasks []*task) (left []*
 			left = append(left, t.job)
 		}
 	}
+	if err == nil && len(left) > 0 {
+		err = p.stopped()
+	}
 	return left, errors.Join(err, rerr)
 }
 
@@ -125,7 +128,7 @@ func (p *Pass) prepare(ctx context.Context, t *task) error {
 	p.refresh(t.job)
 	box, exists := p.destination[name]
 	if !exists && len(t.uids) > 0 {
-		if err := p.create(ctx, t.Pair, t.source); err != nil {
+		if err := p.createFor(ctx, t.job); err != nil {
 			return mailboxError(err)
 		}
 		box = p.destination[name]
@@ -133,7 +136,7 @@ func (p *Pass) prepare(ctx context.Context, t *task) error {
 	t.to = mail.Ref{Name: name, UIDValidity: box.Status.UIDValidity}
 	t.floor = box.Status.UIDNext
 	t.failed = make(chan struct{})
-	t.err = errInterrupted // unless a lane takes it
+	t.err = errInterrupted // until it has been carried
 	return nil
 }
 

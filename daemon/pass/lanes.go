@@ -26,9 +26,8 @@ type lanes struct {
 func (p *Pass) lanesFor(work []*job) *lanes {
 	weight := 0
 	for _, job := range work {
-		weight += len(job.uids)
-		for _, n := range job.sizes.size {
-			weight += int(n >> 14)
+		for _, uid := range job.uids {
+			weight += 1 + int(job.sizes.of(uid)>>14)
 		}
 	}
 	return &lanes{pass: p, wanted: min(p.MostBeside, len(work)-1, weight/p.LaneWorth)}

@@ -197,7 +197,7 @@ func (p *Pass) moveFrom(ctx context.Context, from mail.Ref, list []relocation) (
 	job := list[0].job // they are all of one
 	to := job.Pair.Destination
 	if _, ok := p.destination[to]; !ok {
-		if err := p.create(ctx, job.Pair, job.source); err != nil {
+		if err := p.createFor(ctx, job); err != nil {
 			return nil, err
 		}
 	}

@@ -18,13 +18,9 @@ import (
 // mailbox its place in the order of copying, and makes on the destination what
 // a new pair needs.
 func (p *Pass) observe(ctx context.Context) ([]plan.Pairing, error) {
-	source, err := p.Source.Mailboxes(ctx)
+	source, destination, err := p.list(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list source mailboxes: %w", err)
-	}
-	destination, err := p.Destination.Mailboxes(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list destination mailboxes: %w", err)
+		return nil, err
 	}
 	p.made = make(map[string]bool)
 	p.unresolved = make(map[string]error)
@@ -43,32 +39,24 @@ func (p *Pass) observe(ctx context.Context) ([]plan.Pairing, error) {
 	for _, pairing := range pairings {
 		p.result.SourceMessages += int(pairing.Source.Status.Messages)
 	}
-	var made mail.Change
-	kept := pairings[:0]
-	for _, pairing := range pairings {
-		if pairing.New() {
-			p.lastPair++
-			pairing.Pair.ID = p.lastPair
-			if err := p.settle(ctx, &pairing); err != nil {
-				var refused *mail.Refused
-				if !errors.As(err, &refused) {
-					return nil, err
-				}
-				p.lastPair--
-				pairing.Pair.ID = 0
-				if err := p.holdMailbox(&job{Pairing: pairing, source: pairing.Source}, refused); err != nil {
-					return nil, err
-				}
-				continue
-			}
-			made.Pairs = append(made.Pairs, pairing.Pair)
-			if key := (mail.HoldKey{Path: pairing.Source.DisplayName()}); p.holds[key].Path != "" {
-				made.Unhold = append(made.Unhold, key)
-			}
-		}
-		kept = append(kept, pairing)
+	return p.settle(ctx, pairings)
+}
+
+// list lists the mailboxes of both sides at once.
+func (p *Pass) list(ctx context.Context) (source, destination mail.Listing, err error) {
+	listed := make(chan error, 1)
+	go func() {
+		var err error
+		destination, err = p.Destination.Mailboxes(ctx)
+		listed <- err
+	}()
+	if source, err = p.Source.Mailboxes(ctx); err != nil {
+		err = fmt.Errorf("list source mailboxes: %w", err)
 	}
-	return kept, p.commit(made)
+	if derr := <-listed; derr != nil && err == nil {
+		err = fmt.Errorf("list destination mailboxes: %w", derr)
+	}
+	return source, destination, err
 }
 
 // news returns the jobs of those mailboxes that have something to carry, in
@@ -79,27 +67,30 @@ func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 	}
 	var work []*job
 	var settled mail.Change
+	var looked []*look
 	for _, pairing := range pairings {
 		pairing.Pair = p.pairs[pairing.Pair.ID] // as resolving left it
-		job := &job{Pairing: pairing, source: pairing.Source}
-		key := mail.HoldKey{Pair: job.Pair.ID}
-		held, isHeld := p.holds[key]
-		if held.Skipped {
-			continue
+		if !p.holds[mail.HoldKey{Pair: pairing.Pair.ID}].Skipped {
+			looked = append(looked, &look{job: &job{Pairing: pairing, source: pairing.Source}})
 		}
-		err := p.look(ctx, job)
+	}
+	if err := p.look(ctx, looked); err != nil {
+		return nil, err
+	}
+	for _, l := range looked {
+		job := l.job
+		key := mail.HoldKey{Pair: job.Pair.ID}
+		_, isHeld := p.holds[key]
 		var refused *mail.Refused
 		switch {
-		case errors.Is(err, mail.ErrUIDValidity):
+		case errors.Is(l.err, mail.ErrUIDValidity):
 			p.result.Changed = true
 			continue
-		case errors.As(err, &refused):
+		case errors.As(l.err, &refused):
 			if err := p.holdMailbox(job, refused); err != nil {
 				return nil, err
 			}
 			continue
-		case err != nil:
-			return nil, fmt.Errorf("look at mailbox %q: %w", job.source.DisplayName(), err)
 		}
 		settled.Unhold = append(settled.Unhold, job.lifted...)
 		if anchor := &job.Pair.SourceAnchor; anchor.UIDValidity == 0 && job.source.Status.UIDValidity != 0 {
@@ -128,36 +119,99 @@ func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 	return work, p.commit(settled)
 }
 
-// settle makes the destination mailbox of a new pair and carries its
-// subscription, once.
-func (p *Pass) settle(ctx context.Context, pairing *plan.Pairing) error {
-	if pairing.Destination.Name == "" {
-		if err := p.create(ctx, pairing.Pair, pairing.Source); err != nil {
-			return err
+// settle makes the destination mailboxes of new pairs and carries their
+// subscriptions, once. A pair whose mailbox cannot be made is held.
+func (p *Pass) settle(ctx context.Context, pairings []plan.Pairing) ([]plan.Pairing, error) {
+	var missing []*plan.Pairing
+	for i := range pairings {
+		if pairings[i].New() && pairings[i].Destination.Name == "" {
+			missing = append(missing, &pairings[i])
 		}
 	}
-	if pairing.Source.Subscribed && !pairing.Destination.Subscribed {
-		err := p.Destination.Subscribe(ctx, pairing.Pair.Destination)
-		var refused *mail.Refused
-		if errors.As(err, &refused) {
-			p.Logger.Warn("subscription could not be carried", "mailbox", pairing.Pair.DestinationPath, "error", err)
-		} else if err != nil {
-			return fmt.Errorf("subscribe %q: %w", pairing.Pair.DestinationPath, err)
+	refused, err := p.create(ctx, missing)
+	if err != nil {
+		return nil, err
+	}
+	unmade := make(map[string]bool)
+	for i, pairing := range missing {
+		if refused[i] != nil {
+			unmade[pairing.Source.Name] = true
+			if err := p.holdMailbox(&job{Pairing: *pairing, source: pairing.Source}, refused[i]); err != nil {
+				return nil, err
+			}
 		}
 	}
-	pairing.Pair.Subscribed = pairing.Source.Subscribed
-	return nil
+	pairings = slices.DeleteFunc(pairings, func(pairing plan.Pairing) bool { return unmade[pairing.Source.Name] })
+	if err := p.subscribe(ctx, pairings); err != nil {
+		return nil, err
+	}
+	var made mail.Change
+	for i := range pairings {
+		pairing := &pairings[i]
+		if !pairing.New() {
+			continue
+		}
+		p.lastPair++
+		pairing.Pair.ID = p.lastPair
+		pairing.Pair.Subscribed = pairing.Source.Subscribed
+		made.Pairs = append(made.Pairs, pairing.Pair)
+		if key := (mail.HoldKey{Path: pairing.Source.DisplayName()}); p.holds[key].Path != "" {
+			made.Unhold = append(made.Unhold, key)
+		}
+	}
+	return pairings, p.commit(made)
 }
 
-// create makes a destination mailbox. It is empty, so that there is nothing to
-// recognise in it.
-func (p *Pass) create(ctx context.Context, pair mail.Pair, source mail.Mailbox) error {
-	if err := p.Destination.Create(ctx, pair.Destination, source.Role); err != nil {
-		return fmt.Errorf("create %q: %w", pair.DestinationPath, err)
+// subscribe carries the subscriptions of new pairs.
+func (p *Pass) subscribe(ctx context.Context, pairings []plan.Pairing) error {
+	var names []string
+	for _, pairing := range pairings {
+		if pairing.New() && pairing.Source.Subscribed && !pairing.Destination.Subscribed {
+			names = append(names, pairing.Pair.Destination)
+		}
 	}
-	p.destination[pair.Destination] = mail.Mailbox{Name: pair.Destination, Path: source.Path}
-	p.made[pair.Destination] = true
-	return nil
+	if len(names) == 0 {
+		return nil
+	}
+	refused, err := p.Destination.Subscribe(ctx, names)
+	for i, err := range refused {
+		if err != nil {
+			p.Logger.Warn("subscription could not be carried", "mailbox", p.destination[names[i]].DisplayName(), "error", err)
+		}
+	}
+	return err
+}
+
+// create makes destination mailboxes, and returns why one cannot be made. They
+// are empty, so that there is nothing to recognise in them.
+func (p *Pass) create(ctx context.Context, pairings []*plan.Pairing) (refused []error, err error) {
+	if len(pairings) == 0 {
+		return nil, nil
+	}
+	boxes := make([]mail.Creation, len(pairings))
+	for i, pairing := range pairings {
+		boxes[i] = mail.Creation{Name: pairing.Pair.Destination, Role: pairing.Source.Role}
+	}
+	if refused, err = p.Destination.Create(ctx, boxes); err != nil {
+		return nil, err
+	}
+	for i, pairing := range pairings {
+		if refused[i] == nil {
+			name := pairing.Pair.Destination
+			p.destination[name] = mail.Mailbox{Name: name, Path: pairing.Source.Path}
+			p.made[name] = true
+		}
+	}
+	return refused, nil
+}
+
+// createFor makes the destination mailbox of a job, which its user has removed.
+func (p *Pass) createFor(ctx context.Context, job *job) error {
+	refused, err := p.create(ctx, []*plan.Pairing{&job.Pairing})
+	if err != nil {
+		return fmt.Errorf("create %q: %w", job.Pair.DestinationPath, err)
+	}
+	return refused[0]
 }
 
 // holdConflicts holds mailboxes that have no place of their own, and lifts
@@ -174,10 +228,64 @@ func (p *Pass) holdConflicts(conflicts []plan.Conflict) error {
 	return nil
 }
 
-// look finds the source messages of a mailbox that are not carried yet, and
-// those that have vanished. It asks the server only when the status, a hold to
-// be retried or a message found missing before calls for it.
-func (p *Pass) look(ctx context.Context, job *job) error {
+// look is a look at one source mailbox.
+type look struct {
+	job *job
+	// held is what of it is held, retry what of that is to be tried again.
+	held  map[mail.UID]bool
+	retry []mail.UID
+	asked bool // it has to be asked
+	again bool // and every UID compared with the receipts
+	err   error
+}
+
+// look finds the source messages of mailboxes that are not carried yet, and
+// those that have vanished. It asks about a mailbox only when the status, a hold
+// to be retried or a message found missing before calls for it, and then about
+// all of them together. An error that concerns one mailbox only is left in its
+// look.
+func (p *Pass) look(ctx context.Context, looks []*look) error {
+	fail := func(l *look, err error) error {
+		if l.err = err; err == nil || isOutOfReach(err) {
+			return nil
+		}
+		return fmt.Errorf("look at mailbox %q: %w", l.job.source.DisplayName(), err)
+	}
+	var asked []*look
+	var questions []mail.Question
+	for _, l := range looks {
+		if err := fail(l, p.glance(ctx, l)); err != nil {
+			return err
+		}
+		if l.asked && l.err == nil {
+			from := max(l.job.Pair.SourceAnchor.UIDNext, 1)
+			if l.job.rebind {
+				from = 1
+			}
+			asked = append(asked, l)
+			questions = append(questions, mail.Question{Ref: l.job.ref(), From: from, Messages: l.job.source.Status.Messages})
+		}
+	}
+	i := 0
+	for answer, err := range p.Source.Survey(ctx, questions) {
+		if err != nil {
+			return fmt.Errorf("look at mailboxes: %w", err)
+		}
+		l := asked[i]
+		if err = answer.Err; err == nil {
+			err = p.compared(ctx, l, answer)
+		}
+		if err := fail(l, err); err != nil {
+			return err
+		}
+		i++
+	}
+	return nil
+}
+
+// glance decides what has to be asked about a mailbox.
+func (p *Pass) glance(ctx context.Context, l *look) error {
+	job := l.job
 	anchor := job.Pair.SourceAnchor
 	if s := job.source.Status; s.UIDValidity == 0 || s.UIDNext == 0 {
 		opened, err := p.Source.Status(ctx, mail.Ref{Name: job.source.Name})
@@ -193,12 +301,7 @@ func (p *Pass) look(ctx context.Context, job *job) error {
 	job.rebind = known && status.UIDValidity != 0 && status.UIDValidity != anchor.UIDValidity
 	if job.end = max(status.UIDNext, anchor.UIDNext, 1); job.rebind {
 		job.end = max(status.UIDNext, 1) // the anchor is of other UIDs
-		uids, err := p.Source.UIDs(ctx, job.ref(), 1)
-		if err != nil {
-			return err
-		}
-		job.found(uids, 0)
-		job.uids = uids
+		l.asked = true
 		return nil
 	}
 	if anchor.HighestModSeq == 0 && status.HighestModSeq != 0 {
@@ -209,21 +312,31 @@ func (p *Pass) look(ctx context.Context, job *job) error {
 			break
 		}
 	}
-	held, retry := p.heldOf(job.Pair.ID)
-	again := p.full || p.lookDue(job.Pair.ID)
+	l.held, l.retry = p.heldOf(job.Pair.ID)
+	l.again = p.full || p.lookDue(job.Pair.ID)
 	shrunk := status.MessagesKnown && status.Messages != anchor.Messages
-	if known && !again && !shrunk && len(retry) == 0 && status.UIDNext != 0 && status.UIDNext <= anchor.UIDNext {
+	if known && !l.again && !shrunk && len(l.retry) == 0 && status.UIDNext != 0 && status.UIDNext <= anchor.UIDNext {
 		job.found(nil, anchor.Messages)
 		return nil
 	}
-	from := max(anchor.UIDNext, 1)
-	var uids []mail.UID
-	if !status.MessagesKnown || status.Messages > 0 || status.UIDNext == 0 {
-		var err error
-		if uids, err = p.Source.UIDs(ctx, job.ref(), from); err != nil {
-			return err
-		}
+	if status.MessagesKnown && status.Messages == 0 && status.UIDNext != 0 {
+		return p.compared(ctx, l, mail.Survey{}) // there is nothing to be asked
 	}
+	l.asked = true
+	return nil
+}
+
+// compared compares what is there with the receipts.
+func (p *Pass) compared(ctx context.Context, l *look, there mail.Survey) error {
+	job, uids := l.job, there.UIDs
+	job.sizes = sizes{uids: uids, size: there.Sizes}
+	if job.rebind {
+		job.found(uids, 0)
+		job.uids = slices.Clone(uids)
+		return nil
+	}
+	anchor, status := job.Pair.SourceAnchor, job.source.Status
+	from := max(anchor.UIDNext, 1)
 	job.found(uids, anchor.Messages)
 	for key, h := range p.holds {
 		// Those below the anchor go with what a count finds missing.
@@ -232,8 +345,8 @@ func (p *Pass) look(ctx context.Context, job *job) error {
 		}
 	}
 	counted, _ := slices.BinarySearch(uids, max(status.UIDNext, 1)) // what arrived since is not
-	odd := known && status.MessagesKnown && status.UIDNext != 0 && int(status.Messages) != int(anchor.Messages)+counted
-	if !again && !odd {
+	odd := anchor.UIDValidity != 0 && status.MessagesKnown && status.UIDNext != 0 && int(status.Messages) != int(anchor.Messages)+counted
+	if !l.again && !odd {
 		// Receipts above the anchor were not counted by it.
 		lost, _, err := plan.Missing(uids, above(from, p.Journal.Receipts(job.Pair.ID)))
 		if err != nil {
@@ -241,7 +354,7 @@ func (p *Pass) look(ctx context.Context, job *job) error {
 		}
 		odd = len(lost) > 0
 	}
-	if again || odd {
+	if l.again || odd {
 		all, agree, err := p.census(ctx, job)
 		if err != nil {
 			return err
@@ -256,11 +369,13 @@ func (p *Pass) look(ctx context.Context, job *job) error {
 			job.below = uncounted // the next pass counts again
 		}
 	}
-	uids = append(uids, retry...) // a hold may lie above the anchor
-	slices.Sort(uids)
-	uids = slices.Compact(uids)
+	if len(l.retry) > 0 {
+		uids = slices.Concat(uids, l.retry) // a hold may lie above the anchor
+		slices.Sort(uids)
+		uids = slices.Compact(uids)
+	}
 	var err error
-	if job.uids, err = plan.Uncarried(uids, p.Journal.Receipts(job.Pair.ID), held); err != nil {
+	if job.uids, err = plan.Uncarried(uids, p.Journal.Receipts(job.Pair.ID), l.held); err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
 	return p.deferDrafts(ctx, job)

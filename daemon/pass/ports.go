@@ -22,6 +22,9 @@ type Reader interface {
 	Status(ctx context.Context, box mail.Ref) (mail.Status, error)
 	// UIDs returns the UIDs at or above from, ascending (UID SEARCH).
 	UIDs(ctx context.Context, box mail.Ref, from mail.UID) ([]mail.UID, error)
+	// Survey answers questions about mailboxes, in their order, in a number of
+	// round trips that does not depend on how many there are.
+	Survey(ctx context.Context, questions []mail.Question) iter.Seq2[mail.Survey, error]
 	// Messages yields the metadata of the given UIDs (ascending, of any
 	// number), each at most once, with fingerprints when asked for. A UID that
 	// the server does not answer for is left out.
@@ -47,11 +50,12 @@ type Destination interface {
 	// separator, encoding; a separator inside a level becomes "_". It is known
 	// once Mailboxes has been called.
 	Name(path []string) string
-	// Create makes a mailbox; one that exists already is no error. role is its
-	// SPECIAL-USE attribute or empty; a server that cannot take it is not
-	// asked to.
-	Create(ctx context.Context, name, role string) error
-	Subscribe(ctx context.Context, name string) error
+	// Create makes mailboxes; one that exists already is no error, and a server
+	// that cannot take a role is not asked to. What it refuses is returned for
+	// each, err is what ended it all.
+	Create(ctx context.Context, boxes []mail.Creation) (refused []error, err error)
+	// Subscribe subscribes to mailboxes, and returns errors as Create does.
+	Subscribe(ctx context.Context, names []string) (refused []error, err error)
 	// Editor opens a mailbox for changes to messages that are in it.
 	Editor(ctx context.Context, box mail.Ref) (mail.Editor, error)
 	Opener

@@ -37,20 +37,23 @@ func (p *Pass) Preview(ctx context.Context) (Preview, error) {
 	if err := p.load(); err != nil {
 		return Preview{}, err
 	}
-	source, err := p.Source.Mailboxes(ctx)
+	source, destination, err := p.list(ctx)
 	if err != nil {
-		return Preview{}, fmt.Errorf("list source mailboxes: %w", err)
-	}
-	destination, err := p.Destination.Mailboxes(ctx)
-	if err != nil {
-		return Preview{}, fmt.Errorf("list destination mailboxes: %w", err)
+		return Preview{}, err
 	}
 	var out Preview
 	var pairings []plan.Pairing
 	pairings, out.Conflicts = plan.Mailboxes(source, destination, p.storedPairs(), p.Select, p.Destination.Name)
-	for _, pairing := range pairings {
-		job := &job{Pairing: pairing, source: pairing.Source}
-		if err := p.look(ctx, job); err != nil {
+	looks := make([]*look, len(pairings))
+	for i, pairing := range pairings {
+		looks[i] = &look{job: &job{Pairing: pairing, source: pairing.Source}}
+	}
+	if err := p.look(ctx, looks); err != nil {
+		return Preview{}, err
+	}
+	for i, pairing := range pairings {
+		job := looks[i].job
+		if err := looks[i].err; err != nil {
 			return Preview{}, fmt.Errorf("look at mailbox %q: %w", job.source.DisplayName(), err)
 		}
 		row := PreviewRow{

@@ -2,7 +2,6 @@ package pass
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -30,20 +29,19 @@ func (s sizes) of(uid mail.UID) int64 {
 	return 0
 }
 
-// weigh asks how big the messages are that are to be carried, and tells the
-// observer. A mailbox that cannot be asked is left to the carrying.
+// weigh asks how big those messages are of which the look at their mailbox has
+// not told, and tells the observer. A mailbox that cannot be asked is left to
+// the carrying.
 func (p *Pass) weigh(ctx context.Context, work []*job) error {
 	messages, bytes := 0, int64(0)
 	for _, job := range work {
 		messages += len(job.uids)
-		job.sizes = sizes{uids: job.uids, size: make([]uint32, len(job.uids))}
 		err := p.weighJob(ctx, job)
-		var refused *mail.Refused
-		if err != nil && !errors.As(err, &refused) && !errors.Is(err, mail.ErrUIDValidity) {
+		if err != nil && !isOutOfReach(err) {
 			return fmt.Errorf("mailbox %q: %w", job.source.DisplayName(), err)
 		}
-		for _, n := range job.sizes.size {
-			bytes += int64(n)
+		for _, uid := range job.uids {
+			bytes += job.sizes.of(uid)
 		}
 	}
 	p.Observer.Pending(messages, bytes)
@@ -51,10 +49,21 @@ func (p *Pass) weigh(ctx context.Context, work []*job) error {
 }
 
 func (p *Pass) weighJob(ctx context.Context, job *job) error {
-	if job.sidelined {
+	var unknown []mail.UID
+	for _, uid := range job.uids {
+		if job.sizes.of(uid) == 0 {
+			unknown = append(unknown, uid)
+		}
+	}
+	if job.sidelined || len(unknown) == 0 {
 		return nil
 	}
-	for part := range slices.Chunk(job.uids, weighedAtOnce) {
+	known := job.sizes
+	job.sizes = sizes{uids: job.uids, size: make([]uint32, len(job.uids))}
+	for i, uid := range job.uids {
+		job.sizes.size[i] = uint32(known.of(uid))
+	}
+	for part := range slices.Chunk(unknown, weighedAtOnce) {
 		if err := p.stopped(); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -84,59 +85,113 @@ func (d *Destination) Name(path []string) string {
 
 // command sends one line and returns its answer, a NO or BAD as
 // *mail.Refused.
-func (d *Destination) command(ctx context.Context, verb, arguments string) (Reply, error) {
-	replies, err := d.raw(ctx, verb+" "+arguments)
+func (d *Destination) command(ctx context.Context, line string) (Reply, error) {
+	verb, _, _ := strings.Cut(line, " ")
+	replies, err := d.raw(ctx, line)
 	if err != nil {
 		return Reply{}, fmt.Errorf("%s: %w", strings.ToLower(verb), err)
 	}
 	return replies[0], verdict(verb, replies[0].Tagged)
 }
 
-// Create makes a mailbox; one that exists already is no error. The role is
-// given along where the server takes it (RFC 6154 §3).
-func (d *Destination) Create(ctx context.Context, name, role string) error {
-	quoted, err := quote(name)
-	if err != nil {
-		return &mail.Refused{Command: "CREATE", Type: "BAD", Text: err.Error()}
-	}
-	conn, err := d.connection(ctx)
-	if err != nil {
-		return err
-	}
-	var refused *mail.Refused
-	if role != "" && conn.Has("CREATE-SPECIAL-USE") {
-		_, err = d.command(ctx, "CREATE", quoted+" (USE ("+role+"))")
-		if !errors.As(err, &refused) || refused.Code == "ALREADYEXISTS" {
-			return d.created(ctx, name, err)
+// commandsAtOnce is how many commands are pipelined that need not wait for one
+// another.
+const commandsAtOnce = 100
+
+// commands sends lines together, but for those that are refused already, and
+// notes which of them the server refuses.
+func (d *Destination) commands(ctx context.Context, lines []string, refused []error) error {
+	var open []int
+	for i := range lines {
+		if refused[i] == nil {
+			open = append(open, i)
 		}
 	}
-	_, err = d.command(ctx, "CREATE", quoted)
-	return d.created(ctx, name, err)
+	for part := range slices.Chunk(open, commandsAtOnce) {
+		together := make([]string, len(part))
+		for k, i := range part {
+			together[k] = lines[i]
+		}
+		replies, err := d.raw(ctx, together...)
+		if err != nil {
+			return err
+		}
+		for k, i := range part {
+			verb, _, _ := strings.Cut(lines[i], " ")
+			refused[i] = verdict(verb, replies[k].Tagged)
+		}
+	}
+	return nil
 }
 
-// created lets a refused CREATE pass when the mailbox can be opened: not every
-// server says ALREADYEXISTS (RFC 5530).
-func (d *Destination) created(ctx context.Context, name string, err error) error {
-	var refused *mail.Refused
-	if !errors.As(err, &refused) {
-		return err
-	}
-	if openErr := d.reopen(ctx, mail.Ref{Name: name}); openErr == nil {
-		return nil
-	} else if !errors.As(openErr, new(*mail.Refused)) {
-		return openErr
-	}
-	return err
+// unquotable is the refusal of a name that cannot be sent.
+func unquotable(command string, err error) error {
+	return &mail.Refused{Command: command, Type: "BAD", Text: err.Error()}
 }
 
-// Subscribe subscribes to a mailbox.
-func (d *Destination) Subscribe(ctx context.Context, name string) error {
-	quoted, err := quote(name)
+// Create makes mailboxes; one that exists already is no error. A role is given
+// along where the server takes it (RFC 6154 §3).
+func (d *Destination) Create(ctx context.Context, boxes []mail.Creation) ([]error, error) {
+	conn, err := d.connection(ctx)
 	if err != nil {
-		return &mail.Refused{Command: "SUBSCRIBE", Type: "BAD", Text: err.Error()}
+		return nil, err
 	}
-	_, err = d.command(ctx, "SUBSCRIBE", quoted)
-	return err
+	lines, refused := make([]string, len(boxes)), make([]error, len(boxes))
+	for i, box := range boxes {
+		quoted, err := quote(box.Name)
+		if err != nil {
+			refused[i] = unquotable("CREATE", err)
+		} else if lines[i] = "CREATE " + quoted; box.Role != "" && conn.Has("CREATE-SPECIAL-USE") {
+			lines[i] += " (USE (" + box.Role + "))"
+		}
+	}
+	if err := d.commands(ctx, lines, refused); err != nil {
+		return nil, fmt.Errorf("create mailboxes: %w", err)
+	}
+	for i, box := range boxes {
+		if refused[i] != nil && lines[i] != "" {
+			if refused[i], err = d.createAgain(ctx, box.Name, lines[i], refused[i]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return refused, nil
+}
+
+// createAgain makes a mailbox without the role that was refused. It lets a
+// refusal pass when the mailbox can be opened: not every server says
+// ALREADYEXISTS (RFC 5530).
+func (d *Destination) createAgain(ctx context.Context, name, line string, refusal error) (refused, err error) {
+	var answer *mail.Refused
+	if plain, _, role := strings.Cut(line, " (USE ("); role && errors.As(refusal, &answer) && answer.Code != "ALREADYEXISTS" {
+		if _, err := d.command(ctx, plain); !errors.As(err, new(*mail.Refused)) {
+			return nil, err
+		} else {
+			refusal = err
+		}
+	}
+	switch err := d.reopen(ctx, mail.Ref{Name: name}); {
+	case err == nil:
+		return nil, nil
+	case !errors.As(err, new(*mail.Refused)):
+		return nil, err
+	}
+	return refusal, nil
+}
+
+// Subscribe subscribes to mailboxes.
+func (d *Destination) Subscribe(ctx context.Context, names []string) ([]error, error) {
+	lines, refused := make([]string, len(names)), make([]error, len(names))
+	for i, name := range names {
+		quoted, err := quote(name)
+		if lines[i] = "SUBSCRIBE " + quoted; err != nil {
+			refused[i] = unquotable("SUBSCRIBE", err)
+		}
+	}
+	if err := d.commands(ctx, lines, refused); err != nil {
+		return nil, fmt.Errorf("subscribe: %w", err)
+	}
+	return refused, nil
 }
 
 // Appender opens a mailbox for writing, on a connection of its own that is
@@ -144,7 +199,7 @@ func (d *Destination) Subscribe(ctx context.Context, name string) error {
 func (d *Destination) Appender(ctx context.Context, box mail.Ref) (mail.Appender, error) {
 	quoted, err := quote(box.Name)
 	if err != nil {
-		return nil, &mail.Refused{Command: "SELECT", Type: "BAD", Text: err.Error()}
+		return nil, unquotable("SELECT", err)
 	}
 	if d.appender != nil {
 		d.appender.useless = true

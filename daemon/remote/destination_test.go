@@ -42,6 +42,52 @@ func outcomeOf(err error) string {
 	return err.Error()
 }
 
+// create makes one mailbox.
+func create(d *Destination, name, role string) error {
+	return one(d.Create(context.Background(), []mail.Creation{{Name: name, Role: role}}))
+}
+
+func subscribe(d *Destination, name string) error {
+	return one(d.Subscribe(context.Background(), []string{name}))
+}
+
+func one(refused []error, err error) error {
+	if err != nil {
+		return err
+	}
+	return refused[0]
+}
+
+// TestCreateTogether: many mailboxes take one round trip, and each its own
+// refusal.
+func TestCreateTogether(t *testing.T) {
+	var log transcript
+	script := func(command string) string {
+		log.add(command)
+		switch {
+		case strings.Contains(command, `"b"`) && strings.HasPrefix(command, "CREATE"):
+			return "TAG NO [NOPERM] no\r\n"
+		case strings.Contains(command, `"c"`) && strings.HasPrefix(command, "CREATE"):
+			return "TAG NO [ALREADYEXISTS] it is there\r\n"
+		case strings.HasPrefix(command, `EXAMINE "b"`):
+			return "TAG NO [NONEXISTENT]\r\n"
+		}
+		return "TAG OK\r\n"
+	}
+	d := newTestDestination(t, newFakeServer(t, SideDestination, "", surveyed(4, script)), 2)
+	refused, err := d.Create(t.Context(), []mail.Creation{{Name: "a"}, {Name: "b"}, {Name: "x\ny"}, {Name: "c"}, {Name: "d"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, err := range refused {
+		got = append(got, outcomeOf(err))
+	}
+	if want := []string{"ok", "NO NOPERM", "BAD", "ok", "ok"}; !slices.Equal(got, want) {
+		t.Errorf("%q, not %q\n%v", got, want, log.String())
+	}
+}
+
 func TestCreate(t *testing.T) {
 	const there, missing = "* OK [UIDVALIDITY 1]\r\nTAG OK\r\n", "TAG NO [NONEXISTENT]\r\n"
 	for _, c := range []struct {
@@ -66,7 +112,7 @@ func TestCreate(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var log transcript
 			d := newTestDestination(t, listServer(t, SideDestination, c.caps, &log, c.rules...), 2)
-			if got := outcomeOf(d.Create(t.Context(), c.mailbox, c.role)); got != c.want {
+			if got := outcomeOf(create(d, c.mailbox, c.role)); got != c.want {
 				t.Errorf("%s, want %s", got, c.want)
 			}
 			if got := log.all(); !slices.Equal(got, c.sent) {
@@ -80,7 +126,7 @@ func TestSubscribe(t *testing.T) {
 	var log transcript
 	d := newTestDestination(t, listServer(t, SideDestination, "", &log, [2]string{`SUBSCRIBE "a"`, "TAG OK\r\n"}, [2]string{"SUBSCRIBE", "TAG NO\r\n"}), 2)
 	for name, want := range map[string]string{"a": "ok", "b": "NO", "a\nb": "BAD"} {
-		if got := outcomeOf(d.Subscribe(t.Context(), name)); got != want {
+		if got := outcomeOf(subscribe(d, name)); got != want {
 			t.Errorf("%q: %s, want %s", name, got, want)
 		}
 	}
@@ -224,7 +270,7 @@ func TestOpenFails(t *testing.T) {
 	_, err3 := d.UIDs(ctx, box, 1)
 	_, err4 := d.Appender(ctx, box)
 	_, err5 := d.Editor(ctx, box)
-	errs := []error{err1, err2, err3, err4, err5, d.Create(ctx, "a", ""), d.Subscribe(ctx, "a")}
+	errs := []error{err1, err2, err3, err4, err5, create(d, "a", ""), subscribe(d, "a")}
 	for _, err := range d.Messages(ctx, box, []mail.UID{1}, true) {
 		errs = append(errs, err)
 	}

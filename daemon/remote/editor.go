@@ -39,7 +39,7 @@ type Editor struct {
 func (d *Destination) Editor(ctx context.Context, box mail.Ref) (mail.Editor, error) {
 	quoted, err := quote(box.Name)
 	if err != nil {
-		return nil, &mail.Refused{Command: "SELECT", Type: "BAD", Text: err.Error()}
+		return nil, unquotable("SELECT", err)
 	}
 	conn, err := d.connection(ctx)
 	if err != nil {
@@ -50,11 +50,11 @@ func (d *Destination) Editor(ctx context.Context, box mail.Ref) (mail.Editor, er
 	var reply Reply
 	if conditional {
 		var refused *mail.Refused
-		reply, err = d.command(ctx, "SELECT", quoted+" (CONDSTORE)")
+		reply, err = d.command(ctx, "SELECT "+quoted+" (CONDSTORE)")
 		conditional = !errors.As(err, &refused) || refused.Type != "BAD" // announced, but not done
 	}
 	if !conditional {
-		reply, err = d.command(ctx, "SELECT", quoted)
+		reply, err = d.command(ctx, "SELECT "+quoted)
 	}
 	if err != nil {
 		return nil, err

@@ -282,7 +282,7 @@ func TestEditorEnds(t *testing.T) {
 			}
 			return nil
 		},
-		"Subscribe": func(ctx context.Context, d *Destination, _ mail.Editor) error { return d.Subscribe(ctx, "box") },
+		"Subscribe": func(_ context.Context, d *Destination, _ mail.Editor) error { return subscribe(d, "box") },
 		"Editor": func(ctx context.Context, d *Destination, _ mail.Editor) error {
 			_, err := d.Editor(ctx, box)
 			return err

@@ -63,11 +63,11 @@ func TestAgainstRealServer(t *testing.T) {
 	}
 	name := d.Name([]string{"Entwürfe & mehr"})
 	for range 2 { // the second time it exists
-		if err := d.Create(ctx, name, ""); err != nil {
+		if err := create(d, name, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := d.Subscribe(ctx, name); err != nil {
+	if err := subscribe(d, name); err != nil {
 		t.Fatal(err)
 	}
 	a, err := d.Appender(ctx, mail.Ref{Name: name})

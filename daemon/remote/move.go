@@ -20,7 +20,7 @@ func (e *Editor) Move(ctx context.Context, uids []mail.UID, to string) (moved ma
 	}
 	quoted, err := quote(to)
 	if err != nil {
-		return nil, 0, &mail.Refused{Command: "UID MOVE", Type: "BAD", Text: err.Error()}
+		return nil, 0, unquotable("UID MOVE", err)
 	}
 	verb := "UID COPY"
 	if e.conn.Has("MOVE") {

@@ -20,6 +20,9 @@ const untaggedMost = 2_000_000 // responses to one Raw
 // in another order (Dovecot overtakes NOOP with SEARCH): an untagged response
 // counts to the command that is answered next.
 type collector struct {
+	// each is given the untagged responses, with how many commands have been
+	// answered before; true: it has taken one. nil: all are collected.
+	each    func(answered int, r Response) bool
 	index   map[string]int // of the command by its tag, until it is answered
 	replies []Reply
 	current []Response
@@ -27,13 +30,14 @@ type collector struct {
 	done    chan error
 }
 
-// take takes a response if it is one of Raw's; full tells that all is there.
+// take takes a response if it is one of Raw's; full tells that all is there, or
+// more than there may be.
 func (k *collector) take(r Response) (taken, full bool) {
 	if r.Tag == "*" {
-		if k.count++; k.count <= untaggedMost {
+		if k.count++; k.each == nil || !k.each(len(k.replies)-len(k.index), r) {
 			k.current = append(k.current, r)
 		}
-		return true, false
+		return true, k.count > untaggedMost
 	}
 	i, ok := k.index[r.Tag]
 	if !ok {
@@ -49,6 +53,12 @@ func (k *collector) take(r Response) (taken, full bool) {
 // their answers. NO and BAD are answers, not errors. It must not be called
 // while a command of the library is pending.
 func (c *Conn) Raw(ctx context.Context, commands ...string) ([]Reply, error) {
+	return c.rawEach(ctx, nil, commands...)
+}
+
+// rawEach is Raw with a look at each untagged response as it comes, by the
+// goroutine that reads.
+func (c *Conn) rawEach(ctx context.Context, each func(answered int, r Response) bool, commands ...string) ([]Reply, error) {
 	if len(commands) == 0 {
 		return nil, nil
 	}
@@ -58,7 +68,7 @@ func (c *Conn) Raw(ctx context.Context, commands ...string) ([]Reply, error) {
 	if c.libraryPending() {
 		return nil, errors.New("raw command: a command of the library is pending")
 	}
-	k := &collector{index: make(map[string]int, len(commands)), replies: make([]Reply, len(commands)), done: make(chan error, 1)}
+	k := &collector{each: each, index: make(map[string]int, len(commands)), replies: make([]Reply, len(commands)), done: make(chan error, 1)}
 	var lines strings.Builder
 	for i, command := range commands {
 		if strings.ContainsAny(command, "\r\n\x00") {

@@ -97,7 +97,11 @@ func (s *session) raw(ctx context.Context, lines ...string) ([]Reply, error) {
 
 // exchange is raw on the connection that there is.
 func (s *session) exchange(ctx context.Context, conn *Conn, lines []string) ([]Reply, error) {
-	replies, err := conn.Raw(ctx, lines...)
+	return s.exchangeEach(ctx, conn, nil, lines)
+}
+
+func (s *session) exchangeEach(ctx context.Context, conn *Conn, each func(int, Response) bool, lines []string) ([]Reply, error) {
+	replies, err := conn.rawEach(ctx, each, lines...)
 	if err == nil && len(replies) != len(lines) {
 		err = errors.New("answers are missing")
 	}
@@ -124,7 +128,7 @@ func (s *session) examine(ctx context.Context, box mail.Ref) error {
 func (s *session) reopen(ctx context.Context, box mail.Ref) error {
 	name, err := quote(box.Name)
 	if err != nil {
-		return &mail.Refused{Command: "EXAMINE", Type: "BAD", Text: err.Error()}
+		return unquotable("EXAMINE", err)
 	}
 	replies, err := s.raw(ctx, "EXAMINE "+name)
 	if err != nil {

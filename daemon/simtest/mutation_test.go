@@ -158,6 +158,14 @@ func (s trusting) UIDs(ctx context.Context, box mail.Ref, from mail.UID) ([]mail
 	return s.Source.UIDs(ctx, mail.Ref{Name: box.Name}, from)
 }
 
+func (s trusting) Survey(ctx context.Context, questions []mail.Question) iter.Seq2[mail.Survey, error] {
+	questions = slices.Clone(questions)
+	for i := range questions {
+		questions[i].UIDValidity = 0
+	}
+	return s.Source.Survey(ctx, questions)
+}
+
 func (s trusting) Messages(ctx context.Context, box mail.Ref, uids []mail.UID, prints bool) iter.Seq2[mail.Message, error] {
 	return s.Source.Messages(ctx, mail.Ref{Name: box.Name}, uids, prints)
 }

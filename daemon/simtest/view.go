@@ -2,6 +2,7 @@ package simtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -86,6 +87,28 @@ func (v View) UIDs(_ context.Context, box mail.Ref, from mail.UID) ([]mail.UID, 
 		}
 	}
 	return uids, nil
+}
+
+func (v View) Survey(ctx context.Context, questions []mail.Question) iter.Seq2[mail.Survey, error] {
+	return func(yield func(mail.Survey, error) bool) {
+		for _, q := range questions {
+			b, err := v.open(q.Ref)
+			answer := mail.Survey{Err: err}
+			if errors.Is(err, errCut) || errors.Is(err, errCrash) {
+				yield(mail.Survey{}, err)
+				return
+			} else if err == nil {
+				for _, m := range b.Messages {
+					if m.UID >= q.From {
+						answer.UIDs, answer.Sizes = append(answer.UIDs, m.UID), append(answer.Sizes, uint32(len(m.Data)))
+					}
+				}
+			}
+			if !yield(answer, nil) {
+				return
+			}
+		}
+	}
 }
 
 func (v View) Messages(_ context.Context, box mail.Ref, uids []mail.UID, fingerprints bool) iter.Seq2[mail.Message, error] {

@@ -35,12 +35,22 @@ func (w Writable) effect(step string, change func()) error {
 	return w.ask(step)
 }
 
-func (w Writable) Create(_ context.Context, name, _ string) error {
-	return w.effect(w.step("create", name), func() { w.Box(name) })
+func (w Writable) Create(_ context.Context, boxes []mail.Creation) ([]error, error) {
+	for _, box := range boxes {
+		if err := w.effect(w.step("create", box.Name), func() { w.Box(box.Name) }); err != nil {
+			return nil, err
+		}
+	}
+	return make([]error, len(boxes)), nil
 }
 
-func (w Writable) Subscribe(_ context.Context, name string) error {
-	return w.effect(w.step("create", name), func() { w.Boxes[name].Subscribed = true })
+func (w Writable) Subscribe(_ context.Context, names []string) ([]error, error) {
+	for _, name := range names {
+		if err := w.effect(w.step("subscribe to", name), func() { w.Boxes[name].Subscribed = true }); err != nil {
+			return nil, err
+		}
+	}
+	return make([]error, len(names)), nil
 }
 
 func (w Writable) Appender(_ context.Context, box mail.Ref) (mail.Appender, error) {
