@@ -245,6 +245,7 @@ func (a *account) openStateAt(path string, options state.Options) error {
 		Arrivals:  a.with.arrivals,
 		Quiet:     a.daemon.Quiet,
 		LookAgain: a.daemon.LookAgain,
+		TwinWait:  a.daemon.TwinWait,
 		Stopping:  a.with.stopping,
 		Yield:     a.room.yield,
 		Observer:  a.with.observer,

@@ -37,6 +37,8 @@ type Options struct {
 	Quiet time.Duration
 	// LookAgain is pass.Options.LookAgain.
 	LookAgain time.Duration
+	// TwinWait is pass.Options.TwinWait.
+	TwinWait time.Duration
 	// Timeout is how long a server may make no progress while an answer is due;
 	// 0: a minute. A network that swallows everything is noticed after
 	// poll_interval, or 9 minutes if that is less, and two of these.

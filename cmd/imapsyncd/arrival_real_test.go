@@ -148,3 +148,85 @@ func TestArrival(t *testing.T) {
 		})
 	}
 }
+
+// TestBothWays: the old server forwards a copy of all that it gets to the new one
+// while imapsyncd follows it, or mail is delivered to both. Nothing is doubled,
+// whichever comes first, but for the one message that shows that the other way is
+// the slower one.
+func TestBothWays(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, dovecot.Options{}, dovecot.Options{})
+	s.client(s.old, "u").Fill([]corpus.Mailbox{numbered("INBOX", 20)})
+	s.configure(near(s.old.Port), near(s.new.Port), "u")
+	s.write("poll_interval = \"1s\"\n" + readFile(t, filepath.Join(s.dir, "c.toml")) + "[web]\nlisten = \"127.0.0.1:0\"\n")
+	p := s.daemon()
+	p.until("all is copied", func(a web.AccountStatus) bool {
+		return a.Phase == mail.PhaseFollowing && a.Messages.Source == 20 && a.Messages.Pending == 0
+	})
+	letter := func(n int, by string) []byte {
+		return fmt.Appendf(nil, "Received: from mx.sender.example (mx.sender.example [203.0.113.5]) by %s with ESMTP id %x\r\n"+
+			"Message-ID: <both%d@sender.example>\r\nDate: Thu, 26 Nov 2026 10:00:00 +0000\r\nSubject: both\r\n\r\nboth ways %[3]d\r\n", by, n*7919, n)
+	}
+	const old, new = "mx.old.example", "mx.new.example"
+	forward := func(n int) []byte {
+		return append([]byte("Received: from mx.old.example (mx.old.example [198.51.100.7]) by mx.new.example with ESMTP id f\r\n"), letter(n, old)...)
+	}
+	inbox := s.client(s.new, "u")
+	inbox.Do("SELECT INBOX")
+	// on is how many copies of a letter there are on the new server.
+	on := func(n int) int {
+		inbox.Do("NOOP")
+		line := strings.Join(inbox.Do(fmt.Sprintf("UID SEARCH HEADER Message-ID both%d@sender.example", n)), " ")
+		_, uids, _ := strings.Cut(line, "* SEARCH")
+		return len(strings.Fields(uids))
+	}
+	// once waits until letters have been dealt with, and looks at them.
+	once := func(from, to int) {
+		t.Helper()
+		for n := from; n < to; n++ {
+			await(t, fmt.Sprint("letter ", n, " has its receipt"), func() bool {
+				return strings.Contains(s.must("find", "u", fmt.Sprintf("<both%d@sender.example>", n)), "verdict:    copied")
+			})
+			if on := on(n); on != 1 {
+				t.Errorf("letter %d is there %d times", n, on)
+			}
+		}
+	}
+	// Dual delivery, the new server being the first.
+	for n := range 3 {
+		s.new.Deliver("u", "INBOX", letter(n, new))
+		s.old.Deliver("u", "INBOX", letter(n, old))
+	}
+	// The old server forwards, and its own mailbox is the first.
+	for n := 3; n < 9; n++ {
+		s.old.Deliver("u", "INBOX", letter(n, old))
+		time.Sleep(300 * time.Millisecond) // for the SMTP that there would be
+		s.new.Deliver("u", "INBOX", forward(n))
+	}
+	once(0, 9)
+	if err := p.end(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+
+	// The daemon has forgotten by its next start, and learns it by one message.
+	p = s.daemon()
+	s.old.Deliver("u", "INBOX", letter(9, old))
+	await(t, "it is copied", func() bool { return on(9) == 1 })
+	s.new.Deliver("u", "INBOX", forward(9))
+	for n := 10; n < 14; n++ {
+		s.old.Deliver("u", "INBOX", letter(n, old))
+		time.Sleep(300 * time.Millisecond)
+		s.new.Deliver("u", "INBOX", forward(n))
+	}
+	once(10, 14)
+	if on(9) != 2 || !strings.Contains(p.log.String(), "is there twice") {
+		t.Errorf("letter 9 is there %d times\n%s", on(9), p.log.String())
+	}
+	if err := p.end(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	s.checkState("u")
+	if out := s.must("sync"); !strings.Contains(out, " 0 messages copied") {
+		t.Errorf("a further sync: %s", out)
+	}
+}

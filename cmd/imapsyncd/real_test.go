@@ -35,13 +35,14 @@ const (
 const (
 	quiet     = time.Second
 	lookAgain = time.Second
+	twinWait  = 5 * time.Second
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		stopping, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
-		c := &common{stopping: stopping, quiet: quiet, lookAgain: lookAgain, unverified: os.Getenv(verifying) == ""}
+		c := &common{stopping: stopping, quiet: quiet, lookAgain: lookAgain, twinWait: twinWait, unverified: os.Getenv(verifying) == ""}
 		os.Exit(run(c, os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())

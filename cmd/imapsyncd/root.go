@@ -27,6 +27,7 @@ type common struct {
 	// Tests have less patience.
 	quiet     time.Duration // pass.Options.Quiet
 	lookAgain time.Duration // pass.Options.LookAgain
+	twinWait  time.Duration // pass.Options.TwinWait
 	// unverified is daemon.Options.Unverified.
 	unverified bool
 	// dns is asked instead of the servers of the configuration; nil: they are.
@@ -96,7 +97,7 @@ func (c *common) open(cmd *cobra.Command, accounts []string) (daemon.Options, er
 			return daemon.Options{}, usage(fmt.Errorf("account %q is not in %s", name, c.configPath))
 		}
 	}
-	return daemon.Options{Config: cfg, Only: accounts, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(), Quiet: c.quiet, LookAgain: c.lookAgain, Now: c.now}, nil
+	return daemon.Options{Config: cfg, Only: accounts, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(), Quiet: c.quiet, LookAgain: c.lookAgain, TwinWait: c.twinWait, Now: c.now}, nil
 }
 
 // operate asks the daemon that is running, else works on the state directory

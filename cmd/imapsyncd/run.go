@@ -55,7 +55,7 @@ file changes. A page, /metrics and /api/status are served at [web] listen.`,
 			defer signal.Stop(hangup)
 			options := withMetrics(daemon.Options{
 				Config: cfg, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(),
-				DNS: c.asker(cfg, newLogger(cmd, cfg)), Quiet: c.quiet, LookAgain: c.lookAgain, Unverified: c.unverified, Now: c.now, Load: load, Reload: hangup, Version: versionNumber(),
+				DNS: c.asker(cfg, newLogger(cmd, cfg)), Quiet: c.quiet, LookAgain: c.lookAgain, TwinWait: c.twinWait, Unverified: c.unverified, Now: c.now, Load: load, Reload: hangup, Version: versionNumber(),
 			})
 			ctx, cancel := graceful(c.stopping)
 			defer cancel()

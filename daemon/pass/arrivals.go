@@ -1,6 +1,7 @@
 package pass
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -16,11 +17,18 @@ import (
 // message of the same Message-ID and Date is such a message, one to one. They
 // are looked for once a mailbox has been copied, where mail has come that no
 // receipt names.
+//
+// The other way may be the slower one: then the message was copied and is there
+// twice. Where that is seen, or any message came both ways lately, new mail waits
+// a moment for its twin.
 type Arrivals struct {
-	looked map[string]mail.Anchor // destination mailboxes, as far as they were looked at
-	byKey  map[mail.Fingerprint][]arrival
-	warned time.Time
-	count  int // since then
+	looked  map[string]mail.Anchor // destination mailboxes, as far as they were looked at
+	byKey   map[mail.Fingerprint][]arrival
+	carried map[mail.Fingerprint]original // what was copied lately
+	twins   time.Time                     // when a message was last seen to come both ways
+	warned  time.Time
+	count   int       // since then
+	doubled time.Time // when the operator was last told of mail that is there twice
 }
 
 // arrival is one of them.
@@ -29,6 +37,19 @@ type arrival struct {
 	uid   mail.UID
 	flags mail.Flags
 	date  time.Time
+}
+
+// original is a source message that was copied.
+type original struct {
+	size     int64
+	date, at time.Time // INTERNALDATE, and of the copy
+}
+
+// twinOf tells whether a message of the destination with the same key has come
+// another way: it has other trace fields, or came at another time. What its user
+// makes of our copy, by COPY or MOVE, keeps its date.
+func (o original) twinOf(m mail.Message) bool {
+	return !o.date.Equal(m.InternalDate) || max(o.size-m.Size, m.Size-o.size) > traceLeast
 }
 
 // arrived is a source message in hand with what it is on the destination.
@@ -42,10 +63,18 @@ const (
 	// arrivalKept is how long the two ways of one message may lie apart.
 	arrivalKept = 48 * time.Hour
 	// arrivalsLooked is how many of the newest UIDs of a mailbox are looked at
-	// when it is looked at first.
+	// when it is looked at first, and of new mail.
 	arrivalsLooked = 500
 	// arrivalsHint is how many within an hour the operator should know about.
 	arrivalsHint = 5
+	// carriedMost bounds what is remembered of what was copied.
+	carriedMost = 4096
+	// traceLeast is less than a Received field has (RFC 5321 §4.4), and more than
+	// servers add at the end of what they store.
+	traceLeast = 16
+	// twinWait is Options.TwinWait by default: a server that forwards hands over
+	// within seconds.
+	twinWait = 30 * time.Second
 )
 
 // ours moves on over a copy of ours that follows what was looked at.
@@ -66,6 +95,7 @@ func (p *Pass) lookForArrivals(ctx context.Context, work []*job) error {
 	if a.looked == nil {
 		a.looked, a.byKey = make(map[string]mail.Anchor), make(map[mail.Fingerprint][]arrival)
 	}
+	maps.DeleteFunc(a.carried, func(_ mail.Fingerprint, o original) bool { return now.Sub(o.at) > arrivalKept })
 	for key, list := range a.byKey {
 		if list = slices.DeleteFunc(list, func(at arrival) bool { return now.Sub(at.date) > arrivalKept }); len(list) == 0 {
 			delete(a.byKey, key)
@@ -81,6 +111,33 @@ func (p *Pass) lookForArrivals(ctx context.Context, work []*job) error {
 		if err := p.lookInto(ctx, box); isOutOfReach(err) {
 			p.Logger.Debug("mailbox on the new server cannot be looked at", "mailbox", box.DisplayName(), "error", err)
 		} else if err != nil {
+			return err
+		}
+	}
+	return p.awaitTwins(ctx, work)
+}
+
+// awaitTwins leaves young mail to a later pass where mail comes both ways.
+func (p *Pass) awaitTwins(ctx context.Context, work []*job) error {
+	work = slices.DeleteFunc(slices.Clone(work), func(j *job) bool { return !j.established || j.sidelined || len(j.uids) == 0 })
+	a, now := p.Arrivals, time.Now()
+	if now.Sub(a.twins) > arrivalKept && len(a.byKey) > 0 {
+		for _, job := range work {
+			for m, err := range p.Source.Headers(ctx, job.ref(), job.uids[max(0, len(job.uids)-arrivalsLooked):]) {
+				if err != nil {
+					return err
+				}
+				if len(a.byKey[m.Key]) > 0 {
+					a.twins = now
+				}
+			}
+		}
+	}
+	if now.Sub(a.twins) > arrivalKept {
+		return nil
+	}
+	for _, job := range work {
+		if err := p.deferYoung(ctx, job, cmp.Or(p.TwinWait, twinWait)); err != nil {
 			return err
 		}
 	}
@@ -112,12 +169,14 @@ func (p *Pass) lookInto(ctx context.Context, box mail.Mailbox) error {
 	uids = slices.DeleteFunc(uids, func(uid mail.UID) bool { return named[box.Name][uid] })
 	now := time.Now()
 	var recent []mail.UID
+	sizes := make(map[mail.UID]int64)
 	for m, err := range p.Destination.Messages(ctx, ref, uids, false) {
 		if err != nil {
 			return err
 		}
 		if now.Sub(m.InternalDate) <= arrivalKept {
 			recent = append(recent, m.UID)
+			sizes[m.UID] = m.Size
 		}
 	}
 	slices.Sort(recent)
@@ -125,7 +184,10 @@ func (p *Pass) lookInto(ctx context.Context, box mail.Mailbox) error {
 		if err != nil {
 			return err
 		}
-		if m.Key != 0 {
+		copied, known := p.Arrivals.carried[m.Key]
+		if m.Size = sizes[m.UID]; known && copied.twinOf(m) {
+			p.doubled(box, m.Key)
+		} else if m.Key != 0 {
 			p.Arrivals.byKey[m.Key] = append(p.Arrivals.byKey[m.Key], arrival{ref, m.UID, m.Flags, m.InternalDate})
 		}
 	}
@@ -133,9 +195,22 @@ func (p *Pass) lookInto(ctx context.Context, box mail.Mailbox) error {
 	return nil
 }
 
-// takeArrival finds the arrival that a message in hand is, and takes it.
+// doubled notes that a message which was copied has come by itself as well.
+func (p *Pass) doubled(box mail.Mailbox, key mail.Fingerprint) {
+	a, now := p.Arrivals, time.Now()
+	delete(a.carried, key)
+	a.twins = now
+	if now.Sub(a.doubled) >= time.Hour {
+		a.doubled = now
+		p.Logger.Warn("mail reaches the new server by itself as well, after it was copied, and is there twice: by dual delivery or forwarding; end that, or bear that new mail waits for it from now on",
+			"mailbox", box.DisplayName(), "waits", cmp.Or(p.TwinWait, twinWait))
+	}
+}
+
+// takeArrival finds the arrival that a message in hand is, and takes it. What is
+// none is about to be copied.
 func (p *Pass) takeArrival(job *job, m piece) (arrived, bool) {
-	if !job.established || len(p.Arrivals.byKey) == 0 || p.Policy.CopyAgain {
+	if !job.established || p.Policy.CopyAgain {
 		return arrived{}, false
 	}
 	header := make([]byte, min(m.Size, 64<<10))
@@ -144,7 +219,16 @@ func (p *Pass) takeArrival(job *job, m piece) (arrived, bool) {
 	}
 	key := mail.HeaderKey(header)
 	list := p.Arrivals.byKey[key]
-	if key == 0 || len(list) == 0 {
+	if key == 0 {
+		return arrived{}, false
+	}
+	if len(list) == 0 {
+		if p.Arrivals.carried == nil {
+			p.Arrivals.carried = make(map[mail.Fingerprint]original)
+		}
+		if len(p.Arrivals.carried) < carriedMost {
+			p.Arrivals.carried[key] = original{m.Size, m.InternalDate, time.Now()}
+		}
 		return arrived{}, false
 	}
 	at := slices.IndexFunc(list, func(a arrival) bool { return a.ref.Name == job.Pair.Destination })
@@ -192,6 +276,9 @@ func (p *Pass) adoptArrivals(job *job, list []arrived) error {
 	p.result.Recognised += len(list)
 	p.Observer.Recognised(len(list))
 	now := time.Now()
+	if len(list) > 0 {
+		p.Arrivals.twins = now
+	}
 	if p.Arrivals.count += len(list); now.Sub(p.Arrivals.warned) >= time.Hour {
 		if p.Arrivals.count > arrivalsHint {
 			p.Logger.Warn(fmt.Sprintf("mail reaches the new server by itself as well, by dual delivery or forwarding: %d messages were not copied again", p.Arrivals.count))

@@ -413,7 +413,16 @@ const draftAge = 10 * time.Minute
 
 // deferDrafts leaves young drafts, and what follows them, to a later pass.
 func (p *Pass) deferDrafts(ctx context.Context, job *job) error {
-	if !strings.EqualFold(job.source.Role, `\Drafts`) || len(job.uids) == 0 || job.Pair.SourceAnchor.UIDNext == 0 {
+	if !strings.EqualFold(job.source.Role, `\Drafts`) || job.Pair.SourceAnchor.UIDNext == 0 {
+		return nil
+	}
+	return p.deferYoung(ctx, job, draftAge)
+}
+
+// deferYoung leaves messages that have arrived less than so long ago, and what
+// follows them, to a later pass.
+func (p *Pass) deferYoung(ctx context.Context, job *job, least time.Duration) error {
+	if len(job.uids) == 0 {
 		return nil
 	}
 	now := time.Now()
@@ -421,10 +430,10 @@ func (p *Pass) deferDrafts(ctx context.Context, job *job) error {
 		if err != nil {
 			return err
 		}
-		if age := now.Sub(m.InternalDate); age.Abs() < draftAge {
+		if age := now.Sub(m.InternalDate); age.Abs() < least {
 			n, _ := slices.BinarySearch(job.uids, m.UID)
 			job.uids, job.end = job.uids[:n], m.UID
-			p.wake(m.InternalDate.Add(draftAge))
+			p.wake(m.InternalDate.Add(least))
 			break
 		}
 	}

@@ -43,6 +43,9 @@ type Options struct {
 	// LookAgain is how far apart two looks must be that find a message missing
 	// before its copy may be removed; 0: 15 minutes.
 	LookAgain time.Duration
+	// TwinWait is how long a new message waits for its twin where mail reaches the
+	// destination by itself as well; 0: 30 s.
+	TwinWait time.Duration
 	// Stopping, when closed, lets the pass end between two batches, with all
 	// answers collected.
 	Stopping <-chan struct{}

@@ -29,6 +29,8 @@ type Reader interface {
 	// number), each at most once, with fingerprints when asked for. A UID that
 	// the server does not answer for is left out.
 	Messages(ctx context.Context, box mail.Ref, uids []mail.UID, fingerprints bool) iter.Seq2[mail.Message, error]
+	// Headers yields the messages with their header keys (BODY.PEEK[HEADER]).
+	Headers(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Message, error]
 	// Flags yields UID, flags and MODSEQ of the messages below a UID whose flags
 	// have changed after since (CHANGEDSINCE, RFC 7162 §3.1.4.1); since 0 means
 	// all of them.
@@ -44,8 +46,6 @@ type Source interface{ Reader }
 // Destination is the new server.
 type Destination interface {
 	Reader
-	// Headers yields the messages with their header keys (BODY.PEEK[HEADER]).
-	Headers(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Message, error]
 	// Name spells a path as this server does: prefix of the personal namespace,
 	// separator, encoding; a separator inside a level becomes "_". It is known
 	// once Mailboxes has been called.

@@ -301,3 +301,59 @@ func TestDualDelivery(t *testing.T) {
 		})
 	}
 }
+
+// TestLaterTwin: mail that reaches the new server by itself a little later than
+// the old one is there twice once; from then on it is waited for. What a user
+// makes of a copy is no such mail.
+func TestLaterTwin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := small()
+		arrivals := new(pass.Arrivals)
+		w.mutate = func(o *pass.Options) { o.Arrivals = arrivals }
+		w.settle(t)
+		letter := func(n int, by string) string {
+			return fmt.Sprintf("Received: by %s; a date and whatever else\r\nMessage-ID: <%d@example.org>\r\nDate: Tue, 24 Nov 2026 10:00:00 +0000\r\n\r\ntext", by, n)
+		}
+		pass := func(wait time.Duration) {
+			t.Helper()
+			time.Sleep(wait)
+			w.settle(t)
+		}
+		appends := w.new.Appends
+		carried := func() int { return w.new.Appends - appends }
+		// Alone on the old server, and copied by its user on the new one: nothing waits.
+		for n := range 3 {
+			w.old.Deliver("INBOX", letter(n, "old"), time.Now(), mail.Flags{})
+			pass(time.Second)
+			last := w.new.Boxes["INBOX"].Messages
+			w.new.Deliver("a/b", last[len(last)-1].Data, last[len(last)-1].Date, mail.Flags{})
+			pass(time.Second)
+		}
+		if carried() != 3 {
+			t.Fatalf("%d messages were copied, not 3", carried())
+		}
+		for n := range 6 {
+			w.old.Deliver("INBOX", letter(100+n, "old"), time.Now(), mail.Flags{})
+			pass(time.Second)
+			w.new.Deliver("INBOX", letter(100+n, "new"), time.Now(), mail.Flags{})
+			pass(time.Minute)
+		}
+		if carried() != 4 {
+			t.Errorf("%d messages were copied, of which the first three and one may be", carried())
+		}
+		w.old.Deliver("INBOX", letter(200, "old"), time.Now(), mail.Flags{})
+		pass(time.Second)
+		if carried() != 4 {
+			t.Error("what may have a twin was copied at once")
+		}
+		pass(time.Minute)
+		if carried() != 5 {
+			t.Error("what has none was not copied")
+		}
+		if changes := w.new.Changes; len(w.errs) > 0 {
+			t.Error(w.errs)
+		} else if w.settle(t); w.new.Changes != changes {
+			t.Error("and again")
+		}
+	})
+}
