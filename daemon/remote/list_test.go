@@ -215,21 +215,34 @@ func numbered(held string, n int) string {
 	return held
 }
 
-// TestListWhileOpen: no STATUS of a mailbox that is open.
+// TestListWhileOpen: no STATUS of a mailbox that is open, which would show what
+// was there when it was opened.
 func TestListWhileOpen(t *testing.T) {
-	for caps, leave := range map[string]string{"UNSELECT": "UNSELECT", "": "NOOP"} {
-		var log transcript
-		src := newTestSource(t, listServer(t, SideSource, caps, &log,
-			[2]string{"EXAMINE", "* 0 EXISTS\r\n* OK [UIDVALIDITY 1]\r\nTAG OK\r\n"}, [2]string{"LIST", "TAG OK\r\n"}, [2]string{"LSUB", "TAG OK\r\n"},
-			[2]string{leave, "TAG OK\r\n"}))
-		if _, err := src.Status(t.Context(), mail.Ref{Name: "INBOX"}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := src.Mailboxes(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if sent := log.all(); sent[1] != leave {
-			t.Errorf("sent %q", sent)
+	for how, open := range map[string]func(*Source) error{
+		"Status": func(src *Source) error {
+			_, err := src.Status(t.Context(), mail.Ref{Name: "INBOX"})
+			return err
+		},
+		"Survey": func(src *Source) error {
+			_, err := survey(t, src, mail.Question{Ref: mail.Ref{Name: "INBOX"}, From: 1})
+			return err
+		},
+	} {
+		for caps, leave := range map[string]string{"UNSELECT": "UNSELECT", "": "NOOP"} {
+			var log transcript
+			src := newTestSource(t, listServer(t, SideSource, caps, &log,
+				[2]string{"EXAMINE", "* 0 EXISTS\r\n* OK [UIDVALIDITY 1]\r\nTAG OK\r\n"}, [2]string{"UID SEARCH", "* SEARCH\r\nTAG OK\r\n"}, [2]string{"UID FETCH", "TAG OK\r\n"},
+				[2]string{"LIST", "TAG OK\r\n"}, [2]string{"LSUB", "TAG OK\r\n"}, [2]string{leave, "TAG OK\r\n"}))
+			if err := open(src); err != nil {
+				t.Fatal(how, err)
+			}
+			opened := len(log.all())
+			if _, err := src.Mailboxes(t.Context()); err != nil {
+				t.Fatal(how, err)
+			}
+			if sent := log.all(); sent[opened] != leave {
+				t.Errorf("%s: sent %q", how, sent)
+			}
 		}
 	}
 }

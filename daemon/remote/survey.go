@@ -110,7 +110,7 @@ func (s *session) surveyTogether(ctx context.Context, questions []mail.Question)
 	}
 	sizes := make([]sizeList, len(asked))
 	s.calls++
-	s.isOpen = false
+	s.isOpen, s.at = false, ""
 	replies, err := s.exchangeEach(ctx, conn, func(answered int, r Response) bool {
 		return r.Type == "FETCH" && sizes[answered/commandsEach].take(r)
 	}, lines)
@@ -121,7 +121,8 @@ func (s *session) surveyTogether(ctx context.Context, questions []mail.Question)
 		answers[i] = s.surveyed(questions[i], replies[k*commandsEach:(k+1)*commandsEach], extended, &sizes[k])
 	}
 	if last := replies[len(replies)-commandsEach]; last.Tagged.Type == "OK" {
-		s.box, s.isOpen, s.opened = questions[asked[len(asked)-1]].Name, true, parseSelected(last)
+		s.at = questions[asked[len(asked)-1]].Name
+		s.box, s.isOpen, s.opened = s.at, true, parseSelected(last)
 	}
 	return answers, nil
 }
