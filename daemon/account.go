@@ -237,6 +237,7 @@ func (a *account) openStateAt(path string, options state.Options) error {
 		SpoolDir:   a.daemon.Config.StateDir,
 		Policy: pass.Policy{
 			Draining:    a.with.draining,
+			TakenBack:   a.daemon.record.takenBack(a.Name),
 			HoldBefore:  holdBefore,
 			KeepFlags:   a.daemon.Config.Policy.Flags == "copy",
 			KeepDeleted: a.daemon.Config.Policy.Deletions == "keep",

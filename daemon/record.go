@@ -385,38 +385,6 @@ func (r *record) policy() config.Cutover {
 	return r.rules
 }
 
-// phase is how far an account has come.
-func (r *record) phase(account string) mail.Phase {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	m := r.accounts[account]
-	own, aliases := r.memories(m.Domains)
-	return m.Phase(own, aliases)
-}
-
-// draining tells whether the users of an account work on the new server.
-func (r *record) draining(account string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	m := r.accounts[account]
-	own, _ := r.memories(m.Domains)
-	return m.Draining(own)
-}
-
-// memories are those of some domains, and of the aliases of these. The caller
-// holds mu.
-func (r *record) memories(names []string) (own, aliases []cutover.Memory) {
-	for _, name := range names {
-		own = append(own, r.domains[name])
-	}
-	for _, d := range r.configured {
-		if d.AliasesOf != "" && slices.Contains(names, d.AliasesOf) {
-			aliases = append(aliases, r.domains[d.Name])
-		}
-	}
-	return own, aliases
-}
-
 // domainsOf are the domains of a configuration: those that have a table, and
 // those of accounts, which are led by hand.
 func domainsOf(c *config.Config) []cutover.Domain {

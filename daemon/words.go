@@ -48,7 +48,7 @@ func (d *desk) Abort(ctx context.Context, domain string, accounts []string) ([]c
 			if !m.Handover.Happened() && !m.Lost.Happened() {
 				return nil, fmt.Errorf("account %s has not been handed over: there is nothing to take back", name)
 			}
-			m.Handover, m.Lost = cutover.Event{}, cutover.Event{}
+			m.Handover, m.Lost, m.TakenBack = cutover.Event{}, cutover.Event{}, now
 			return []cutover.Change{{At: now, Domain: domain, Account: name, What: "aborted", Why: saidSo}}, nil
 		})
 	}

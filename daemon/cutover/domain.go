@@ -100,8 +100,10 @@ type AccountMemory struct {
 	Domains []string `json:"domains"`
 	// Following is when the first complete pass was done.
 	Following Event `json:"following,omitzero"`
-	// Handover is when the account was handed over alone.
-	Handover Event `json:"handover,omitzero"`
+	// Handover is when the account was handed over alone, TakenBack when that was
+	// last taken back.
+	Handover  Event     `json:"handover,omitzero"`
+	TakenBack time.Time `json:"taken_back,omitzero"`
 	// Lost is that of [Memory].
 	Lost Event `json:"lost,omitzero"`
 	// StateLost is when the account's state was found to be lost although its users

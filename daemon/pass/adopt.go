@@ -201,6 +201,9 @@ func (p *Pass) grown(ctx context.Context) ([]growth, error) {
 			empty: status.MessagesKnown && status.Messages == 0,
 		}
 		anchor := p.anchors[name]
+		if p.Policy.TakenBack {
+			anchor = mail.Anchor{}
+		}
 		if anchor.UIDValidity == status.UIDValidity {
 			g.from = max(anchor.UIDNext, 1)
 		}

@@ -60,6 +60,10 @@ type Policy struct {
 	// Draining is true from the handover on: nothing on the destination is
 	// changed or removed any more (I8); what was never carried still is.
 	Draining bool
+	// TakenBack is true where users were on the destination and went back: mail that
+	// was born there may have been carried to the source. What the destination has
+	// without a receipt is then matched whatever its age (I7).
+	TakenBack bool
 	// HoldBefore is the handover, where the state was lost after it: what arrived
 	// before and is not recognised on the destination is held. Zero: it was not.
 	HoldBefore time.Time
