@@ -1,217 +1,116 @@
 package prometheus_test
 
 import (
-	"bufio"
-	"encoding/json"
-	"io"
+	"fmt"
 	"maps"
 	"math"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/demo"
 )
 
-// patience is how long anything may take.
-const patience = time.Minute
+// stage is a migration with a Prometheus that watches it.
+type stage struct {
+	*server
+	program, config string
 
-// tool finds a program of Debian's package prometheus, or skips the test where
-// there is none.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("IMAPSYNCD_REQUIRE_SERVERS") != "" {
-		t.Fatalf("%v: install prometheus", err)
-	}
-	t.Skipf("%v: install prometheus", err)
-	return ""
+	panels map[string]string // title → first expression
+	unseen map[string]string // each expression that has shown nothing yet → title
 }
 
-// TestRules: promtool finds nothing wrong with the rules, and each alert fires
-// when it should and else does not.
-func TestRules(t *testing.T) {
-	promtool := tool(t, "promtool")
-	for _, args := range [][]string{{"check", "rules", rulesFile}, {"test", "rules", testsFile, longTestsFile}} {
-		if out, err := exec.Command(promtool, args...).CombinedOutput(); err != nil {
-			t.Errorf("promtool %v: %v\n%s", args, err, out)
-		}
-	}
+// expression is what a panel asks, for all that there is.
+func expression(asked string) string {
+	return strings.NewReplacer("$instance", ".*", "$domain", ".*", "$__rate_interval", "15s").Replace(asked)
 }
 
-// process is a running program.
-type process struct {
-	t   *testing.T
-	cmd *exec.Cmd
-
-	mu  sync.Mutex
-	log strings.Builder
-}
-
-// start runs a program until the end of the test.
-func start(t *testing.T, name string, args ...string) *process {
-	t.Helper()
-	p := &process{t: t, cmd: exec.Command(name, args...)}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	output, err := p.cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		for lines := bufio.NewScanner(output); lines.Scan(); {
-			p.mu.Lock()
-			p.log.WriteString(lines.Text() + "\n")
-			p.mu.Unlock()
-		}
-	}()
-	t.Cleanup(func() {
-		p.cmd.Process.Kill()
-		<-read
-		p.cmd.Wait()
-		if t.Failed() {
-			t.Logf("%s:\n%s", name, p.logged())
-		}
-	})
-	return p
-}
-
-func (p *process) logged() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.log.String()
-}
-
-// told waits for a line of the log and returns the first group of it.
-func (p *process) told(pattern string) string {
-	p.t.Helper()
-	line := regexp.MustCompile(pattern)
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if m := line.FindStringSubmatch(p.logged()); m != nil {
-			return m[1]
-		}
-	}
-	p.t.Fatalf("nothing was logged like %s:\n%s", pattern, p.logged())
-	return ""
-}
-
-// server is a running Prometheus.
-type server struct {
-	t       *testing.T
-	address string
-}
-
-// get asks the API and decodes its data.
-func (s *server) get(path string, query url.Values, data any) {
+// look asks each expression of the dashboard that has not shown anything yet.
+func (s *stage) look() {
 	s.t.Helper()
-	answer, err := http.Get("http://" + s.address + path + "?" + query.Encode())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	envelope := struct {
-		Status, Error string
-		Data          any
-	}{Data: data}
-	if err := json.Unmarshal(body, &envelope); err != nil || envelope.Status != "success" {
-		s.t.Fatalf("%s %v: %v %s", path, query, err, body)
+	for _, e := range slices.Collect(maps.Keys(s.unseen)) {
+		if slices.ContainsFunc(s.values(e), func(v float64) bool { return !math.IsNaN(v) }) {
+			delete(s.unseen, e)
+		}
 	}
 }
 
-// values evaluates an expression: the numbers of its series.
-func (s *server) values(expression string) []float64 {
-	s.t.Helper()
-	var data struct {
-		Result []struct{ Value [2]any }
-	}
-	s.get("/api/v1/query", url.Values{"query": {expression}}, &data)
-	var values []float64
-	for _, r := range data.Result {
-		n, err := strconv.ParseFloat(r.Value[1].(string), 64)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		values = append(values, n)
-	}
-	return values
-}
-
-// until waits for an expression to have only values that are as wanted, and one
-// at least.
-func (s *server) until(expression string, ok func(float64) bool) {
-	s.t.Helper()
-	var values []float64
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-		values = s.values(expression)
-		if len(values) > 0 && !slices.ContainsFunc(values, func(v float64) bool { return !ok(v) }) {
-			return
-		}
-	}
-	s.t.Fatalf("%s: %v", expression, values)
-}
-
-// alerting are the alerts that fire or are about to.
-func (s *server) alerting() []string {
-	s.t.Helper()
-	var data struct {
-		Groups []struct {
-			Rules []struct{ Name, State, Health, LastError string }
-		}
-	}
-	s.get("/api/v1/rules", nil, &data)
-	var names []string
-	for _, g := range data.Groups {
-		for _, r := range g.Rules {
-			if r.Health == "err" {
-				s.t.Fatalf("%s: %s", r.Name, r.LastError)
-			}
-			if r.State != "inactive" {
-				names = append(names, r.Name)
-			}
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
-// alertingUntil waits for just these alerts.
-func (s *server) alertingUntil(want ...string) {
+// shows waits for a panel to show just these lines, see [server.lines].
+func (s *stage) shows(title string, want ...string) {
 	s.t.Helper()
 	slices.Sort(want)
-	var got []string
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-		if got = s.alerting(); slices.Equal(got, want) {
-			return
-		}
-	}
-	s.t.Fatalf("alerts %v, want %v", got, want)
+	await(s.t, fmt.Sprintf("%s, want %q", title, want), func() []string { return s.lines(s.asked(title)) }, func(got []string) bool { return slices.Equal(got, want) })
 }
 
-// TestEndToEnd has a real Prometheus watch a migration: an account that cannot
-// log in, a copy, mail that arrives, a configuration that goes wrong, an end.
-// Each panel of the dashboard shows something at some moment, and the alerts are
-// those of the story.
+// includes waits for a panel to show this line, whatever else.
+func (s *stage) includes(title, want string) {
+	s.t.Helper()
+	await(s.t, title+", want "+want, func() []string { return s.lines(s.asked(title)) }, func(got []string) bool { return slices.Contains(got, want) })
+}
+
+func (s *stage) asked(title string) string {
+	s.t.Helper()
+	asked, ok := s.panels[title]
+	if !ok {
+		s.t.Fatalf("the dashboard has no panel %q", title)
+	}
+	return asked
+}
+
+// command runs a command of the program that has to succeed.
+func (s *stage) command(args ...string) {
+	s.t.Helper()
+	if out, err := exec.Command(s.program, append(args, "--config", s.config)...).CombinedOutput(); err != nil {
+		s.t.Fatalf("imapsyncd %v: %v\n%s", args, err, out)
+	}
+}
+
+func (s *stage) write(config string) {
+	s.t.Helper()
+	if err := os.WriteFile(s.config, []byte(config), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// what the story adds to the configuration of its world. What takes days takes
+// seconds.
+const (
+	domains = `
+[cutover]
+quiet_period = "2s"
+workdays = []
+finish = "ask"
+old_hosts = ["mx.old.example.org"]
+[[domain]]
+name = "example.org"
+switch = "manual"
+`
+	lockedOut = `
+[[account]]
+name = "locked-out"
+domains = ["other.example"]
+[account.source]
+user = "nobody"
+password = "wrong"
+[account.destination]
+user = "nobody"
+password = "wrong"
+[[domain]]
+name = "other.example"
+switch = "manual"
+`
+)
+
+// TestEndToEnd has a real Prometheus watch a whole migration: an account that
+// cannot log in, one that is paused, a copy, a kill in the middle of it, mail that arrives, a
+// configuration that goes wrong, the switch, late mail, the end. What panels
+// show, and which alerts hold, is what happens; and each expression of the
+// dashboard shows something at some moment.
 func TestEndToEnd(t *testing.T) {
 	binary := tool(t, "prometheus")
 	dir, err := os.MkdirTemp("", "imapsyncd-test-") // short: a unix socket is below it
@@ -219,43 +118,34 @@ func TestEndToEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	program := filepath.Join(dir, "imapsyncd")
-	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/imapsyncd").CombinedOutput(); err != nil {
+	s := &stage{
+		server: &server{t: t}, program: filepath.Join(dir, "imapsyncd"), config: filepath.Join(dir, "imapsyncd.toml"),
+		panels: make(map[string]string), unseen: make(map[string]string),
+	}
+	if out, err := exec.Command("go", "build", "-o", s.program, "../../cmd/imapsyncd").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
+	for _, p := range panels(t) {
+		for i, target := range p.Targets {
+			e := expression(target.Expr)
+			s.unseen[e] = p.Title
+			if _, there := s.panels[p.Title]; !there && i == 0 {
+				s.panels[p.Title] = e
+			}
+		}
+	}
+	expressions := len(s.unseen)
 	world, err := demo.Start(t.Context(), demo.Options{Dir: dir, Seed: 4, Accounts: 3, Messages: 120, AppendDelay: 60 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(world.Close)
-	file := filepath.Join(dir, "imapsyncd.toml")
-	write := func(text string) {
-		t.Helper()
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	first := world.Accounts()[0]
-	config := world.Config() + `
-[[account]]
-name = "locked-out"
-domains = ["other.example"]
-[account.source]
-user = "` + first + `@old"
-password = "wrong"
-[account.destination]
-user = "nobody"
-password = "wrong"
-[[domain]]
-name = "example.org"
-switch = "manual"
-[[domain]]
-name = "other.example"
-switch = "manual"
-`
-	write(config)
+	config := strings.Replace(world.Config(), `linger = "0s"`, `linger = "4s"`, 1) + domains
+	s.write(config + lockedOut)
+	last := world.Accounts()[2]
+	s.command("pause", "--account", last)
 
-	daemon := start(t, program, "run", "--config", file)
+	daemon := start(t, s.program, "run", "--config", s.config)
 	page := daemon.told(`page=http://(\S+)/`)
 	rules, err := filepath.Abs(rulesFile)
 	if err != nil {
@@ -269,29 +159,41 @@ switch = "manual"
 	}
 	prometheus := start(t, binary, "--config.file="+configFile, "--storage.tsdb.path="+filepath.Join(dir, "tsdb"), "--web.listen-address=127.0.0.1:0")
 	prometheus.told("(Server is ready)")
-	s := &server{t: t, address: prometheus.told(`msg="Listening on" address=(\S+)`)}
+	s.address = prometheus.told(`msg="Listening on" address=(\S+)`)
 
-	// Each expression of the dashboard is asked until it has shown something.
-	unseen := make(map[string]string) // expression → panel
-	for _, p := range panels(t) {
-		for _, target := range p.Targets {
-			unseen[strings.NewReplacer("$instance", ".*", "$domain", ".*", "$__rate_interval", "15s").Replace(target.Expr)] = p.Title
-		}
-	}
-	expressions := len(unseen)
-	look := func() {
-		t.Helper()
-		for _, e := range slices.Collect(maps.Keys(unseen)) {
-			if slices.ContainsFunc(s.values(e), func(v float64) bool { return !math.IsNaN(v) }) {
-				delete(unseen, e)
-			}
-		}
-	}
-	look()
-	s.until(`imapsyncd_pending_messages{account="`+first+`"}`, func(v float64) bool { return v > 0 })
-	look()
+	// One account is locked out, and one is not to be copied yet.
+	s.shows("Up", "1")
+	s.shows("By phase", "draining 0", "finished 0", "following 2", "seeding 2")
+	s.shows("Not well", "locked-out auth 1", last+" paused 1")
+	s.shows("Phase", "example.org seeding 1", "other.example seeding 1")
+	s.shows("Safe to switch", "example.org 0", "other.example 0")
+	s.includes("Why, and what else to know", "example.org paused safe_to_switch 1")
+	s.includes("Why, and what else to know", "other.example cannot_log_in safe_to_switch 1")
 	s.alertingUntil("ImapsyncdAccountNeedsOperator")
-	s.until(`imapsyncd_accounts{phase="following", health="ok"}`, func(v float64) bool { return v == 3 })
+	s.command("resume", "--account", last)
+	s.until(s.asked("Pending"), func(v float64) bool { return v > 0 })
+	s.until(s.asked("Time left"), func(v float64) bool { return v > 0 })
+	s.until(s.asked("On the new server"), func(v float64) bool { return v > 60 && v < 100 })
+	s.look()
+
+	// A kill in the middle of it.
+	if err := daemon.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	s.alertingUntil("ImapsyncdDown")
+	daemon = start(t, s.program, "run", "--config", s.config, "--web.listen-address", page)
+	s.shows("Up", "1")
+	s.shows("On the new server", "100")
+	s.shows("Pending", "0")
+	s.until(s.asked("Held"), func(v float64) bool { return v == 0 })
+	s.shows("By phase", "draining 0", "finished 0", "following 3", "seeding 1")
+	s.shows("Phase", "example.org following 1", "other.example seeding 1")
+	s.shows("Safe to switch", "example.org 1", "other.example 0")
+	s.until(s.asked("Found by the last verification"), func(v float64) bool { return v == 0 })
+	s.until(s.asked("Last verification"), func(v float64) bool { return v < 60 })
+	s.alertingUntil("ImapsyncdAccountNeedsOperator", "ImapsyncdReadyToSwitch")
+
+	// What it tells is well formed; then new mail, until all has been seen.
 	answer, err := http.Get("http://" + page + "/metrics")
 	if err != nil {
 		t.Fatal(err)
@@ -302,23 +204,48 @@ switch = "manual"
 	if out, err := check.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
 	}
-	for deadline := time.Now().Add(patience); len(unseen) > 0 && time.Now().Before(deadline); time.Sleep(time.Second) {
+	for deadline := time.Now().Add(patience); len(s.unseen) > 0 && time.Now().Before(deadline); time.Sleep(time.Second) {
 		if _, err := world.DeliverNext(); err != nil {
 			t.Fatal(err)
 		}
-		look()
+		s.look()
 	}
-	for e, panel := range unseen {
+	for e, panel := range s.unseen {
 		t.Errorf("the panel %q has never shown anything: %s", panel, e)
 	}
-	t.Logf("%d expressions of the dashboard have shown something", expressions-len(unseen))
+	t.Logf("%d expressions of the dashboard have shown something", expressions-len(s.unseen))
+	s.until(s.asked("From what showed it to receipt"), func(v float64) bool { return v > 0 && v < 10 })
 
-	write("wrong = true\n" + config)
+	// A configuration that goes wrong, and one without the account.
+	s.write("wrong = true\n" + config)
 	s.alertingUntil("ImapsyncdAccountNeedsOperator", "ImapsyncdReadyToSwitch", "ImapsyncdReloadFailed")
-	write(config)
-	s.alertingUntil("ImapsyncdAccountNeedsOperator", "ImapsyncdReadyToSwitch")
-	if err := daemon.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	s.shows("Configuration in force", "0")
+	s.write(config)
+	s.command("reload", "--allow-removals")
+	s.alertingUntil("ImapsyncdReadyToSwitch")
+	s.shows("Configuration in force", "1")
+	s.shows("Not well")
+
+	// The switch, and late mail.
+	s.command("cutover", "switched", "example.org")
+	s.shows("Phase", "example.org draining 1")
+	if _, err := world.DeliverNext(); err != nil {
 		t.Fatal(err)
 	}
-	s.alertingUntil("ImapsyncdDown")
+	s.until(`imapsyncd_late_messages_total`, func(v float64) bool { return v == 1 })
+	s.until(s.asked("Late mail, per hour")+" > 0", func(v float64) bool { return v > 0 })
+	s.shows("Pending", "0")
+	s.shows("Safe to stop", "example.org 1")
+	s.shows("Safe to switch", "example.org 0")
+	s.includes("Why, and what else to know", "example.org waits_for_finish safe_to_stop 1")
+	s.alertingUntil("ImapsyncdSafeToStop")
+
+	// The end. That it is down is no alert any more.
+	s.command("cutover", "finish", "example.org")
+	s.shows("Phase", "example.org finished 1")
+	if err := daemon.ended(); err != nil {
+		t.Fatalf("the daemon has ended with %v", err)
+	}
+	s.shows("Up", "0")
+	s.alertingUntil()
 }
