@@ -105,7 +105,11 @@ func (c *common) open(cmd *cobra.Command, accounts []string) (daemon.Options, er
 func (c *common) operate(cmd *cobra.Command, accounts []string, use func(daemon.Operator) error) error {
 	options, err := c.open(cmd, accounts)
 	if err != nil {
-		return err
+		socket, err := c.despite(cmd, err)
+		if err != nil {
+			return err
+		}
+		return use(daemon.Ask(socket))
 	}
 	var said error
 	d, err := openSoon(cmd.Context(), options, func() bool {

@@ -54,9 +54,14 @@ for yes, 4 for no, and 1 when nobody can be asked:
 					return usage(fmt.Errorf("status: there is no health %q; the states of health are %v", h, mail.Healths()))
 				}
 			}
+			ask := func(options daemon.Options) (web.Status, error) { return c.status(cmd, options.Config) }
 			options, err := c.open(cmd, accounts)
 			if err != nil {
-				return err
+				socket, err := c.despite(cmd, err)
+				if err != nil {
+					return err
+				}
+				ask = func(daemon.Options) (web.Status, error) { return web.Dial(socket).Status(cmd.Context()) }
 			}
 			wanted := func(a web.AccountStatus) bool {
 				return (len(accounts) == 0 || slices.Contains(accounts, a.Name)) &&
@@ -64,7 +69,7 @@ for yes, 4 for no, and 1 when nobody can be asked:
 					(len(healths) == 0 || slices.Contains(healths, string(a.Health)))
 			}
 			for {
-				s, err := c.status(cmd, options.Config)
+				s, err := ask(options)
 				if err != nil {
 					return err
 				}
@@ -103,7 +108,11 @@ func (c *common) checkVerdict(cmd *cobra.Command, verdict, domain string, asJSON
 	}
 	client, err := c.daemonClient()
 	if err != nil {
-		return err
+		socket, err := c.despite(cmd, err)
+		if err != nil {
+			return err
+		}
+		client = web.Dial(socket)
 	}
 	s, err := client.Status(cmd.Context())
 	if err != nil {

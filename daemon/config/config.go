@@ -34,6 +34,7 @@ type Config struct {
 	Cutover       Cutover
 	Domains       []Domain
 	Accounts      []Account
+	list          Secret // [accounts] file; zero: none
 }
 
 // Policy is [policy].
@@ -45,10 +46,13 @@ type Policy struct {
 	AlreadyThere string
 }
 
-// SecretFiles are all files with secrets, with the sum of what stood in each
-// when the configuration was read.
+// SecretFiles are all files with secrets, the list of accounts among them, with
+// the sum of what stood in each when the configuration was read.
 func (c *Config) SecretFiles() map[string][sha256.Size]byte {
 	files := make(map[string][sha256.Size]byte)
+	if c.list.file != "" {
+		files[c.list.file] = c.list.sum
+	}
 	for _, a := range c.Accounts {
 		for _, secret := range append(a.Source.secrets(), a.Destination.secrets()...) {
 			if secret.file != "" {

@@ -19,7 +19,12 @@ type fileKeys struct {
 	Policy        policyKeys    `toml:"policy"`
 	Mailboxes     mailboxKeys   `toml:"mailboxes"`
 	Domain        []domainKeys  `toml:"domain"`
+	Accounts      accountsKeys  `toml:"accounts"`
 	Account       []accountKeys `toml:"account"`
+}
+
+type accountsKeys struct {
+	File *string `toml:"file"`
 }
 
 type logKeys struct {

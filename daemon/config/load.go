@@ -50,7 +50,11 @@ type loader struct {
 	name     string // of the file, as the operator wrote it
 	at       map[string]position
 	problems Problems
-	files    map[string]readFile // secrets by file: many accounts may share one
+	// What many accounts share is looked at once.
+	files    map[string]readFile // secrets by file
+	checked  map[string]error    // certificates by file
+	told     map[string]bool     // problems of what is inherited
+	selected *Selection          // [mailboxes]
 }
 
 // readFile is what came of reading a secret from its file.
@@ -69,19 +73,31 @@ func parse(absolute, name string, data []byte) (*Config, error) {
 	for i := range file.Domain {
 		c.Domains = append(c.Domains, l.domain(file, i))
 	}
+	l.list(c, &file)
+	c.Accounts = make([]Account, 0, len(file.Account))
 	for i := range file.Account {
-		c.Accounts = append(c.Accounts, l.account(file, i, c.Domains))
+		c.Accounts = append(c.Accounts, l.account(&file, i, c.Domains))
 	}
 	if len(file.Account) == 0 && len(l.problems) == 0 {
-		l.complain("", "there is no [[account]]; every mailbox to be moved needs one")
+		l.complain("accounts.file", "there is no account; every mailbox to be moved needs an [[account]], or a line in the list of [accounts] file")
 	}
 	l.together(c)
 	l.domains(c)
 	if len(l.problems) > 0 {
-		slices.SortStableFunc(l.problems, func(a, b Problem) int { return cmp.Or(a.Line-b.Line, a.Column-b.Column) })
+		slices.SortStableFunc(l.problems, func(a, b Problem) int {
+			return cmp.Or(l.rank(a.File)-l.rank(b.File), a.Line-b.Line, a.Column-b.Column)
+		})
 		return nil, slices.Compact(l.problems)
 	}
 	return c, nil
+}
+
+// rank puts the configuration itself before the list of accounts.
+func (l *loader) rank(file string) int {
+	if file == l.name {
+		return 0
+	}
+	return 1
 }
 
 // complain notes a problem with a key. One that does not stand in the file is
@@ -91,7 +107,7 @@ func (l *loader) complain(key, format string, args ...any) {
 	for table := key; at.line == 0 && table != ""; at = l.at[table] {
 		table = table[:max(0, strings.LastIndexByte(table, '.'))]
 	}
-	l.problems = append(l.problems, Problem{File: l.name, Line: at.line, Column: at.column, Text: fmt.Sprintf(format, args...)})
+	l.problems = append(l.problems, Problem{File: cmp.Or(at.file, l.name), Line: at.line, Column: at.column, Text: fmt.Sprintf(format, args...)})
 }
 
 // decode reads the file strictly: each unknown key is a problem, and so is a
@@ -191,12 +207,7 @@ func or[T any](value *T, fallback T) T {
 
 // top checks what stands outside the accounts.
 func (l *loader) top(c *Config, f fileKeys) {
-	c.StateDir = l.path(or(f.StateDir, defaultStateDir))
-	c.Socket = or(f.Socket, "")
-	if c.Socket == "" {
-		c.Socket = filepath.Join(c.StateDir, "control.sock")
-	}
-	c.Socket = l.path(c.Socket)
+	c.StateDir, c.Socket = l.places(f.StateDir, f.Socket)
 	if len(c.Socket) > socketMost {
 		l.complain("socket", "socket: %s is longer than the %d octets a unix socket's name may have; set socket to a shorter one", c.Socket, socketMost)
 	}
@@ -289,8 +300,8 @@ func (l *loader) size(key, text string) int64 {
 
 var accountName = regexp.MustCompile(`^[A-Za-z0-9_@+-][A-Za-z0-9._@+-]{0,127}$`)
 
-func (l *loader) account(f fileKeys, i int, domains []Domain) Account {
-	keys := f.Account[i]
+func (l *loader) account(f *fileKeys, i int, domains []Domain) Account {
+	keys := &f.Account[i]
 	key := fmt.Sprintf("account[%d]", i)
 	a := Account{Name: keys.Name}
 	for _, name := range keys.Domains {
@@ -306,20 +317,44 @@ func (l *loader) account(f fileKeys, i int, domains []Domain) Account {
 	case keys.Name == "":
 		l.complain(key+".name", "the account has no name; write name = \"…\" below [[account]]")
 	case !accountName.MatchString(keys.Name):
-		l.complain(key+".name", "account %q: a name has 1 to 128 of A-Z a-z 0-9 . _ @ + - and no dot first", keys.Name)
+		column := ""
+		if l.at[key].file != "" {
+			column = "; give it one in a column \"name\""
+		}
+		l.complain(key+".name", "account %q: a name has 1 to 128 of A-Z a-z 0-9 . _ @ + - and no dot first%s", keys.Name, column)
 	}
-	a.Source = l.server(&a, "source", key, f.Source, keys.Source)
-	a.Destination = l.server(&a, "destination", key, f.Destination, keys.Destination)
-	selection, selectionKey := f.Mailboxes, "mailboxes"
+	a.Source = l.server(&a, "source", key, &f.Source, &keys.Source)
+	a.Destination = l.server(&a, "destination", key, &f.Destination, &keys.Destination)
 	if keys.Mailboxes != nil {
-		selection, selectionKey = *keys.Mailboxes, key+".mailboxes"
+		a.Mailboxes = l.selection(key+".mailboxes", *keys.Mailboxes)
+	} else {
+		if l.selected == nil {
+			all := l.selection("mailboxes", f.Mailboxes)
+			l.selected = &all
+		}
+		a.Mailboxes = *l.selected
 	}
-	a.Mailboxes.include = l.patterns(selectionKey+".include", selection.Include)
-	a.Mailboxes.exclude = l.patterns(selectionKey+".exclude", selection.Exclude)
 	if len(a.Domains) == 0 {
 		a.Domains = domainsOf(a, domains)
 	}
 	return a
+}
+
+func (l *loader) selection(key string, k mailboxKeys) Selection {
+	return Selection{include: l.patterns(key+".include", k.Include), exclude: l.patterns(key+".exclude", k.Exclude)}
+}
+
+// once returns what check found the first time for this key.
+func (l *loader) once(key string, check func() error) error {
+	err, done := l.checked[key]
+	if !done {
+		if l.checked == nil {
+			l.checked = make(map[string]error)
+		}
+		err = check()
+		l.checked[key] = err
+	}
+	return err
 }
 
 func (l *loader) patterns(key string, texts []string) []pattern {
@@ -341,7 +376,7 @@ func (l *loader) together(c *Config) {
 	for i, a := range c.Accounts {
 		key := fmt.Sprintf("account[%d]", i)
 		if j, taken := names[strings.ToLower(a.Name)]; taken && a.Name != "" {
-			l.complain(key+".name", "account %q has the name of account %q in line %d; give it another", a.Name, c.Accounts[j].Name, l.at[fmt.Sprintf("account[%d]", j)].line)
+			l.complain(key+".name", "account %q has the name of account %q in %s; give it another", a.Name, c.Accounts[j].Name, l.place(l.at[key], l.at[fmt.Sprintf("account[%d]", j)]))
 		} else {
 			names[strings.ToLower(a.Name)] = i
 		}
@@ -358,6 +393,14 @@ func (l *loader) together(c *Config) {
 			l.complain(key+".source.user", "account %s: old and new server are the same log-in, %s on %s", a.Name, a.Source.User, a.Source.Host)
 		}
 	}
+}
+
+// place names a position, seen from another.
+func (l *loader) place(from, at position) string {
+	if from.file == at.file {
+		return fmt.Sprintf("line %d", at.line)
+	}
+	return fmt.Sprintf("%s, line %d", cmp.Or(at.file, l.name), at.line)
 }
 
 func logIn(s Server) string {

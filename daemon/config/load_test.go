@@ -87,7 +87,7 @@ func TestProblems(t *testing.T) {
 		"several at once":     {"poll_interval = \"5 minutes\"\n[log]\nlevel = \"loud\"\n" + good, []string{"c.toml:1:1: poll_interval: \"5 minutes\" is no duration", "c.toml:3:1: log.level: \"loud\"; write one of debug, info, warn, error"}},
 		"policy":              {"[policy]\nflags = \"keep\"\n" + good, []string{"c.toml:2:1: policy.flags: \"keep\"; write one of follow, copy"}},
 		"size":                {"[limits]\nmemory = \"much\"\n" + good, []string{"c.toml:2:1: limits.memory: \"much\" is no size"}},
-		"no account":          {"[source]\nhost = \"a\"\n", []string{"there is no [[account]]"}},
+		"no account":          {"[source]\nhost = \"a\"\n", []string{"there is no account; every mailbox to be moved needs an [[account]]"}},
 		"no password":         {strings.Replace(good, "password_file = \"pw\"\n", "", 1), []string{"c.toml:8:", "account foo: [source] there is no password"}},
 		"two passwords":       {strings.Replace(good, "password_file = \"pw\"", "password_file = \"pw\"\npassword = \"x\"", 1), []string{"exclude one another"}},
 		"missing file":        {strings.Replace(good, "\"pw\"", "\"nowhere\"", 1), []string{"c.toml:10:1: account foo: [source] password_file: stat"}},

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Admin is an administrator who logs in in the place of users, by Password.
@@ -43,39 +44,49 @@ func (s Server) secrets() []Secret {
 	return list
 }
 
+// serverTag is what the tags of one of serverKeys say.
+type serverTag struct{ key, way, one string }
+
+// serverTags are those of all of them, in order.
+var serverTags = sync.OnceValue(func() []serverTag {
+	keys := reflect.TypeFor[serverKeys]()
+	tags := make([]serverTag, keys.NumField())
+	for i := range tags {
+		tag := keys.Field(i).Tag
+		tags[i] = serverTag{tag.Get("toml"), tag.Get("way"), tag.Get("one")}
+	}
+	return tags
+})
+
 // inherit returns base with every key that own has. A way to log in of its own
 // replaces the inherited one, and so does another place for the same secret.
-func inherit(base, own serverKeys) serverKeys {
+func inherit(base, own *serverKeys) *serverKeys {
 	ways, ones := chosen(own)
-	from, to := reflect.ValueOf(own), reflect.ValueOf(&base).Elem()
-	for i := range from.NumField() {
-		tag := from.Type().Field(i).Tag
-		way, one := tag.Get("way"), tag.Get("one")
+	all := *base
+	from, to := reflect.ValueOf(own).Elem(), reflect.ValueOf(&all).Elem()
+	for i, tag := range serverTags() {
 		switch {
 		case !from.Field(i).IsNil():
 			to.Field(i).Set(from.Field(i))
-		case way != "" && len(ways) > 0 && ways[way] == nil, one != "" && ones[one] != nil:
+		case tag.way != "" && len(ways) > 0 && ways[tag.way] == nil, tag.one != "" && ones[tag.one] != nil:
 			to.Field(i).SetZero()
 		}
 	}
-	return base
+	return &all
 }
 
 // chosen returns the keys that are there for each way to log in, and for each
 // secret.
-func chosen(k serverKeys) (ways, ones map[string][]string) {
+func chosen(k *serverKeys) (ways, ones map[string][]string) {
 	ways, ones = make(map[string][]string), make(map[string][]string)
-	v := reflect.ValueOf(k)
-	for i := range v.NumField() {
-		tag := v.Type().Field(i).Tag
-		if v.Field(i).IsNil() {
+	v := reflect.ValueOf(k).Elem()
+	for i, tag := range serverTags() {
+		if tag.way == "" || v.Field(i).IsNil() {
 			continue
 		}
-		if way := tag.Get("way"); way != "" {
-			ways[way] = append(ways[way], tag.Get("toml"))
-		}
-		if one := tag.Get("one"); one != "" {
-			ones[one] = append(ones[one], tag.Get("toml"))
+		ways[tag.way] = append(ways[tag.way], tag.key)
+		if tag.one != "" {
+			ones[tag.one] = append(ones[tag.one], tag.key)
 		}
 	}
 	return ways, ones
@@ -85,7 +96,7 @@ func chosen(k serverKeys) (ways, ones map[string][]string) {
 type complaint func(name, format string, args ...any)
 
 // logIn checks that there is exactly one way to log in, and that it is whole.
-func (l *loader) logIn(s *Server, k serverKeys, env []string, complain complaint) {
+func (l *loader) logIn(s *Server, k *serverKeys, env []string, complain complaint) {
 	ways, ones := chosen(k)
 	for _, keys := range ones {
 		if len(keys) > 1 {
@@ -130,7 +141,7 @@ func (l *loader) logIn(s *Server, k serverKeys, env []string, complain complaint
 func (s *Server) isToken() bool { return s.Auth == "xoauth2" || s.Auth == "oauthbearer" }
 
 // adminStyle reads how an administrator names the user.
-func adminStyle(k serverKeys, complain complaint) Admin {
+func adminStyle(k *serverKeys, complain complaint) Admin {
 	admin := Admin{Style: or(k.AdminStyle, "authzid"), Separator: or(k.AdminSeparator, "*")}
 	if styles := []string{"authzid", "master", "exchange", "kerio"}; !slices.Contains(styles, admin.Style) {
 		complain("admin_style", "admin_style: %q; write one of %s", admin.Style, strings.Join(styles, ", "))
@@ -176,13 +187,16 @@ func (l *loader) certificate(s *Server, complain complaint) {
 	if !l.remember(&s.tlsKey, "tls_key_file", complain) {
 		return
 	}
-	if _, err := tls.LoadX509KeyPair(s.TLSCertFile, s.TLSKeyFile); err != nil {
+	if err := l.once(s.TLSCertFile+"\x00"+s.TLSKeyFile, func() error {
+		_, err := tls.LoadX509KeyPair(s.TLSCertFile, s.TLSKeyFile)
+		return err
+	}); err != nil {
 		complain("tls_cert_file", "tls_cert_file: %v", err)
 	}
 }
 
 // oauth2 checks one way to access tokens.
-func (l *loader) oauth2(k serverKeys, env []string, complain complaint) *OAuth2 {
+func (l *loader) oauth2(k *serverKeys, env []string, complain complaint) *OAuth2 {
 	o := &OAuth2{Scopes: k.TokenScopes}
 	switch {
 	case k.TokenCommand != nil:
@@ -221,15 +235,14 @@ func (l *loader) oauth2(k serverKeys, env []string, complain complaint) *OAuth2 
 
 // secret reads where one of the secrets is, by the keys that are alternatives
 // for it. There may be none.
-func (l *loader) secret(k serverKeys, one string, complain complaint) Secret {
+func (l *loader) secret(k *serverKeys, one string, complain complaint) Secret {
 	var s Secret
-	v := reflect.ValueOf(k)
-	for i := range v.NumField() {
-		tag := v.Type().Field(i).Tag
-		if tag.Get("one") != one || v.Field(i).IsNil() {
+	v := reflect.ValueOf(k).Elem()
+	for i, tag := range serverTags() {
+		if tag.one != one || v.Field(i).IsNil() {
 			continue
 		}
-		name := tag.Get("toml")
+		name := tag.key
 		switch {
 		case strings.HasSuffix(name, "command"):
 			if s.command = v.Field(i).Interface().([]string); len(s.command) == 0 || s.command[0] == "" {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,19 +19,37 @@ const defaultStateDir = "/var/lib/imapsyncd"
 // StateDir is the state_dir of a configuration that may be wrong otherwise, for
 // those who have to know whose it is before they may read the rest.
 func StateDir(path string) string {
-	absolute, err := filepath.Abs(path)
-	if err != nil {
-		return defaultStateDir
-	}
+	stateDir, _ := places(path)
+	return stateDir
+}
+
+// Socket is the control socket of a configuration that may be wrong otherwise,
+// for those who ask a daemon that has read a better one.
+func Socket(path string) string {
+	_, socket := places(path)
+	return socket
+}
+
+// places reads as much as can be read. What is wrong is told by Load.
+func places(path string) (stateDir, socket string) {
 	var file struct {
 		StateDir *string `toml:"state_dir"`
+		Socket   *string `toml:"socket"`
 	}
-	// What is wrong is told by Load.
-	if data, err := os.ReadFile(absolute); err == nil {
-		_ = toml.Unmarshal(data, &file)
+	l := loader{}
+	if absolute, err := filepath.Abs(path); err == nil {
+		l.dir = filepath.Dir(absolute)
+		if data, err := os.ReadFile(absolute); err == nil {
+			_ = toml.Unmarshal(data, &file)
+		}
 	}
-	l := loader{dir: filepath.Dir(absolute)}
-	return l.path(or(file.StateDir, defaultStateDir))
+	return l.places(file.StateDir, file.Socket)
+}
+
+// places are where the state and the control socket are.
+func (l *loader) places(dir, socket *string) (string, string) {
+	stateDir := l.path(or(dir, defaultStateDir))
+	return stateDir, cmp.Or(l.path(or(socket, "")), filepath.Join(stateDir, "control.sock"))
 }
 
 // forUs adds to a refusal whom the file has to be opened to.

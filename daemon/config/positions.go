@@ -7,8 +7,12 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// position is a place in a file, both from 1.
-type position struct{ line, column int }
+// position is a place in a file, both from 1. The file is that of the
+// configuration where it is not named.
+type position struct {
+	file         string
+	line, column int
+}
 
 // positions tells where each key stands: by its path, such as "source.host" or
 // "account[2].name". A table stands where its header does.
@@ -26,7 +30,7 @@ func positions(data []byte) map[string]position {
 			node := it.Node()
 			if len(names) == 0 {
 				start := p.Shape(node.Raw).Start
-				at = position{start.Line, start.Column}
+				at = position{line: start.Line, column: start.Column}
 			}
 			names = append(names, string(node.Data))
 		}

@@ -11,17 +11,26 @@ import (
 )
 
 // server makes one side of an account of what it inherits and of its own keys.
-func (l *loader) server(a *Account, side, account string, shared, own serverKeys) Server {
+func (l *loader) server(a *Account, side, account string, shared, own *serverKeys) Server {
 	k := inherit(shared, own)
-	// at is where a key stands: with the account, else with what it inherits.
-	at := func(name string) string {
-		if key := account + "." + side + "." + name; l.at[key].line != 0 || l.at[side+"."+name].line == 0 {
-			return key
-		}
-		return side + "." + name
+	// An account's own key is blamed where it stands, else the one it inherits;
+	// a line of a list is blamed for nothing that cannot stand there.
+	listed := l.at[account].file != ""
+	inLine := func(name string) bool {
+		return name == "user" || name == "password" || name == "password_file" && k.PasswordFile == nil || name == "host" && own.Host != nil
 	}
 	var complain complaint = func(name, format string, args ...any) {
-		l.complain(at(name), "account %s: [%s] %s", a.Name, side, fmt.Sprintf(format, args...))
+		text := fmt.Sprintf("[%s] %s", side, fmt.Sprintf(format, args...))
+		key, shared := account+"."+side+"."+name, side+"."+name
+		if own := l.at[key].line != 0 || l.at[shared].line == 0; listed && inLine(name) || !listed && own {
+			l.complain(key, "account %s: %s", a.Name, text)
+		} else if !l.told[text] {
+			if l.told == nil {
+				l.told = make(map[string]bool)
+			}
+			l.told[text] = true
+			l.complain(shared, "account %s: %s", a.Name, text)
+		}
 	}
 	s := Server{
 		Host: or(k.Host, ""), Port: or(k.Port, 0), TLS: or(k.TLS, "implicit"), AllowCleartext: or(k.AllowCleartext, false),
@@ -62,10 +71,8 @@ func (l *loader) server(a *Account, side, account string, shared, own serverKeys
 		}
 	}
 	if s.TLSCAFile != "" {
-		if pem, err := os.ReadFile(s.TLSCAFile); err != nil {
+		if err := l.once(s.TLSCAFile, func() error { return holdsCertificate(s.TLSCAFile) }); err != nil {
 			complain("tls_ca_file", "tls_ca_file: %v", err)
-		} else if !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			complain("tls_ca_file", "tls_ca_file: %s holds no certificate in PEM", s.TLSCAFile)
 		}
 	}
 	if text := or(k.TLSFingerprint, ""); text != "" {
@@ -79,6 +86,14 @@ func (l *loader) server(a *Account, side, account string, shared, own serverKeys
 	}
 	l.logIn(&s, k, []string{"IMAPSYNCD_ACCOUNT=" + a.Name, "IMAPSYNCD_SIDE=" + side, "IMAPSYNCD_USER=" + s.User}, complain)
 	return s
+}
+
+func holdsCertificate(file string) error {
+	pem, err := os.ReadFile(file)
+	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		err = fmt.Errorf("%s holds no certificate in PEM", file)
+	}
+	return err
 }
 
 func isLoopback(host string) bool {
