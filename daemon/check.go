@@ -43,7 +43,7 @@ func (d *desk) Check(ctx context.Context, accounts []string) ([]CheckResult, err
 	}
 	return each(ctx, chosen, func(ctx context.Context, a config.Account) CheckResult {
 		r := CheckResult{Account: a.Name}
-		r.Error = d.lookAt(ctx, a, func(acct *account) (err error) {
+		r.Error = words(d.lookAt(ctx, a, func(acct *account) (err error) {
 			r.Source = checkSide(ctx, acct.source, usefulSource)
 			r.Destination = checkSide(ctx, acct.destination, usefulDestination)
 			if r.Source.Error != "" || r.Destination.Error != "" {
@@ -54,7 +54,7 @@ func (d *desk) Check(ctx context.Context, accounts []string) ([]CheckResult, err
 			}
 			r.Warnings = warnings(a, &r)
 			return nil
-		})
+		}))
 		return r
 	}), nil
 }

@@ -44,13 +44,13 @@ func (d *desk) compare(ctx context.Context, a config.Account, o verify.Options) 
 	began := d.now()
 	o.Account, o.Now, o.Logger = a.Name, d.now, d.Logger.With("account", a.Name)
 	o.UsersMoved, o.FlagsKept = d.record.draining(a.Name), d.Config.Policy.Flags == "copy"
-	r.Error = d.lookAt(ctx, a, func(acct *account) (err error) {
+	r.Error = words(d.lookAt(ctx, a, func(acct *account) (err error) {
 		o.Source, o.Destination, o.Journal, o.Select = acct.source, acct.destination, acct.store, acct.selects
 		if r.Report, err = verify.Account(ctx, o); err != nil {
 			return err
 		}
 		return d.verified(a.Name, began, r.Report)
-	})
+	}))
 	r.Account = a.Name
 	return r
 }

@@ -13,6 +13,7 @@ type AccountPreview struct {
 	Account string
 	pass.Preview
 	Error string // why it is not known; empty: it is
+	Cause error  `json:"-"` // of Error; nil where a daemon was asked
 }
 
 // Preview implements [Operator].
@@ -23,22 +24,28 @@ func (d *desk) Preview(ctx context.Context, accounts []string) ([]AccountPreview
 	}
 	return each(ctx, chosen, func(ctx context.Context, a config.Account) AccountPreview {
 		p := AccountPreview{Account: a.Name}
-		p.Error = d.lookAt(ctx, a, func(acct *account) (err error) {
+		p.Cause = d.lookAt(ctx, a, func(acct *account) (err error) {
 			p.Preview, err = acct.passes.Preview(ctx)
 			return err
 		})
+		p.Error = words(p.Cause)
 		return p
 	}), nil
 }
 
-// lookAt opens an account for a look, and returns the text of the error.
-func (d *desk) lookAt(ctx context.Context, a config.Account, look func(*account) error) string {
+// lookAt opens an account for a look.
+func (d *desk) lookAt(ctx context.Context, a config.Account, look func(*account) error) error {
 	acct, err := d.open(ctx, a)
-	if err == nil {
-		err = errors.Join(look(acct), acct.close())
-	}
 	if err != nil {
-		return err.Error()
+		return err
 	}
-	return ""
+	return errors.Join(look(acct), acct.close())
+}
+
+// words is the text of an error, or none.
+func words(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ const (
 func main() {
 	stopping, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(&common{stopping: stopping}, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(&common{stopping: stopping}, commandLine(os.Args[1:]), os.Stdout, os.Stderr))
 }
 
 // run executes one command line.
@@ -57,8 +58,9 @@ func run(c *common, args []string, stdout, stderr io.Writer) int {
 // exitError is an error with an exit code of its own; err may be nil when all
 // has been said.
 type exitError struct {
-	code int
-	err  error
+	code  int
+	err   error
+	cause error // what has been told already
 }
 
 func (e *exitError) Error() string {
@@ -68,7 +70,7 @@ func (e *exitError) Error() string {
 	return e.err.Error()
 }
 
-func (e *exitError) Unwrap() error { return e.err }
+func (e *exitError) Unwrap() error { return cmp.Or(e.err, e.cause) }
 
 // outcome is the exit code of work on so many accounts, all errors having been
 // told: failed when every one of them has, held when some have or something is
@@ -83,4 +85,4 @@ func outcome(failed, accounts int, held bool) error {
 	return nil
 }
 
-func usage(err error) error { return &exitError{exitUsage, err} }
+func usage(err error) error { return &exitError{code: exitUsage, err: err} }

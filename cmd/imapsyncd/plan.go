@@ -23,21 +23,26 @@ func newPlan(c *common) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				failed := 0
-				for _, p := range previews {
-					if p.Error != "" {
-						failed++
-						fmt.Fprintf(cmd.ErrOrStderr(), "imapsyncd: account %s: %v\n", p.Account, p.Error)
-					} else if err := printPlan(cmd.OutOrStdout(), p); err != nil {
-						return err
-					}
-				}
-				return outcome(failed, len(previews), false)
+				return printPlans(cmd, previews)
 			})
 		},
 	}
 	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this `account` (may be repeated)")
 	return cmd
+}
+
+// printPlans prints what a pass would do, and turns it into an exit code.
+func printPlans(cmd *cobra.Command, previews []daemon.AccountPreview) error {
+	failed := 0
+	for _, p := range previews {
+		if p.Error != "" {
+			failed++
+			fmt.Fprintf(cmd.ErrOrStderr(), "imapsyncd: account %s: %v\n", p.Account, p.Error)
+		} else if err := printPlan(cmd.OutOrStdout(), p); err != nil {
+			return err
+		}
+	}
+	return outcome(failed, len(previews), false)
 }
 
 // printPlan prints a line for each mailbox of an account.

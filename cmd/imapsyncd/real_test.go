@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 		stopping, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
 		c := &common{stopping: stopping, quiet: quiet, lookAgain: lookAgain, twinWait: twinWait, unverified: os.Getenv(verifying) == ""}
-		os.Exit(run(c, os.Args[1:], os.Stdout, os.Stderr))
+		os.Exit(run(c, commandLine(os.Args[1:]), os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
 }

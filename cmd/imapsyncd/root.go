@@ -52,7 +52,7 @@ changed; what people do on the new server is never undone.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(
 		newRun(c), newStatus(c), newPause(c), newResume(c), newReload(c), newFind(c),
-		newSync(c), newCheck(c), newPlan(c), newVerify(c), newHold(c), newDeletions(c), newState(c), newTrace(c), newCutover(c), newAccount(c), newDemo(c), newVersion(), newCompletion(),
+		newSync(c), newCheck(c), newPlan(c), newVerify(c), newHold(c), newDeletions(c), newState(c), newTrace(c), newCutover(c), newAccount(c), newDemo(c), newImapsync(c), newImport(), newVersion(), newCompletion(),
 	)
 	// Wrong arguments are a usage error, whatever the command.
 	for _, cmd := range allCommands(root) {
@@ -97,7 +97,11 @@ func (c *common) open(cmd *cobra.Command, accounts []string) (daemon.Options, er
 			return daemon.Options{}, usage(fmt.Errorf("account %q is not in %s", name, c.configPath))
 		}
 	}
-	return daemon.Options{Config: cfg, Only: accounts, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(), Quiet: c.quiet, LookAgain: c.lookAgain, TwinWait: c.twinWait, Now: c.now}, nil
+	return c.options(cmd, cfg, accounts), nil
+}
+
+func (c *common) options(cmd *cobra.Command, cfg *config.Config, accounts []string) daemon.Options {
+	return daemon.Options{Config: cfg, Only: accounts, Logger: newLogger(cmd, cfg), Stopping: c.stopping.Done(), Quiet: c.quiet, LookAgain: c.lookAgain, TwinWait: c.twinWait, Now: c.now}
 }
 
 // operate asks the daemon that is running, else works on the state directory

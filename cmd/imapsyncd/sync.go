@@ -31,27 +31,36 @@ run again. With --now the running daemon does it, and this waits until it has.`,
 			if now {
 				return syncNow(cmd, options.Config.Socket, accounts)
 			}
-			chosen := len(accounts)
-			if chosen == 0 {
-				chosen = len(options.Config.Accounts)
-			}
-			show := newProgress(cmd.OutOrStdout(), chosen)
-			options.Observe = show.account
-			d, err := daemon.Open(options)
+			outcomes, err := c.carry(cmd, options)
 			if err != nil {
 				return err
 			}
-			defer d.Close()
-			ctx, cancel := graceful(c.stopping)
-			defer cancel()
-			outcomes := d.Sync(ctx, show.started, show.finished)
-			show.close()
-			return report(cmd.OutOrStdout(), cmd.ErrOrStderr(), outcomes)
+			return report(cmd.OutOrStdout(), cmd.ErrOrStderr(), outcomes, "'imapsyncd hold list'")
 		},
 	}
 	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this `account` (may be repeated)")
 	cmd.Flags().BoolVar(&now, "now", false, "have the running daemon do it")
 	return cmd
+}
+
+// carry runs a complete pass over the accounts that were asked for.
+func (c *common) carry(cmd *cobra.Command, options daemon.Options) ([]daemon.Outcome, error) {
+	chosen := len(options.Only)
+	if chosen == 0 {
+		chosen = len(options.Config.Accounts)
+	}
+	show := newProgress(cmd.OutOrStdout(), chosen)
+	options.Observe = show.account
+	d, err := daemon.Open(options)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	ctx, cancel := graceful(c.stopping)
+	defer cancel()
+	outcomes := d.Sync(ctx, show.started, show.finished)
+	show.close()
+	return outcomes, nil
 }
 
 // syncNow has the daemon run a complete pass.
@@ -64,7 +73,7 @@ func syncNow(cmd *cobra.Command, socket string, accounts []string) error {
 }
 
 // report prints the totals and what failed, and turns it into an exit code.
-func report(stdout, stderr io.Writer, outcomes []daemon.Outcome) error {
+func report(stdout, stderr io.Writer, outcomes []daemon.Outcome, seeHeld string) error {
 	var total daemon.Outcome
 	failed := 0
 	for _, o := range outcomes {
@@ -82,7 +91,7 @@ func report(stdout, stderr io.Writer, outcomes []daemon.Outcome) error {
 		fmt.Fprintf(stdout, ", %d there already", total.Recognised)
 	}
 	if total.Held > 0 {
-		fmt.Fprintf(stdout, ", %d held (see 'imapsyncd hold list')", total.Held)
+		fmt.Fprintf(stdout, ", %d held (see %s)", total.Held, seeHeld)
 	}
 	if failed > 0 {
 		fmt.Fprintf(stdout, ", %s failed", count(failed, "account"))

@@ -254,3 +254,56 @@ func (l *loader) list(c *Config, f *fileKeys) {
 		f.Account = append(f.Account, a.keys)
 	}
 }
+
+// ImapsyncLine is a line of a list of imapsync's.
+type ImapsyncLine struct {
+	Line             int
+	Host1, Host2     string // empty in a list without hosts
+	User1, Password1 string
+	User2, Password2 string
+	Options          []string // those of the seventh field
+}
+
+// ParseImapsync reads a list of imapsync's, with what its lines may have beside
+// what [accounts] file takes. Problems, one for each line that is wrong, name
+// the file so.
+func ParseImapsync(file string, data []byte) (lines []ImapsyncLine, problems Problems) {
+	text, err := decodeList(data)
+	if err != nil {
+		return nil, Problems{{file, 1, 1, err.Error()}}
+	}
+	number := 0
+	for line := range strings.SplitSeq(text, "\n") {
+		number++
+		if trimmed := strings.TrimSpace(line); trimmed == "" || trimmed[0] == '#' {
+			continue
+		}
+		l := ImapsyncLine{Line: number}
+		fields, users := imapsyncFields(line, 0), []*string{&l.User1, &l.Password1, &l.User2, &l.Password2}
+		switch {
+		case len(fields) == 6 || len(fields) == 7:
+			l.Host1, l.Host2 = strings.TrimSpace(fields[0]), strings.TrimSpace(fields[3])
+			if len(fields) == 7 {
+				l.Options = strings.Fields(fields[6])
+			}
+			fields = slices.Concat(fields[1:3], fields[4:6])
+		case len(fields) != 4:
+			problems = append(problems, Problem{file, number, 1, fmt.Sprintf("there are %d fields, not the 6 of host1;user1;password1;host2;user2;password2 or the 4 of user1;password1;user2;password2; a list with a header line needs no import, name it in [accounts] file", len(fields))})
+			continue
+		}
+		for i, field := range fields {
+			if *users[i] = field; i%2 == 0 {
+				*users[i] = strings.TrimSpace(field)
+			}
+			if *users[i] == "" || strings.ContainsRune(field, 0) {
+				problems = append(problems, Problem{file, number, 1, imapsync4[i] + " is empty, or has a NUL in it"})
+				break
+			}
+		}
+		lines = append(lines, l)
+	}
+	if len(lines) == 0 && problems == nil {
+		problems = Problems{{File: file, Text: "there is no account in it"}}
+	}
+	return lines, problems
+}

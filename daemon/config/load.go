@@ -41,6 +41,20 @@ func Load(path string) (*Config, error) {
 	return parse(absolute, path, data)
 }
 
+// Parse reads a configuration that stands in no file; name is what its problems
+// are said to be in. Relative paths are relative to the working directory.
+func Parse(name string, data []byte) (*Config, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	c, err := parse(filepath.Join(dir, name), name, data)
+	if err == nil {
+		c.Path = "" // there is nothing to watch
+	}
+	return c, err
+}
+
 // socketMost is how many octets the name of a unix socket may have.
 const socketMost = 107
 

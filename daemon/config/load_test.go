@@ -101,7 +101,8 @@ func TestProblems(t *testing.T) {
 		"one name twice":      {good + fmt.Sprintf(second, "FOO", "other"), []string{"c.toml:16:1: account \"FOO\" has the name of account \"foo\" in line 6"}},
 		"one log-in twice":    {good + fmt.Sprintf(second, "bar", "foo"), []string{"account bar fills the same mailbox on the new server as account foo"}},
 		"onto itself":         {strings.NewReplacer("new.example.org", "192.0.2.10", "foo@Example.org", "foo").Replace(good), []string{"old and new server are the same log-in"}},
-		"pattern":             {good + "[account.mailboxes]\nexclude = [\"\"]\n", []string{"write a name, a glob or a role"}},
+		"pattern":             {good + "[account.mailboxes]\nexclude = [\"\"]\n", []string{"write a name, a glob, an expression between slashes or a role"}},
+		"expression":          {good + "[account.mailboxes]\nexclude = [\"/[/\"]\n", []string{"account[0].mailboxes.exclude: \"/[/\": error parsing regexp: missing closing ]"}},
 		"long socket":         {"socket = \"/" + strings.Repeat("x", 200) + "\"\n" + good, []string{"c.toml:1:1: socket:", "107 octets"}},
 		"duration too short":  {"poll_interval = \"1ms\"\n" + good, []string{"too short; at least 1s"}},
 		"empty command":       {strings.Replace(good, "password_file = \"pw\"", "password_command = []", 1), []string{"password_command is empty"}},
@@ -192,13 +193,13 @@ func TestPasswordCommand(t *testing.T) {
 }
 
 func TestSelection(t *testing.T) {
-	c, err := Load(write(t, good+"[account.mailboxes]\ninclude = [\"inbox\", \"Work/**\", \"\\\\Sent\"]\nexclude = [\"Work/*/Old\", \"\\\\Junk\"]\n"))
+	c, err := Load(write(t, good+"[account.mailboxes]\ninclude = [\"inbox\", \"Work/**\", \"\\\\Sent\"]\nexclude = [\"Work/*/Old\", \"\\\\Junk\", '/^Work/\\d{4}$|(?i)secret/']\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]bool{
 		"INBOX": true, "INBOX/x": false, "Work/a": true, "Work/a/b": true, "Work/a/Old": false, "Work/a/b/Old": true,
-		"Gesendet|\\sent": true, "Work/Spam|\\Junk": false, "Other": false, "work/a": false,
+		"Gesendet|\\sent": true, "Work/Spam|\\Junk": false, "Other": false, "work/a": false, "Work/2019": false, "Work/2019/a": true, "Work/Top Secret": false,
 	} {
 		path, role, _ := strings.Cut(name, "|")
 		if got := c.Accounts[0].Mailboxes.Match(strings.Split(path, "/"), role); got != want {

@@ -7,8 +7,8 @@ import (
 )
 
 // Selection is [mailboxes]: which mailboxes are carried. Patterns are names
-// with "/" between levels, globs ("*" within a level, "**" over levels) or
-// roles such as `\Junk`.
+// with "/" between levels, globs ("*" within a level, "**" over levels), regular
+// expressions (RE2) between slashes, or roles such as `\Junk`.
 type Selection struct {
 	include, exclude []pattern
 }
@@ -34,7 +34,7 @@ func matches(patterns []pattern, name, role string) bool {
 	return false
 }
 
-var errPattern = errors.New("write a name, a glob or a role such as \\\\Junk")
+var errPattern = errors.New("write a name, a glob, an expression between slashes or a role such as \\\\Junk")
 
 func parsePattern(text string) (pattern, error) {
 	switch {
@@ -42,6 +42,9 @@ func parsePattern(text string) (pattern, error) {
 		return pattern{}, errPattern
 	case text[0] == '\\':
 		return pattern{role: strings.ToLower(text)}, nil
+	case len(text) > 2 && text[0] == '/' && text[len(text)-1] == '/': // no name begins so
+		name, err := regexp.Compile(text[1 : len(text)-1])
+		return pattern{name: name}, err
 	}
 	if first, rest, _ := strings.Cut(text, "/"); strings.EqualFold(first, "INBOX") {
 		text = strings.TrimSuffix("INBOX/"+rest, "/")

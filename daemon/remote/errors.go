@@ -51,7 +51,10 @@ type Error struct {
 	Class   Class
 	Text    string // what is wrong
 	Advice  string // what to do about it; may be empty
-	Err     error
+	// Key and Value are what the configuration of this server lacks, where that
+	// is one line.
+	Key, Value string
+	Err        error
 }
 
 func (e *Error) Error() string {

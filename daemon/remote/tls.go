@@ -90,6 +90,13 @@ func (s Server) tlsConfig() (*tls.Config, **x509.Certificate, error) {
 			options.Intermediates.AddCert(c)
 		}
 		_, err := certs[0].Verify(options)
+		if wrong := (x509.HostnameError{}); errors.As(err, &wrong) {
+			// The right name is of no use where nobody has signed it.
+			options.DNSName = ""
+			if _, untrusted := certs[0].Verify(options); untrusted != nil {
+				err = untrusted
+			}
+		}
 		return err
 	}
 	return config, seen, nil
@@ -110,23 +117,24 @@ func (s Server) tlsError(err error, cert *x509.Certificate) *Error {
 		}
 		return s.fail(ClassTLS, err, "TLS fails: "+err.Error(), advice)
 	}
-	pin := fmt.Sprintf("tls_fingerprint = %q", fingerprint(cert))
-	switch {
+	told := s.fail(ClassCertificate, err, "", "")
+	told.Key, told.Value = "tls_fingerprint", fingerprint(cert)
+	switch pin := fmt.Sprintf("write into %s: tls_fingerprint = %q", section, told.Value); {
 	case errors.Is(err, errFingerprint):
-		return s.fail(ClassCertificate, err, "shows another certificate than tls_fingerprint says, one for "+names(cert),
-			"if it was renewed, write into "+section+": "+pin)
+		told.Text, told.Advice = "shows another certificate than tls_fingerprint says, one for "+names(cert), "if it was renewed, "+pin
 	case errors.As(err, &name):
-		advice := "write into " + section + ": " + pin
+		told.Text, told.Advice = fmt.Sprintf("the certificate is for %s, not for %s (fingerprint %s)", names(cert), name.Host, told.Value), pin
 		if first := firstName(cert); first != "" {
-			advice = fmt.Sprintf("if that is the server, write into %s: tls_server_name = %q", section, first)
+			told.Key, told.Value = "tls_server_name", first
+			told.Advice = fmt.Sprintf("if that is the server, write into %s: tls_server_name = %q", section, first)
 		}
-		return s.fail(ClassCertificate, err, fmt.Sprintf("the certificate is for %s, not for %s (fingerprint %s)", names(cert), name.Host, fingerprint(cert)), advice)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return s.fail(ClassCertificate, err, fmt.Sprintf("the certificate for %s is valid from %s to %s only", names(cert), cert.NotBefore.Format(time.DateOnly), cert.NotAfter.Format(time.DateOnly)),
-			"renew it, or write into "+section+": "+pin)
+		told.Text = fmt.Sprintf("the certificate for %s is valid from %s to %s only", names(cert), cert.NotBefore.Format(time.DateOnly), cert.NotAfter.Format(time.DateOnly))
+		told.Advice = "renew it, or " + pin
+	default:
+		told.Text, told.Advice = fmt.Sprintf("the certificate for %s cannot be trusted: %v", names(cert), err), "set tls_ca_file to its authority, or "+pin
 	}
-	return s.fail(ClassCertificate, err, fmt.Sprintf("the certificate for %s cannot be trusted: %v", names(cert), err),
-		"set tls_ca_file to its authority, or write into "+section+": "+pin)
+	return told
 }
 
 // names lists what a certificate is for.
