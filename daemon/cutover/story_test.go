@@ -451,6 +451,12 @@ func TestLateMail(t *testing.T) {
 		return s.memory.Ack(s.domain, "LIST.example.", "a newsletter", s.now)
 	}).expect(mail.PhaseDraining, "")
 
+	// What arrives in the very second of the switch is late: an INTERNALDATE has
+	// no fractions.
+	s = newStory(t, Domain{}).round("ns1:old").after(700 * time.Millisecond).round("ns1:new")
+	s.memory.Late = s.memory.Late.Add("list.example", s.now.Truncate(time.Second))
+	s.after(50*time.Hour).verified().expect(mail.PhaseDraining, "late_mail")
+
 	var l LateMail
 	for i := range 3 * lateHosts {
 		l = l.Add(fmt.Sprintf("h%d.example", i), start.Add(time.Duration(i)*time.Hour))

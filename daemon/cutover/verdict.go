@@ -299,8 +299,9 @@ func (r *ruling) quiet() {
 	p := r.Policy
 	since := r.Memory.Moved.At
 	last, host := r.Memory.Late.Last()
-	late := last.After(since)
-	if late {
+	// An INTERNALDATE has whole seconds.
+	late := !last.IsZero() && !last.Before(since.Truncate(time.Second))
+	if late && last.After(since) {
 		since = last
 	}
 	since = since.In(r.Now.Location())
