@@ -17,6 +17,7 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/config"
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
+	"github.com/imapsyncd/imapsyncd/daemon/plan"
 	"github.com/imapsyncd/imapsyncd/daemon/remote"
 	"github.com/imapsyncd/imapsyncd/metrics"
 	"github.com/imapsyncd/imapsyncd/state"
@@ -232,7 +233,8 @@ func (a *account) openStateAt(path string, options state.Options) error {
 		Source: source, Destination: a.destination, Journal: journal,
 		Beside:     a.beside,
 		MostBeside: min(a.Source.MaxConnectionsPerAccount-sourceConnections, a.Destination.MaxConnectionsPerAccount-destinationConnections),
-		Select:     a.selects,
+		Account:    a.Name,
+		Rules:      rulesOf(a.Account),
 		Budget:     a.daemon.budget,
 		SpoolDir:   a.daemon.Config.StateDir,
 		Policy: pass.Policy{
@@ -267,7 +269,7 @@ func (c counted) Mailboxes(ctx context.Context) (mail.Listing, error) {
 	if err == nil && c.account.with.listed != nil {
 		messages := 0
 		for _, m := range listing.Mailboxes {
-			if !m.NoSelect && c.account.selects(m) {
+			if !m.NoSelect && c.account.Mailboxes.Match(m.Path, m.Role) {
 				messages += int(m.Status.Messages)
 			}
 		}
@@ -288,8 +290,14 @@ func (t timed) Commit(c mail.Change) error {
 	return t.Store.Commit(c)
 }
 
-// selects tells whether [mailboxes] wants a mailbox.
-func (a *account) selects(m mail.Mailbox) bool { return a.Mailboxes.Match(m.Path, m.Role) }
+// rulesOf are what [mailboxes] says about an account.
+func rulesOf(a config.Account) plan.Rules {
+	return plan.Rules{
+		Want:   func(m mail.Mailbox) bool { return a.Mailboxes.Match(m.Path, m.Role) },
+		Rename: a.Mailboxes.Rename,
+		Prefix: a.Mailboxes.Prefix,
+	}
+}
 
 // pass runs one pass, complete whatever the source can tell.
 func (a *account) pass(ctx context.Context) (pass.Result, error) {
@@ -338,7 +346,7 @@ func (a *account) reopen(cause error) error {
 func worthRetrying(err error) bool {
 	var far *remote.Error
 	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, pass.ErrOverQuota), errors.Is(err, pass.ErrSameMailbox), errors.Is(err, errOtherServer):
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, pass.ErrOverQuota), errors.Is(err, pass.ErrSameMailbox), errors.Is(err, errOtherServer), errors.Is(err, pass.ErrRuleChanged):
 		return false
 	case errors.As(err, &far):
 		switch far.Class {

@@ -91,9 +91,6 @@ func checkSide(ctx context.Context, side checked, useful []string) SideCheck {
 // warnings says what an administrator should know before the first copy.
 func warnings(a config.Account, r *CheckResult) []string {
 	var list []string
-	for _, x := range r.Preview.Conflicts {
-		list = append(list, fmt.Sprintf("mailbox %q has no place of its own: %q on the new server takes the mail of %q", x.Source.DisplayName(), x.Name, x.With.DisplayName()))
-	}
 	for _, domain := range a.Domains {
 		if strings.EqualFold(a.Source.Host, domain) || strings.HasSuffix(strings.ToLower(a.Source.Host), "."+strings.ToLower(domain)) {
 			list = append(list, fmt.Sprintf("the old server's name %s lies in the migrated domain %s: when it is repointed, imapsyncd would talk to the wrong machine; write its address into [source] host", a.Source.Host, domain))
@@ -132,13 +129,15 @@ func tlsWarnings(which string, s config.Server, seen remote.Security, now time.T
 	return list
 }
 
-// Mapping lists the mailboxes of a preview whose name changes.
-func Mapping(p pass.Preview) []string {
-	var list []string
+// Mapping lists the mailboxes of a preview whose name changes, and tells how many
+// keep theirs.
+func Mapping(p pass.Preview) (changed []string, kept int) {
 	for _, r := range p.Rows {
-		if r.Source != r.Destination {
-			list = append(list, r.Source+" -> "+r.Destination)
+		if r.Source == r.Destination {
+			kept++
+			continue
 		}
+		changed = append(changed, r.Source+" -> "+r.Destination)
 	}
-	return list
+	return changed, kept
 }

@@ -45,7 +45,7 @@ func (d *desk) compare(ctx context.Context, a config.Account, o verify.Options) 
 	o.Account, o.Now, o.Logger = a.Name, d.now, d.Logger.With("account", a.Name)
 	o.UsersMoved, o.FlagsKept = d.record.draining(a.Name), d.Config.Policy.Flags == "copy"
 	r.Error = words(d.lookAt(ctx, a, func(acct *account) (err error) {
-		o.Source, o.Destination, o.Journal, o.Select = acct.source, acct.destination, acct.store, acct.selects
+		o.Source, o.Destination, o.Journal, o.Rules = acct.source, acct.destination, acct.store, rulesOf(acct.Account)
 		if r.Report, err = verify.Account(ctx, o); err != nil {
 			return err
 		}

@@ -97,12 +97,17 @@ type storedPair struct {
 	SourceAnchor        storedAnchor `json:"a"`
 	DestinationValidity uint32       `json:"dv,omitempty"`
 	Subscribed          bool         `json:"sub,omitempty"`
+	Rule                octets       `json:"ru,omitempty"`
+	Moves               bool         `json:"mv,omitempty"`
+	Left                octets       `json:"l,omitempty"`
+	LeftValidity        uint32       `json:"lv,omitempty"`
 }
 
 func pairOf(p mail.Pair) storedPair {
 	return storedPair{
 		octets(p.Source), octets(p.Destination), octets(p.SourcePath), octets(p.DestinationPath),
 		anchorOf(p.SourceAnchor), uint32(p.DestinationValidity), p.Subscribed,
+		octets(p.Rule), p.Moves, octets(p.Left), uint32(p.LeftValidity),
 	}
 }
 
@@ -111,6 +116,7 @@ func (p storedPair) mail(id mail.PairID) mail.Pair {
 		ID: id, Source: string(p.Source), Destination: string(p.Destination),
 		SourcePath: string(p.SourcePath), DestinationPath: string(p.DestinationPath),
 		SourceAnchor: p.SourceAnchor.mail(), DestinationValidity: mail.UIDValidity(p.DestinationValidity), Subscribed: p.Subscribed,
+		Rule: string(p.Rule), Moves: p.Moves, Left: string(p.Left), LeftValidity: mail.UIDValidity(p.LeftValidity),
 	}
 }
 

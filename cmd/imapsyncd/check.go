@@ -49,6 +49,9 @@ func printCheck(out io.Writer, r daemon.CheckResult) bool {
 			errs = append(errs, text)
 		}
 	}
+	for _, x := range r.Preview.Conflicts {
+		errs = append(errs, x.String())
+	}
 	if len(errs) > 0 {
 		fmt.Fprintf(out, "%s: FAILED\n", r.Account)
 		for _, e := range errs {
@@ -64,8 +67,12 @@ func printCheck(out io.Writer, r daemon.CheckResult) bool {
 		count(r.Source.Mailboxes, "mailbox"), count(int(r.Source.Messages), "message"), toCarry)
 	fmt.Fprintf(out, "    old server offers %s; new server offers %s\n", offers(r.Source), offers(r.Destination))
 	fmt.Fprintf(out, "    TLS: old server %s; new server %s\n", protection(r.Source.TLS), protection(r.Destination.TLS))
-	for _, m := range daemon.Mapping(r.Preview) {
+	changed, kept := daemon.Mapping(r.Preview)
+	for _, m := range changed {
 		fmt.Fprintf(out, "    %s\n", m)
+	}
+	if len(changed) > 0 {
+		fmt.Fprintf(out, "    the names of %s stay as they are\n", count(kept, "mailbox"))
 	}
 	for _, w := range r.Warnings {
 		fmt.Fprintf(out, "    warning: %s\n", w)

@@ -53,7 +53,7 @@ func printPlan(out io.Writer, p daemon.AccountPreview) error {
 		fmt.Fprintf(table, "  %s\t-> %s\t%d of %d to carry%s\n", r.Source, r.Destination, r.New, r.Messages, remarks(r))
 	}
 	for _, x := range p.Conflicts {
-		fmt.Fprintf(table, "  %s\t-> \tno place of its own: %q on the new server takes the mail of %s\n", x.Source.DisplayName(), x.Name, x.With.DisplayName())
+		fmt.Fprintf(table, "  %s\t-> \tHELD: %s\n", x.Source.DisplayName(), x)
 	}
 	return table.Flush()
 }

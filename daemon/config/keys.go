@@ -126,8 +126,10 @@ type serverKeys struct {
 }
 
 type mailboxKeys struct {
-	Include []string `toml:"include"`
-	Exclude []string `toml:"exclude"`
+	Include []string          `toml:"include"`
+	Exclude []string          `toml:"exclude"`
+	Rename  map[string]string `toml:"rename"`
+	Prefix  *string           `toml:"prefix"`
 }
 
 type accountKeys struct {

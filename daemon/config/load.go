@@ -340,10 +340,10 @@ func (l *loader) account(f *fileKeys, i int, domains []Domain) Account {
 	a.Source = l.server(&a, "source", key, &f.Source, &keys.Source)
 	a.Destination = l.server(&a, "destination", key, &f.Destination, &keys.Destination)
 	if keys.Mailboxes != nil {
-		a.Mailboxes = l.selection(key+".mailboxes", *keys.Mailboxes)
+		a.Mailboxes = l.selection(f.Mailboxes, *keys.Mailboxes, key+".mailboxes")
 	} else {
 		if l.selected == nil {
-			all := l.selection("mailboxes", f.Mailboxes)
+			all := l.selection(f.Mailboxes, mailboxKeys{}, "")
 			l.selected = &all
 		}
 		a.Mailboxes = *l.selected
@@ -352,10 +352,6 @@ func (l *loader) account(f *fileKeys, i int, domains []Domain) Account {
 		a.Domains = domainsOf(a, domains)
 	}
 	return a
-}
-
-func (l *loader) selection(key string, k mailboxKeys) Selection {
-	return Selection{include: l.patterns(key+".include", k.Include), exclude: l.patterns(key+".exclude", k.Exclude)}
 }
 
 // once returns what check found the first time for this key.
@@ -369,19 +365,6 @@ func (l *loader) once(key string, check func() error) error {
 		l.checked[key] = err
 	}
 	return err
-}
-
-func (l *loader) patterns(key string, texts []string) []pattern {
-	var list []pattern
-	for _, text := range texts {
-		p, err := parsePattern(text)
-		if err != nil {
-			l.complain(key, "%s: %q: %v", key, text, err)
-			continue
-		}
-		list = append(list, p)
-	}
-	return list
 }
 
 // together checks the accounts against one another.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -103,6 +104,12 @@ func TestProblems(t *testing.T) {
 		"onto itself":         {strings.NewReplacer("new.example.org", "192.0.2.10", "foo@Example.org", "foo").Replace(good), []string{"old and new server are the same log-in"}},
 		"pattern":             {good + "[account.mailboxes]\nexclude = [\"\"]\n", []string{"write a name, a glob, an expression between slashes or a role"}},
 		"expression":          {good + "[account.mailboxes]\nexclude = [\"/[/\"]\n", []string{"account[0].mailboxes.exclude: \"/[/\": error parsing regexp: missing closing ]"}},
+		"two onto one":        {"[mailboxes]\nrename = { \"a\" = \"c\", \"b\" = \"c\" }\n" + good, []string{"c.toml:2:1: mailboxes.rename: \"a\" and \"b\" would both become \"c\""}},
+		"INBOX twice":         {good + "[account.mailboxes.rename]\ninbox = \"a\"\nINBOX = \"b\"\n", []string{"c.toml:14:2: account[0].mailboxes.rename: \"INBOX\" stands there twice"}},
+		"a role renamed":      {good + "[account.mailboxes]\nrename = { '\\Sent' = \"Sent\" }\n", []string{"c.toml:15:1: account[0].mailboxes.rename: \"\\\\Sent\" is a role; write the name"}},
+		"globs renamed":       {"[mailboxes]\nrename = { \"a/*\" = \"b\" }\n" + good, []string{"there are no globs here"}},
+		"prefix":              {"[mailboxes]\nprefix = \"Old/\"\n" + good, []string{"c.toml:2:1: mailboxes.prefix: \"Old/\" is no name of a mailbox"}},
+		"control character":   {"[mailboxes]\nprefix = \"a\\tb\"\n" + good, []string{"has a control character"}},
 		"long socket":         {"socket = \"/" + strings.Repeat("x", 200) + "\"\n" + good, []string{"c.toml:1:1: socket:", "107 octets"}},
 		"duration too short":  {"poll_interval = \"1ms\"\n" + good, []string{"too short; at least 1s"}},
 		"empty command":       {strings.Replace(good, "password_file = \"pw\"", "password_command = []", 1), []string{"password_command is empty"}},
@@ -204,6 +211,31 @@ func TestSelection(t *testing.T) {
 		path, role, _ := strings.Cut(name, "|")
 		if got := c.Accounts[0].Mailboxes.Match(strings.Split(path, "/"), role); got != want {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// TestPlaces: an account's own keys take the place of those for all, each for
+// itself.
+func TestPlaces(t *testing.T) {
+	all := "[mailboxes]\nexclude = [\"x\"]\nprefix = \"Old\"\n[mailboxes.rename]\n\"inbox/Sent Items\" = \"Sent\"\n"
+	for _, c := range []struct {
+		own, prefix string
+		rename      map[string]string
+		excluded    bool
+	}{
+		{"", "Old", map[string]string{"INBOX/Sent Items": "Sent"}, true},
+		{"[account.mailboxes]\nprefix = \"\"\n", "", map[string]string{"INBOX/Sent Items": "Sent"}, true},
+		{"[account.mailboxes]\nrename = { a = \"inbox/b\" }\n", "Old", map[string]string{"a": "INBOX/b"}, true},
+		{"[account.mailboxes]\nexclude = []\nrename = {}\n", "Old", nil, false},
+	} {
+		loaded, err := Load(write(t, all+good+c.own))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := loaded.Accounts[0].Mailboxes
+		if s.Prefix != c.prefix || !maps.Equal(s.Rename, c.rename) || s.Match([]string{"x"}, "") == c.excluded {
+			t.Errorf("%q: prefix %q, rename %v, excluded %v", c.own, s.Prefix, s.Rename, !s.Match([]string{"x"}, ""))
 		}
 	}
 }

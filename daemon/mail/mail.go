@@ -50,8 +50,10 @@ type Mailbox struct {
 	// element. INBOX is always {"INBOX"}.
 	Path []string
 	// Role is the SPECIAL-USE attribute (RFC 6154) such as `\Sent`, in that
-	// case; empty when there is none.
-	Role string
+	// case; empty when there is none. RoleByName tells that the server did not
+	// announce it, its name did.
+	Role       string
+	RoleByName bool
 	// NoSelect is true for \Noselect and \NonExistent names.
 	NoSelect   bool
 	Subscribed bool
@@ -83,6 +85,9 @@ type Listing struct {
 	// UTF8 is true when raw names are UTF-8 (RFC 6855), false when they are
 	// modified UTF-7.
 	UTF8 bool
+	// Folds is true when the server does not tell names apart that differ only
+	// by case, or in how their characters are composed.
+	Folds bool
 }
 
 // Message is one message as FETCH shows it, without its body.
@@ -125,6 +130,14 @@ type Pair struct {
 	// SourcePath and DestinationPath are the names that people see.
 	SourcePath      string
 	DestinationPath string
+	// Rule is the name that the rules gave the destination mailbox, or have given
+	// it since and the operator has it stay where it is; empty: none.
+	Rule string
+	// Moves tells that the operator has it go where the rules put it now. From
+	// then on copies are moved out of the mailbox Left, until that is empty.
+	Moves        bool
+	Left         string // raw name on the destination
+	LeftValidity UIDValidity
 	// SourceAnchor says what of the source has been processed.
 	SourceAnchor Anchor
 	// DestinationValidity is the UIDVALIDITY under which the destination UIDs

@@ -1,6 +1,8 @@
 package mail
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -23,9 +25,22 @@ func TestUse(t *testing.T) {
 	if got := (Mailbox{Path: []string{"Sent"}, Role: `\Archive`}).Use(); got != `\Archive` {
 		t.Errorf("what the server announces counts first, got %q", got)
 	}
-	for _, use := range uses {
-		if strings.ToLower(use.names) != use.names {
-			t.Errorf("the names of %s are not in lower case", use.role)
+}
+
+// TestRoleNames: no name tells two roles, or stands there twice.
+func TestRoleNames(t *testing.T) {
+	total := 0
+	seen := make(map[string]string)
+	for _, role := range slices.Sorted(maps.Keys(roleNames)) {
+		for _, name := range roleNames[role] {
+			total++
+			if other, twice := seen[strings.ToLower(name)]; twice {
+				t.Errorf("%q is %s and %s", name, other, role)
+			}
+			seen[strings.ToLower(name)] = role
 		}
+	}
+	if n := len(rolesOfNames()); n != total {
+		t.Errorf("%d names of %d", n, total)
 	}
 }

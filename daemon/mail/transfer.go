@@ -152,4 +152,6 @@ var (
 	ErrUIDValidity = errors.New("UIDVALIDITY has changed")
 	// ErrReadOnly: SELECT gave a mailbox that cannot be changed.
 	ErrReadOnly = errors.New("mailbox is read-only")
+	// ErrOtherMailbox: the server takes the name for that of another mailbox.
+	ErrOtherMailbox = errors.New("the new server takes this name for that of another mailbox")
 )

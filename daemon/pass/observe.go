@@ -18,28 +18,30 @@ import (
 // mailbox its place in the order of copying, and makes on the destination what
 // a new pair needs.
 func (p *Pass) observe(ctx context.Context) ([]plan.Pairing, error) {
-	source, destination, err := p.list(ctx)
+	if moved := p.changedRules(); len(moved) > 0 {
+		return nil, RuleChanged(p.Account, moved)
+	}
+	l, err := p.places(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p.made = make(map[string]bool)
 	p.unresolved = make(map[string]error)
-	p.destination = make(map[string]mail.Mailbox, len(destination.Mailboxes))
-	for _, m := range destination.Mailboxes {
+	p.destination = make(map[string]mail.Mailbox, len(l.destination.Mailboxes))
+	for _, m := range l.destination.Mailboxes {
 		if !m.NoSelect {
 			p.destination[m.Name] = m
 		}
 	}
-	pairings, conflicts := plan.Mailboxes(source, destination, p.storedPairs(), p.Select, p.Destination.Name)
-	if err := p.holdConflicts(conflicts); err != nil {
+	if err := p.holdConflicts(l.pairings, l.conflicts); err != nil {
 		return nil, err
 	}
-	p.source = source
-	p.result.Mailboxes = len(pairings)
-	for _, pairing := range pairings {
+	p.source = l.source
+	p.result.Mailboxes = len(l.pairings)
+	for _, pairing := range l.pairings {
 		p.result.SourceMessages += int(pairing.Source.Status.Messages)
 	}
-	return p.settle(ctx, pairings)
+	return p.settle(ctx, l.pairings)
 }
 
 // list lists the mailboxes of both sides at once.
@@ -134,9 +136,15 @@ func (p *Pass) settle(ctx context.Context, pairings []plan.Pairing) ([]plan.Pair
 	}
 	unmade := make(map[string]bool)
 	for i, pairing := range missing {
+		if refused[i] == nil {
+			continue
+		}
+		if refused[i], err = p.createPlainer(ctx, pairing, refused[i]); err != nil {
+			return nil, err
+		}
 		if refused[i] != nil {
 			unmade[pairing.Source.Name] = true
-			if err := p.holdMailbox(&job{Pairing: *pairing, source: pairing.Source}, refused[i]); err != nil {
+			if err := p.holdUnplaced(pairing.Source, refused[i]); err != nil {
 				return nil, err
 			}
 		}
@@ -190,7 +198,7 @@ func (p *Pass) create(ctx context.Context, pairings []*plan.Pairing) (refused []
 	}
 	boxes := make([]mail.Creation, len(pairings))
 	for i, pairing := range pairings {
-		boxes[i] = mail.Creation{Name: pairing.Pair.Destination, Role: pairing.Source.Role}
+		boxes[i] = mail.Creation{Name: pairing.Pair.Destination, Role: pairing.Role}
 	}
 	if refused, err = p.Destination.Create(ctx, boxes); err != nil {
 		return nil, err
@@ -198,7 +206,7 @@ func (p *Pass) create(ctx context.Context, pairings []*plan.Pairing) (refused []
 	for i, pairing := range pairings {
 		if refused[i] == nil {
 			name := pairing.Pair.Destination
-			p.destination[name] = mail.Mailbox{Name: name, Path: pairing.Source.Path}
+			p.destination[name] = mail.Mailbox{Name: name, Path: pairing.Path}
 			p.made[name] = true
 		}
 	}
@@ -212,20 +220,6 @@ func (p *Pass) createFor(ctx context.Context, job *job) error {
 		return fmt.Errorf("create %q: %w", job.Pair.DestinationPath, err)
 	}
 	return refused[0]
-}
-
-// holdConflicts holds mailboxes that have no place of their own, and lifts
-// such holds when they have got one.
-func (p *Pass) holdConflicts(conflicts []plan.Conflict) error {
-	for _, c := range conflicts {
-		h := p.hold(&job{source: c.Source}, 0, 0, mail.ReasonName,
-			fmt.Sprintf("%q on the new server already takes the mail of %q", c.Name, c.With.DisplayName()))
-		h.Path = c.Source.DisplayName()
-		if err := p.keepHold(h); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // look is a look at one source mailbox.

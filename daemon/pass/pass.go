@@ -27,8 +27,9 @@ type Options struct {
 	// LaneWorth is for how many messages to be carried a further lane is worth
 	// its log-ins, each 16 KiB of them counted as one more; 0: 250.
 	LaneWorth int
-	// Select tells which source mailboxes are wanted; nil: all.
-	Select func(mail.Mailbox) bool
+	Account   string // its name, for errors
+	// Rules tell which source mailboxes are wanted, and where they go.
+	Rules plan.Rules
 	// Budget bounds the memory of mail in flight over all accounts.
 	Budget *Budget
 	// SpoolDir is where messages over 1 MiB wait between the two servers.
@@ -165,9 +166,6 @@ type Pass struct {
 
 // New returns a Pass for one account.
 func New(o Options) *Pass {
-	if o.Select == nil {
-		o.Select = func(mail.Mailbox) bool { return true }
-	}
 	if o.Quiet == 0 {
 		o.Quiet = 5 * time.Second
 	}

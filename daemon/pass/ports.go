@@ -47,12 +47,15 @@ type Source interface{ Reader }
 type Destination interface {
 	Reader
 	// Name spells a path as this server does: prefix of the personal namespace,
-	// separator, encoding; a separator inside a level becomes "_". It is known
-	// once Mailboxes has been called.
+	// separator, encoding. No level holds the separator. It is known once
+	// Mailboxes has been called.
 	Name(path []string) string
-	// Create makes mailboxes; one that exists already is no error, and a server
-	// that cannot take a role is not asked to. What it refuses is returned for
-	// each, err is what ended it all.
+	// Folds tells whether the server takes names for one that differ only by
+	// case, as far as the mailboxes that it has listed show it.
+	Folds(ctx context.Context, listed mail.Listing) (bool, error)
+	// Create makes mailboxes; one that exists already is no error, unless it has
+	// another name (mail.ErrOtherMailbox), and a server that cannot take a role is
+	// not asked to. What it refuses is returned for each, err is what ended it all.
 	Create(ctx context.Context, boxes []mail.Creation) (refused []error, err error)
 	// Subscribe subscribes to mailboxes, and returns errors as Create does.
 	Subscribe(ctx context.Context, names []string) (refused []error, err error)

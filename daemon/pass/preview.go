@@ -37,21 +37,22 @@ func (p *Pass) Preview(ctx context.Context) (Preview, error) {
 	if err := p.load(); err != nil {
 		return Preview{}, err
 	}
-	source, destination, err := p.list(ctx)
+	if moved := p.changedRules(); len(moved) > 0 {
+		return Preview{}, RuleChanged(p.Account, moved)
+	}
+	placed, err := p.places(ctx)
 	if err != nil {
 		return Preview{}, err
 	}
-	var out Preview
-	var pairings []plan.Pairing
-	pairings, out.Conflicts = plan.Mailboxes(source, destination, p.storedPairs(), p.Select, p.Destination.Name)
-	looks := make([]*look, len(pairings))
-	for i, pairing := range pairings {
+	out := Preview{Conflicts: placed.conflicts}
+	looks := make([]*look, len(placed.pairings))
+	for i, pairing := range placed.pairings {
 		looks[i] = &look{job: &job{Pairing: pairing, source: pairing.Source}}
 	}
 	if err := p.look(ctx, looks); err != nil {
 		return Preview{}, err
 	}
-	for i, pairing := range pairings {
+	for i, pairing := range placed.pairings {
 		job := looks[i].job
 		if err := looks[i].err; err != nil {
 			return Preview{}, fmt.Errorf("look at mailbox %q: %w", job.source.DisplayName(), err)

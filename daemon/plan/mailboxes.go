@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -15,6 +16,10 @@ type Pairing struct {
 	// Destination is the destination mailbox; its Name is empty while it does
 	// not exist.
 	Destination mail.Mailbox
+	// Path and Role are what the destination mailbox is made with: its role is
+	// that of the source, unless the destination has another mailbox for it.
+	Path []string
+	Role string
 }
 
 // New tells whether the pair has not been stored yet.
@@ -24,85 +29,231 @@ func (p Pairing) New() bool { return p.Pair.ID == 0 }
 type Conflict struct {
 	Source mail.Mailbox
 	With   mail.Mailbox // the source mailbox that has the place
-	Name   string       // the place, raw
+	Name   string       // the place, as people see it
+	// ByCase tells that it is one place to this server only, which does not tell
+	// such names apart.
+	ByCase bool
+}
+
+func (c Conflict) String() string {
+	why := ""
+	if c.ByCase {
+		why = ", because the new server does not tell names apart that differ only by case"
+	}
+	return fmt.Sprintf("%q would go to %q on the new server, which takes the mail of %q%s; give one of them another name in [mailboxes] rename, or exclude it",
+		c.Source.DisplayName(), c.Name, c.With.DisplayName(), why)
 }
 
 // Mailboxes gives every wanted source mailbox its place on the destination, in
 // the order of copying: INBOX, Sent, Drafts, the others by name, Trash and
-// Junk last. A stored pair keeps its place (I11). Else a mailbox goes where
-// the destination has its role (RFC 6154), unless another source mailbox has
-// that name, else where it has its name, else where spell puts it. No two get one place.
-func Mailboxes(source, destination mail.Listing, stored []mail.Pair, want func(mail.Mailbox) bool, spell func(path []string) string) ([]Pairing, []Conflict) {
-	byName := make(map[string]mail.Mailbox, len(destination.Mailboxes))
-	byPath := make(map[string]mail.Mailbox, len(destination.Mailboxes))
-	byRole := make(map[string]mail.Mailbox)
-	for _, m := range destination.Mailboxes {
-		byName[m.Name] = m
-		byPath[pathKey(m.Path)] = m
-		if _, ok := byRole[m.Role]; !ok && m.Role != "" && !m.NoSelect {
-			byRole[m.Role] = m
-		}
-	}
-	known := make(map[string]mail.Pair, len(stored))
-	taken := make(map[string]mail.Mailbox) // by raw destination name
-	for _, p := range stored {
-		known[p.Source] = p
-		taken[p.Destination] = mail.Mailbox{Name: p.Source, Path: strings.Split(p.SourcePath, "/")}
-	}
-
-	boxes := slices.DeleteFunc(slices.Clone(source.Mailboxes), func(m mail.Mailbox) bool { return m.NoSelect || !want(m) })
+// Junk last. No two get one place.
+//
+// What decides, the first that applies: a stored pair keeps its place (I11),
+// unless it is to move. The rules. The role (RFC 6154): where the destination
+// has it, unless another source mailbox has that name. Then a mailbox goes below
+// the place of the one it is in, under its own name. spell is how the
+// destination writes a path.
+func Mailboxes(source, destination mail.Listing, stored []mail.Pair, rules Rules, spell func(path []string) string) ([]Pairing, []Conflict) {
+	l := newLayout(source, destination, stored, rules)
+	boxes := slices.DeleteFunc(slices.Clone(source.Mailboxes), func(m mail.Mailbox) bool { return m.NoSelect || !rules.Wants(m) })
 	slices.SortStableFunc(boxes, func(a, b mail.Mailbox) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.DisplayName(), b.DisplayName()))
 	})
-
-	paths := make(map[string]bool, len(boxes))
 	for _, m := range boxes {
-		paths[pathKey(m.Path)] = true
+		place, _ := rules.place(m.Path)
+		l.wanted[l.key(place)] = true
 	}
 
 	var pairings []Pairing
 	var conflicts []Conflict
 	for _, m := range boxes {
-		if p, ok := known[m.Name]; ok {
-			d := byName[p.Destination]
-			if d.NoSelect {
-				d.Name = ""
+		pair, known := l.stored[m.Name]
+		if known && !pair.Moves {
+			d := l.byName[pair.Destination]
+			path := d.Path
+			if d.Name == "" {
+				path = strings.Split(pair.DestinationPath, "/")
 			}
-			pairings = append(pairings, Pairing{Pair: p, Source: m, Destination: d})
+			pairings = append(pairings, Pairing{Pair: pair, Source: m, Destination: selectable(d), Path: path, Role: l.role(m)})
 			continue
 		}
-		d, ok := byRole[m.Role]
-		if _, used := taken[d.Name]; !ok || used || (pathKey(d.Path) != pathKey(m.Path) && paths[pathKey(d.Path)]) {
-			d, ok = byPath[pathKey(m.Path)]
-		}
+		path := l.place(m.Path)
+		d, there := l.byPath[l.key(path)]
 		name := d.Name
-		if !ok {
-			name = spell(m.Path)
-			d = byName[name]
+		if !there {
+			path = l.below(spellable(path, destination))
+			name = spell(path)
+			if d, there = l.byName[name]; !there {
+				d, there = l.byPath[l.key(path)]
+				name = cmp.Or(d.Name, name)
+			}
 		}
-		if other, used := taken[name]; used {
-			conflicts = append(conflicts, Conflict{Source: m, With: other, Name: name})
+		if there {
+			path = d.Path
+		}
+		if other, used := l.takenBy(name, path); used {
+			conflicts = append(conflicts, Conflict{Source: m, With: other, Name: strings.Join(path, "/"), ByCase: destination.Folds && pathKey(m.Path) != pathKey(other.Path) && foldedKey(m.Path) == foldedKey(other.Path)})
 			continue
 		}
-		taken[name] = m
-		path := m.DisplayName()
-		if d.Name != "" {
-			path = d.DisplayName()
+		l.take(name, path, m)
+		if !known {
+			pair = mail.Pair{Source: m.Name, SourcePath: m.DisplayName(), Rule: rules.Place(m.DisplayName())}
 		}
-		if d.NoSelect {
-			d.Name = ""
-		}
-		pairings = append(pairings, Pairing{
-			Pair:        mail.Pair{Source: m.Name, SourcePath: m.DisplayName(), Destination: name, DestinationPath: path},
-			Source:      m,
-			Destination: d,
-		})
+		pair.Destination, pair.DestinationPath = name, strings.Join(path, "/")
+		pairings = append(pairings, Pairing{Pair: pair, Source: m, Destination: selectable(d), Path: path, Role: l.role(m)})
 	}
 	return pairings, conflicts
 }
 
-// pathKey joins levels by a character that no name can hold.
-func pathKey(path []string) string { return strings.Join(path, "\x00") }
+// selectable is the mailbox, if it can hold mail.
+func selectable(m mail.Mailbox) mail.Mailbox {
+	if m.NoSelect {
+		m.Name = ""
+	}
+	return m
+}
+
+// layout is what is known about the places while they are given.
+type layout struct {
+	rules  Rules
+	key    func(path []string) string // of a path on the destination
+	source map[string]mail.Mailbox    // by path
+	stored map[string]mail.Pair       // by raw source name
+	wanted map[string]bool            // paths that mailboxes have by their name, or by a rule
+	byName map[string]mail.Mailbox    // destination, raw
+	byPath map[string]mail.Mailbox    // destination
+	byRole map[string]mail.Mailbox    // destination
+	taken  map[string]mail.Mailbox    // source mailboxes by raw destination name and by path
+	roles  map[string]bool            // that have been given to a mailbox that is to be made
+}
+
+func newLayout(source, destination mail.Listing, stored []mail.Pair, rules Rules) *layout {
+	l := &layout{
+		rules: rules, key: pathKey,
+		source: make(map[string]mail.Mailbox, len(source.Mailboxes)), stored: make(map[string]mail.Pair, len(stored)), wanted: make(map[string]bool),
+		byName: make(map[string]mail.Mailbox, len(destination.Mailboxes)), byPath: make(map[string]mail.Mailbox, len(destination.Mailboxes)),
+		byRole: make(map[string]mail.Mailbox), taken: make(map[string]mail.Mailbox), roles: make(map[string]bool),
+	}
+	if destination.Folds {
+		l.key = foldedKey
+	}
+	for _, m := range source.Mailboxes {
+		l.source[pathKey(m.Path)] = m
+	}
+	for _, m := range destination.Mailboxes {
+		l.byName[m.Name] = m
+		l.byPath[l.key(m.Path)] = m
+		if _, ok := l.byRole[m.Role]; !ok && m.Role != "" && !m.NoSelect {
+			l.byRole[m.Role] = m
+		}
+	}
+	for _, p := range stored {
+		l.stored[p.Source] = p
+		if !p.Moves {
+			l.take(p.Destination, l.storedPath(p), mail.Mailbox{Name: p.Source, Path: strings.Split(p.SourcePath, "/")})
+		}
+	}
+	return l
+}
+
+// storedPath is where a stored pair has its place.
+func (l *layout) storedPath(p mail.Pair) []string {
+	if d, ok := l.byName[p.Destination]; ok {
+		return d.Path
+	}
+	return strings.Split(p.DestinationPath, "/")
+}
+
+func (l *layout) take(name string, path []string, m mail.Mailbox) {
+	l.taken["name\x00"+name], l.taken["path\x00"+l.key(path)] = m, m
+}
+
+func (l *layout) takenBy(name string, path []string) (mail.Mailbox, bool) {
+	m, used := l.taken["name\x00"+name]
+	if !used {
+		m, used = l.taken["path\x00"+l.key(path)]
+	}
+	return m, used
+}
+
+// place is where a source path belongs.
+func (l *layout) place(path []string) []string {
+	if place, told := l.rules.place(path); told {
+		return place
+	}
+	m, listed := l.source[pathKey(path)]
+	if listed {
+		if p, ok := l.stored[m.Name]; ok && !p.Moves {
+			return l.storedPath(p)
+		}
+		if d, ok := l.byRole[m.Role]; ok && !l.isReserved(d, path) {
+			return d.Path
+		}
+	}
+	if parent := path[:len(path)-1]; len(parent) > 0 {
+		return slices.Concat(l.place(parent), path[len(parent):])
+	}
+	return path
+}
+
+// below is a path with what is above it spelled as on the destination.
+func (l *layout) below(path []string) []string {
+	for n := len(path) - 1; n > 0; n-- {
+		if d, ok := l.byPath[l.key(path[:n])]; ok {
+			return slices.Concat(d.Path, path[n:])
+		}
+	}
+	return path
+}
+
+// isReserved tells whether the destination mailbox that has a role is not for a
+// mailbox of that role: another has its name, or its place; or it has the role by
+// its name only, and the destination has one of the same name as well.
+func (l *layout) isReserved(d mail.Mailbox, path []string) bool {
+	if l.key(d.Path) == l.key(path) {
+		return false
+	}
+	if other, used := l.taken["name\x00"+d.Name]; used && pathKey(other.Path) != pathKey(path) || l.wanted[l.key(d.Path)] {
+		return true
+	}
+	_, same := l.byPath[l.key(path)]
+	return same && d.RoleByName
+}
+
+// role is what a mailbox for m is made with. Everything below a prefix is a
+// copy for the shelf: clients do not put their drafts there.
+func (l *layout) role(m mail.Mailbox) string {
+	if _, has := l.byRole[m.Role]; has || l.roles[m.Role] || l.rules.Prefix != "" {
+		return ""
+	}
+	l.roles[m.Role] = true
+	return m.Role
+}
+
+// Alike tells whether a pairing that is new has a place which a server that does
+// not tell names apart by case takes for that of another, or for another mailbox.
+func Alike(pairings []Pairing, destination mail.Listing) bool {
+	places := make(map[string]string)
+	for _, m := range destination.Mailboxes {
+		places[foldedKey(m.Path)] = pathKey(m.Path)
+	}
+	for _, p := range pairings {
+		if !p.New() {
+			places[foldedKey(p.Path)] = pathKey(p.Path)
+		}
+	}
+	for _, p := range pairings {
+		if !p.New() {
+			continue
+		}
+		key := foldedKey(p.Path)
+		if other, ok := places[key]; ok && other != pathKey(p.Path) {
+			return true
+		}
+		places[key] = pathKey(p.Path)
+	}
+	return false
+}
 
 func rank(m mail.Mailbox) int {
 	if m.DisplayName() == "INBOX" {

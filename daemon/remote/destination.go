@@ -160,7 +160,8 @@ func (d *Destination) Create(ctx context.Context, boxes []mail.Creation) ([]erro
 
 // createAgain makes a mailbox without the role that was refused. It lets a
 // refusal pass when the mailbox can be opened: not every server says
-// ALREADYEXISTS (RFC 5530).
+// ALREADYEXISTS (RFC 5530). But the server must list it by that very name, or it
+// takes the name for that of another mailbox.
 func (d *Destination) createAgain(ctx context.Context, name, line string, refusal error) (refused, err error) {
 	var answer *mail.Refused
 	if plain, _, role := strings.Cut(line, " (USE ("); role && errors.As(refusal, &answer) && answer.Code != "ALREADYEXISTS" {
@@ -172,11 +173,49 @@ func (d *Destination) createAgain(ctx context.Context, name, line string, refusa
 	}
 	switch err := d.reopen(ctx, mail.Ref{Name: name}); {
 	case err == nil:
-		return nil, nil
+		if listed, err := d.lists(ctx, name); err != nil || listed {
+			return nil, err
+		}
+		return fmt.Errorf("%w: %w", mail.ErrOtherMailbox, refusal), nil
 	case !errors.As(err, new(*mail.Refused)):
 		return nil, err
 	}
 	return refusal, nil
+}
+
+// lists tells whether the server lists a mailbox by that very name.
+func (d *Destination) lists(ctx context.Context, name string) (bool, error) {
+	reply, err := d.command(ctx, `LIST "" `+quoted(name))
+	l := newLister()
+	for _, r := range reply.Untagged {
+		l.take(r)
+	}
+	return l.byName[statusKey(name)] != nil, err
+}
+
+// Folds tells whether the server takes names for one that differ only by case,
+// as one of the listed mailboxes shows. It changes nothing. Where none can show
+// it, the answer is no.
+func (d *Destination) Folds(ctx context.Context, listed mail.Listing) (bool, error) {
+	names := make(map[string]bool, len(listed.Mailboxes))
+	for _, m := range listed.Mailboxes {
+		names[m.Name] = true
+	}
+	for _, m := range listed.Mailboxes {
+		other := otherCase(m.Name, listed.Separator)
+		if m.NoSelect || isInbox(m.Name) || other == "" {
+			continue
+		}
+		if names[other] {
+			return false, nil
+		}
+		_, err := d.command(ctx, "STATUS "+quoted(other)+" (UIDVALIDITY)")
+		if errors.As(err, new(*mail.Refused)) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	return false, nil
 }
 
 // Subscribe subscribes to mailboxes.

@@ -32,6 +32,8 @@ func outcomeOf(err error) string {
 	switch {
 	case err == nil:
 		return "ok"
+	case errors.Is(err, mail.ErrOtherMailbox):
+		return "other"
 	case errors.As(err, &refused):
 		return strings.TrimSpace(refused.Type + " " + refused.Code)
 	case errors.Is(err, mail.ErrUIDValidity):
@@ -71,6 +73,8 @@ func TestCreateTogether(t *testing.T) {
 			return "TAG NO [ALREADYEXISTS] it is there\r\n"
 		case strings.HasPrefix(command, `EXAMINE "b"`):
 			return "TAG NO [NONEXISTENT]\r\n"
+		case strings.HasPrefix(command, "LIST"):
+			return "* LIST () \"/\" \"c\"\r\nTAG OK\r\n"
 		}
 		return "TAG OK\r\n"
 	}
@@ -89,7 +93,7 @@ func TestCreateTogether(t *testing.T) {
 }
 
 func TestCreate(t *testing.T) {
-	const there, missing = "* OK [UIDVALIDITY 1]\r\nTAG OK\r\n", "TAG NO [NONEXISTENT]\r\n"
+	const there, missing, listed = "* OK [UIDVALIDITY 1]\r\nTAG OK\r\n", "TAG NO [NONEXISTENT]\r\n", "* LIST () \"/\" \"a\"\r\nTAG OK\r\n"
 	for _, c := range []struct {
 		name, caps, mailbox, role string
 		rules                     [][2]string
@@ -97,10 +101,12 @@ func TestCreate(t *testing.T) {
 		want                      string
 	}{
 		{"made", "", "a \"b\"", `\Sent`, [][2]string{{"CREATE", "TAG OK\r\n"}}, []string{`CREATE "a \"b\""`}, "ok"},
-		{"exists, with a code", "", "a", "", [][2]string{{"CREATE", "TAG NO [ALREADYEXISTS]\r\n"}, {"EXAMINE", there}},
-			[]string{`CREATE "a"`, `EXAMINE "a"`}, "ok"},
-		{"exists, without", "", "a", "", [][2]string{{"CREATE", "TAG NO Mailbox already exists\r\n"}, {"EXAMINE", there}},
-			[]string{`CREATE "a"`, `EXAMINE "a"`}, "ok"},
+		{"exists, with a code", "", "a", "", [][2]string{{"CREATE", "TAG NO [ALREADYEXISTS]\r\n"}, {"EXAMINE", there}, {"LIST", listed}},
+			[]string{`CREATE "a"`, `EXAMINE "a"`, `LIST "" "a"`}, "ok"},
+		{"exists, without", "", "a", "", [][2]string{{"CREATE", "TAG NO Mailbox already exists\r\n"}, {"EXAMINE", there}, {"LIST", listed}},
+			[]string{`CREATE "a"`, `EXAMINE "a"`, `LIST "" "a"`}, "ok"},
+		{"exists under another name", "", "A", "", [][2]string{{"CREATE", "TAG NO [ALREADYEXISTS]\r\n"}, {"EXAMINE", there}, {"LIST", listed}},
+			[]string{`CREATE "A"`, `EXAMINE "A"`, `LIST "" "A"`}, "other"},
 		{"refused", "", "a", "", [][2]string{{"CREATE", "TAG NO [NOPERM]\r\n"}, {"EXAMINE", missing}},
 			[]string{`CREATE "a"`, `EXAMINE "a"`}, "NO NOPERM"},
 		{"with a role", "CREATE-SPECIAL-USE", "a", `\Sent`, [][2]string{{`CREATE "a" (USE (\Sent))`, "TAG OK\r\n"}},
@@ -253,7 +259,7 @@ func TestName(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if got := d.Name([]string{"Entwürfe", "v1.0"}); got != "INBOX.Entw&APw-rfe.v1_0" {
+		if got := d.Name([]string{"Entwürfe", "alt"}); got != "INBOX.Entw&APw-rfe.alt" {
 			t.Error(got)
 		}
 		d.drop()

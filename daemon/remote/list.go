@@ -127,6 +127,7 @@ func (s *session) listing(boxes []*listed, statuses map[string]mail.Status) mail
 		}
 		out.Mailboxes = append(out.Mailboxes, m)
 	}
+	rolesByName(out.Mailboxes)
 	return out
 }
 
@@ -244,12 +245,28 @@ func (l *lister) row(lsub bool, attributes []string, separator Value, name strin
 	}
 }
 
-// namespaces are those of NAMESPACE, else one without prefix.
+// namespaces are those of NAMESPACE, else one without prefix, unless everything
+// is in INBOX: then that is where new mailboxes can be made, on such a server.
 func (l *lister) namespaces() *namespaces {
-	if l.spaces == nil || len(l.spaces.personal) == 0 {
-		return &namespaces{personal: []namespace{{separator: l.separator}}}
+	if l.spaces != nil && len(l.spaces.personal) > 0 {
+		return l.spaces
 	}
-	return l.spaces
+	home := namespace{separator: l.separator}
+	if inbox := "INBOX" + string(l.separator); l.separator != 0 {
+		within := 0
+		for name := range l.byName {
+			if len(name) > len(inbox) && strings.EqualFold(name[:len(inbox)], inbox) {
+				within++
+			} else if !isInbox(name) {
+				within = 0
+				break
+			}
+		}
+		if within > 0 {
+			home.prefix = inbox
+		}
+	}
+	return &namespaces{personal: []namespace{home}}
 }
 
 // boxes returns the mailboxes of the personal namespace by raw name. The bare

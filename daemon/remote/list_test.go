@@ -37,7 +37,10 @@ func newTestSource(t *testing.T, s *fakeServer) *Source {
 // show makes a mailbox one line.
 func show(m mail.Mailbox) string {
 	s := fmt.Sprintf("%q=%s", m.Name, strings.Join(m.Path, "|"))
-	if m.Role != "" {
+	switch {
+	case m.RoleByName:
+		s += " (" + m.Role + ")"
+	case m.Role != "":
 		s += " " + m.Role
 	}
 	if m.NoSelect {
@@ -92,8 +95,30 @@ func TestMailboxes(t *testing.T) {
 				{"STATUS", "* STATUS \"INBOX.Entw&APw-rfe\" (MESSAGES 1 UIDVALIDITY 8)\r\nTAG OK\r\n"},
 			},
 			commands: []string{"NAMESPACE", `LIST "" "*"`, `LSUB "" "*"`, `STATUS "INBOX" (MESSAGES UIDNEXT UIDVALIDITY)`, "STATUS", "STATUS"},
-			want:     []string{`"INBOX"=INBOX 4/3/0 2`, `"INBOX.Entw&APw-rfe"=Entwürfe 8/0/0 1`, `"INBOX.Sent"=Sent subscribed`},
+			want:     []string{`"INBOX"=INBOX 4/3/0 2`, `"INBOX.Entw&APw-rfe"=Entwürfe (\Drafts) 8/0/0 1`, `"INBOX.Sent"=Sent (\Sent) subscribed`},
 			prefix:   "INBOX.", sep: '.',
+		},
+		{
+			name: "everything in INBOX, without NAMESPACE",
+			rules: [][2]string{
+				{"LIST", "* LIST () \".\" Inbox\r\n* LIST () \".\" Inbox.a\r\n* LIST () \".\" inbox.a.b\r\nTAG OK\r\n"},
+				{"LSUB", "TAG OK\r\n"},
+				{"STATUS", "TAG NO\r\n"},
+			},
+			commands: []string{`LIST "" "*"`, "LSUB", "STATUS", "STATUS", "STATUS"},
+			want:     []string{`"Inbox"=INBOX`, `"Inbox.a"=a`, `"inbox.a.b"=a|b`},
+			prefix:   "INBOX.", sep: '.',
+		},
+		{
+			name: "something beside INBOX, without NAMESPACE",
+			rules: [][2]string{
+				{"LIST", "* LIST () \"/\" INBOX\r\n* LIST () \"/\" INBOX/a\r\n* LIST () \"/\" b\r\nTAG OK\r\n"},
+				{"LSUB", "TAG OK\r\n"},
+				{"STATUS", "TAG NO\r\n"},
+			},
+			commands: []string{`LIST "" "*"`, "LSUB", "STATUS", "STATUS", "STATUS"},
+			want:     []string{`"INBOX"=INBOX`, `"INBOX/a"=INBOX|a`, `"b"=b`},
+			sep:      '/',
 		},
 		{
 			name: "announced, not done", caps: "LIST-EXTENDED LIST-STATUS",

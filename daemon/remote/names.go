@@ -1,9 +1,6 @@
 package remote
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // namespace is one element of NAMESPACE (RFC 2342).
 type namespace struct {
@@ -88,23 +85,16 @@ func (n namespaces) path(name string, separator byte) (path []string, decoded bo
 	return levels, decoded
 }
 
-// spell is the raw name of a path in the personal namespace. A separator
-// inside a level becomes "_"; a server without levels gets them joined by it.
+// spell is the raw name of a path in the personal namespace; no level holds the
+// separator, and there is one where the server has none.
 func (n namespaces) spell(path []string) string {
 	if len(path) == 1 && isInbox(path[0]) {
 		return "INBOX"
 	}
 	home := n.home()
-	levels := slices.Clone(path)
-	separator := "_"
-	if home.separator != 0 {
-		separator = string(home.separator)
-	}
-	for i, level := range levels {
-		if home.separator != 0 {
-			level = strings.ReplaceAll(level, separator, "_")
-		}
+	levels := make([]string, len(path))
+	for i, level := range path {
 		levels[i] = encodeUTF7(level)
 	}
-	return home.prefix + strings.Join(levels, separator)
+	return home.prefix + strings.Join(levels, string(home.separator))
 }

@@ -127,7 +127,7 @@ func TestDeletedMailbox(t *testing.T) {
 func TestExcludedMailbox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := small()
-		w.mutate = func(o *pass.Options) { o.Select = func(m mail.Mailbox) bool { return m.Name != "Trash" } }
+		w.mutate = func(o *pass.Options) { o.Rules.Want = func(m mail.Mailbox) bool { return m.Name != "Trash" } }
 		w.old.Make("Trash")
 		w.settle(t)
 		w.old.Move("a/b", 0, "Trash")

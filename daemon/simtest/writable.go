@@ -23,6 +23,8 @@ type Writable struct {
 
 func (w Writable) Name(path []string) string { return strings.Join(path, "/") }
 
+func (w Writable) Folds(context.Context, mail.Listing) (bool, error) { return false, nil }
+
 // effect runs a change between two questions.
 func (w Writable) effect(step string, change func()) error {
 	if err := w.ask(step); err != nil {

@@ -53,7 +53,7 @@ type Options struct {
 	Source      Reader
 	Destination Reader
 	Journal     Journal
-	Select      func(mail.Mailbox) bool // nil: every mailbox
+	Rules       plan.Rules // which mailboxes are carried, and where to
 	Mode        Mode
 	Sample      float64 // share of the messages, with mode Sample; at least 100
 	// UsersMoved tells that users are at work on the new server, so that what they
@@ -87,9 +87,6 @@ type comparison struct {
 // Account compares one account. The time it takes with mode Quick is that of
 // reading the metadata of both sides.
 func Account(ctx context.Context, o Options) (Report, error) {
-	if o.Select == nil {
-		o.Select = func(mail.Mailbox) bool { return true }
-	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -173,13 +170,13 @@ func (c *comparison) load(ctx context.Context) error {
 		}
 	}
 	for _, m := range source.Mailboxes {
-		if !m.NoSelect && !c.Select(m) {
+		if !m.NoSelect && !c.Rules.Wants(m) {
 			c.report.Excluded = append(c.report.Excluded, m.DisplayName())
 		}
 	}
 	// A mailbox without a pair is looked for where the first pass would put it.
 	nowhere := func(path []string) string { return "\x00" + strings.Join(path, "/") }
-	pairings, conflicts := plan.Mailboxes(source, destination, pairs, c.Select, nowhere)
+	pairings, conflicts := plan.Mailboxes(source, destination, pairs, c.Rules, nowhere)
 	for _, conflict := range conflicts {
 		pairings = append(pairings, plan.Pairing{Source: conflict.Source})
 	}
