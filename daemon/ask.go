@@ -72,6 +72,12 @@ func (r *running) methods() map[string]web.Method {
 		"deletions-keep": web.NewMethod(func(ctx context.Context, q deletionsRequest) (int, error) {
 			return r.operator().KeepDeleted(ctx, q.Accounts, q.Names)
 		}),
+		"mailboxes-move": web.NewMethod(func(ctx context.Context, q statesRequest) (int, error) {
+			return r.placed(ctx, q.Accounts, r.operator().MoveMailboxes)
+		}),
+		"mailboxes-keep": web.NewMethod(func(ctx context.Context, q statesRequest) (int, error) {
+			return r.placed(ctx, q.Accounts, r.operator().KeepMailboxes)
+		}),
 		"state-show": web.NewMethod(func(ctx context.Context, q statesRequest) ([]AccountState, error) {
 			return r.operator().States(ctx, q.Accounts)
 		}),
@@ -157,6 +163,14 @@ func (a asking) ApplyDeletions(ctx context.Context, accounts, names []string) (i
 
 func (a asking) KeepDeleted(ctx context.Context, accounts, names []string) (int, error) {
 	return call[int](ctx, a, "deletions-keep", deletionsRequest{accounts, names})
+}
+
+func (a asking) MoveMailboxes(ctx context.Context, accounts []string) (int, error) {
+	return call[int](ctx, a, "mailboxes-move", statesRequest{accounts})
+}
+
+func (a asking) KeepMailboxes(ctx context.Context, accounts []string) (int, error) {
+	return call[int](ctx, a, "mailboxes-keep", statesRequest{accounts})
 }
 
 func (a asking) States(ctx context.Context, accounts []string) ([]AccountState, error) {

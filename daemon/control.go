@@ -128,6 +128,10 @@ func (r *running) reload(allowRemovals bool) error {
 		}
 	}
 
+	if err := r.refuseMoves(d.Changed); err != nil {
+		return err
+	}
+
 	var ending []*follower
 	r.mu.Lock()
 	for _, a := range append(d.Removed, d.Changed...) {

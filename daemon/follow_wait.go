@@ -28,7 +28,7 @@ func (f *follower) judge(err error) (mail.Health, time.Duration) {
 	switch {
 	case errors.Is(err, pass.ErrOverQuota):
 		return mail.HealthQuota, authWait
-	case errors.Is(err, pass.ErrSameMailbox), errors.Is(err, errOtherServer):
+	case errors.Is(err, pass.ErrSameMailbox), errors.Is(err, errOtherServer), errors.Is(err, pass.ErrRuleChanged):
 		return mail.HealthStopped, decisionWait
 	case errors.As(err, &far) && needsOperator(far):
 		return mail.HealthAuth, authWait

@@ -36,6 +36,11 @@ type Operator interface {
 	ApplyDeletions(ctx context.Context, accounts, names []string) (int, error)
 	// KeepDeleted has those copies stay.
 	KeepDeleted(ctx context.Context, accounts, names []string) (int, error)
+	// MoveMailboxes has what was copied into mailboxes that the rules of the
+	// configuration put elsewhere now moved there, KeepMailboxes has it stay and the
+	// mailboxes with it (I11). They tell how many mailboxes these are.
+	MoveMailboxes(ctx context.Context, accounts []string) (int, error)
+	KeepMailboxes(ctx context.Context, accounts []string) (int, error)
 	// Find tells where the messages with that Message-ID are.
 	Find(ctx context.Context, account, messageID string) ([]web.Found, error)
 	// Preview tells what a pass would do.
@@ -81,6 +86,9 @@ type desk struct {
 	read, change func(ctx context.Context, a config.Account, use func(*state.Store) error) error
 	// inspect lends the state of an account as it is, damage and all.
 	inspect func(a config.Account, use func(*state.Store) error) error
+	// newest reads the accounts of the configuration as it is written now; nil:
+	// they are those that there are.
+	newest func() ([]config.Account, error)
 	// facts are what the verdicts about a domain rest on, turned has followers go
 	// by what the record says, told is told of what has changed; nil where no
 	// daemon runs.
@@ -124,7 +132,8 @@ func (r *running) operator() *desk {
 			}
 			return f.inspect(use)
 		},
-		facts: r.migration.facts, turned: r.migration.turn, told: r.migration.told,
+		newest: r.newest,
+		facts:  r.migration.facts, turned: r.migration.turn, told: r.migration.told,
 	}
 }
 

@@ -7,11 +7,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/simtest/corpus"
 	"github.com/imapsyncd/imapsyncd/daemon/simtest/dovecot"
+	"github.com/imapsyncd/imapsyncd/daemon/web"
 )
 
 // inInbox makes a Dovecot put everything into INBOX, with dots, as Courier does.
@@ -208,4 +211,82 @@ func TestMappingRules(t *testing.T) {
 	if out := s.must("hold", "list"); strings.Contains(out, "Sent") {
 		t.Error(fmt.Sprint("still held: ", out))
 	}
+}
+
+// TestRulesChange: a rule that has changed since the first copy is refused, and
+// both ways out lead out, without a daemon and with one (I11).
+func TestRulesChange(t *testing.T) {
+	t.Parallel()
+	s := newMapped(t, dovecot.Options{}, dovecot.Options{Extra: withRoles})
+	s.in(s.old, "u", "", "/", "INBOX", "Kunden", "Kunden|A", "B")
+	s.configure(near(s.old.Port), near(s.new.Port), "u")
+	plain := "poll_interval = \"1s\"\n" + readFile(t, filepath.Join(s.dir, "c.toml")) + "[web]\nlisten = \"127.0.0.1:0\"\n"
+	rename := func(table string) { s.write(plain + "[mailboxes]\nrename = {" + table + "}\n") }
+	s.write(plain)
+	s.must("sync")
+	s.arrived("u", map[string]string{"INBOX": "INBOX", "Kunden": "Kunden", "Kunden/A": "Kunden|A", "B": "B"})
+
+	rename(`"Kunden" = "Archiv"`)
+	const refusal = `"Kunden" is in "Kunden" and would go into "Archiv", "Kunden/A" is in "Kunden/A" and would go into "Archiv/A"; take that back, or`
+	for _, command := range [][]string{{"sync"}, {"plan"}, {"check"}} {
+		if code, out := s.run(command...); code == 0 || !strings.Contains(out, refusal) || !strings.Contains(out, "'imapsyncd mailboxes keep --account u'") {
+			t.Errorf("%v: exit %d\n%s", command, code, out)
+		}
+	}
+	if out := s.must("mailboxes", "keep"); !strings.HasPrefix(out, "2 mailboxes kept in place\n") {
+		t.Error(out)
+	}
+	s.in(s.old, "u", "", "/", "Kunden|neu")
+	s.must("sync")
+	// What is new goes by the rule.
+	s.arrived("u", map[string]string{"INBOX": "INBOX", "Kunden": "Kunden", "Kunden/A": "Kunden|A", "B": "B", "Archiv/neu": "Kunden|neu"})
+	rename("")
+	if code, out := s.run("sync"); code == 0 || !strings.Contains(out, `"Kunden/neu" is in "Archiv/neu" and would go into "Kunden/neu"`) {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+
+	// Once more, all of it, and moved.
+	rename(`"Kunden" = "Archiv/Kunden"`)
+	if out := s.must("mailboxes", "move", "--account", "u"); !strings.HasPrefix(out, "3 mailboxes to be moved by the next pass\n") {
+		t.Error(out)
+	}
+	s.must("sync")
+	in := map[string]string{"INBOX": "INBOX", "Archiv/Kunden": "Kunden", "Archiv/Kunden/A": "Kunden|A", "B": "B", "Archiv/Kunden/neu": "Kunden|neu"}
+	s.arrived("u", in)
+	if code, out := s.run("verify", "--deep"); code != 0 || strings.Contains(out, "moved") {
+		t.Errorf("verify: exit %d\n%s", code, out)
+	}
+
+	// A daemon goes on by the old rules meanwhile.
+	p := s.daemon()
+	copied := func(n int) func(web.AccountStatus) bool {
+		return func(a web.AccountStatus) bool {
+			return a.Phase == mail.PhaseFollowing && a.Health == mail.HealthOK && a.Messages.Copied >= int64(n)
+		}
+	}
+	p.until("it follows", copied(0))
+	rename(`"Kunden" = "Archiv/Kunden", "B" = "C"`)
+	if code, out := s.run("reload"); code != exitFailed || !strings.Contains(out, `"B" is in "B" and would go into "C"`) || !strings.Contains(out, "before stays in force") {
+		t.Errorf("reload: exit %d\n%s", code, out)
+	}
+	s.in(s.old, "u", "", "/", "B|neu")
+	p.until("mail is carried meanwhile", copied(1))
+	in["B/neu"] = "B|neu"
+	if got := s.there(s.new, "u"); !maps.Equal(got, in) {
+		t.Errorf("%q", got)
+	}
+	if out := s.must("mailboxes", "move"); !strings.HasPrefix(out, "2 mailboxes to be moved by the next pass\n") {
+		t.Error(out)
+	}
+	s.must("sync", "--now")
+	delete(in, "B")
+	delete(in, "B/neu")
+	in["C"], in["C/neu"] = "B", "B|neu"
+	if got := s.there(s.new, "u"); !maps.Equal(got, in) {
+		t.Errorf("%q", got)
+	}
+	if err := p.end(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	s.arrived("u", in)
 }

@@ -52,7 +52,7 @@ changed; what people do on the new server is never undone.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(
 		newRun(c), newStatus(c), newPause(c), newResume(c), newReload(c), newFind(c),
-		newSync(c), newCheck(c), newPlan(c), newVerify(c), newHold(c), newDeletions(c), newState(c), newTrace(c), newCutover(c), newAccount(c), newDemo(c), newImapsync(c), newImport(), newVersion(), newCompletion(),
+		newSync(c), newCheck(c), newPlan(c), newVerify(c), newHold(c), newDeletions(c), newMailboxes(c), newState(c), newTrace(c), newCutover(c), newAccount(c), newDemo(c), newImapsync(c), newImport(), newVersion(), newCompletion(),
 	)
 	// Wrong arguments are a usage error, whatever the command.
 	for _, cmd := range allCommands(root) {

@@ -133,8 +133,8 @@ type Pair struct {
 	// Rule is the name that the rules gave the destination mailbox, or have given
 	// it since and the operator has it stay where it is; empty: none.
 	Rule string
-	// Moves tells that the operator has it go where the rules put it now. From
-	// then on copies are moved out of the mailbox Left, until that is empty.
+	// Moves tells that the operator has it go where Rule puts it. Then its copies
+	// are moved out of the mailbox Left, until none is there that can be.
 	Moves        bool
 	Left         string // raw name on the destination
 	LeftValidity UIDValidity

@@ -133,7 +133,8 @@ func (p *Pass) bind(list []relocation, moved map[mail.UID]mail.UID, settle []uin
 	bound := make(map[mail.PairID][]mail.Receipt)
 	for _, r := range list {
 		to, receipt := p.pairs[r.job.Pair.ID], r.Receipt
-		receipt.Source, receipt.Gone = r.uid, false
+		inPlace := r.pair == to.ID && r.Source == r.uid // its copy alone moves
+		receipt.Source, receipt.Gone = r.uid, inPlace && r.Gone
 		if uid, ok := moved[r.Destination]; ok {
 			receipt.Destination, receipt.Mailbox, receipt.UIDValidity = uid, "", 0
 		} else if name, validity := whereabouts(p.pairs[r.pair], r.Receipt); name == to.Destination && validity == to.DestinationValidity {
@@ -142,6 +143,9 @@ func (p *Pass) bind(list []relocation, moved map[mail.UID]mail.UID, settle []uin
 			receipt.Mailbox, receipt.UIDValidity = name, validity
 		}
 		bound[to.ID] = append(bound[to.ID], receipt)
+		if inPlace {
+			continue
+		}
 		if r.Source != 0 {
 			dropped[r.pair] = append(dropped[r.pair], r.Source)
 			continue

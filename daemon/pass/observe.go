@@ -41,6 +41,9 @@ func (p *Pass) observe(ctx context.Context) ([]plan.Pairing, error) {
 	for _, pairing := range l.pairings {
 		p.result.SourceMessages += int(pairing.Source.Status.Messages)
 	}
+	if err := p.stay(l.pairings); err != nil {
+		return nil, err
+	}
 	return p.settle(ctx, l.pairings)
 }
 
@@ -121,12 +124,12 @@ func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 	return work, p.commit(settled)
 }
 
-// settle makes the destination mailboxes of new pairs and carries their
-// subscriptions, once. A pair whose mailbox cannot be made is held.
+// settle makes the destination mailboxes of pairs that are new, or that move, and
+// carries their subscriptions, once. A pair whose mailbox cannot be made is held.
 func (p *Pass) settle(ctx context.Context, pairings []plan.Pairing) ([]plan.Pairing, error) {
 	var missing []*plan.Pairing
 	for i := range pairings {
-		if pairings[i].New() && pairings[i].Destination.Name == "" {
+		if unsettled(pairings[i]) && pairings[i].Destination.Name == "" {
 			missing = append(missing, &pairings[i])
 		}
 	}
@@ -144,7 +147,7 @@ func (p *Pass) settle(ctx context.Context, pairings []plan.Pairing) ([]plan.Pair
 		}
 		if refused[i] != nil {
 			unmade[pairing.Source.Name] = true
-			if err := p.holdUnplaced(pairing.Source, refused[i]); err != nil {
+			if err := p.holdUnplaced(pairing, refused[i]); err != nil {
 				return nil, err
 			}
 		}
@@ -156,6 +159,11 @@ func (p *Pass) settle(ctx context.Context, pairings []plan.Pairing) ([]plan.Pair
 	var made mail.Change
 	for i := range pairings {
 		pairing := &pairings[i]
+		if pairing.Pair.Moves {
+			if err := p.leave(pairing, &made); err != nil {
+				return nil, err
+			}
+		}
 		if !pairing.New() {
 			continue
 		}
@@ -170,11 +178,14 @@ func (p *Pass) settle(ctx context.Context, pairings []plan.Pairing) ([]plan.Pair
 	return pairings, p.commit(made)
 }
 
-// subscribe carries the subscriptions of new pairs.
+// unsettled tells whether the place of a pairing is new.
+func unsettled(pairing plan.Pairing) bool { return pairing.New() || pairing.Pair.Moves }
+
+// subscribe carries the subscriptions of pairs that are new, or that move.
 func (p *Pass) subscribe(ctx context.Context, pairings []plan.Pairing) error {
 	var names []string
 	for _, pairing := range pairings {
-		if pairing.New() && pairing.Source.Subscribed && !pairing.Destination.Subscribed {
+		if unsettled(pairing) && pairing.Source.Subscribed && !pairing.Destination.Subscribed {
 			names = append(names, pairing.Pair.Destination)
 		}
 	}

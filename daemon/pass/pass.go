@@ -240,6 +240,9 @@ func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 	if err := p.resolveAtOnce(ctx, pairings); err != nil {
 		return p.result, fmt.Errorf("resolve: %w", err)
 	}
+	if err := p.moveOut(ctx, pairings); err != nil {
+		return p.result, err
+	}
 	work, err := p.copy(ctx, pairings)
 	if err != nil {
 		return p.result, err

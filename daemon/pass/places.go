@@ -18,13 +18,13 @@ var ErrRuleChanged = errors.New("[mailboxes] puts mailboxes elsewhere that have 
 func RuleChanged(account string, moved []plan.Moved) error {
 	var list []string
 	for _, m := range moved[:min(len(moved), 5)] {
-		list = append(list, fmt.Sprintf("%q is in %q and would go to %q", m.Pair.SourcePath, m.Pair.DestinationPath, m.Now))
+		list = append(list, fmt.Sprintf("%q is in %q and would go into %q", m.Pair.SourcePath, m.Pair.DestinationPath, m.Now))
 	}
 	if more := len(moved) - len(list); more > 0 {
 		list = append(list, fmt.Sprintf("and %d more", more))
 	}
-	return fmt.Errorf("%w: %s; account %s carries nothing until the change is taken back",
-		ErrRuleChanged, strings.Join(list, ", "), account)
+	return fmt.Errorf("%w: %s; take that back, or say what is to become of what has been copied: 'imapsyncd mailboxes move --account %s' moves it there, 'imapsyncd mailboxes keep --account %s' leaves it, and has what comes go the same way",
+		ErrRuleChanged, strings.Join(list, ", "), account, account)
 }
 
 // places are what both servers list, and what goes where.
@@ -65,14 +65,14 @@ func (p *Pass) changedRules() (moved []plan.Moved) {
 }
 
 // holdConflicts holds mailboxes that have no place of their own, and lifts the
-// holds of those without a place that are not to be carried any more.
+// holds of those that are not waiting for one any more.
 func (p *Pass) holdConflicts(pairings []plan.Pairing, conflicts []plan.Conflict) error {
-	wanted := make(map[string]bool, len(pairings)+len(conflicts))
+	waiting := make(map[string]bool, len(pairings)+len(conflicts))
 	for _, pairing := range pairings {
-		wanted[pairing.Source.DisplayName()] = true
+		waiting[pairing.Source.DisplayName()] = pairing.New()
 	}
 	for _, c := range conflicts {
-		wanted[c.Source.DisplayName()] = true
+		waiting[c.Source.DisplayName()] = true
 		h := p.hold(&job{source: c.Source}, 0, 0, mail.ReasonName, c.String())
 		h.Path = c.Source.DisplayName()
 		if err := p.keepHold(h); err != nil {
@@ -81,7 +81,7 @@ func (p *Pass) holdConflicts(pairings []plan.Pairing, conflicts []plan.Conflict)
 	}
 	var lifted mail.Change
 	for key := range p.holds {
-		if key.Pair == 0 && !wanted[key.Path] {
+		if key.Pair == 0 && !waiting[key.Path] {
 			lifted.Unhold = append(lifted.Unhold, key)
 		}
 	}
@@ -89,13 +89,15 @@ func (p *Pass) holdConflicts(pairings []plan.Pairing, conflicts []plan.Conflict)
 }
 
 // holdUnplaced holds a mailbox whose place could not be made.
-func (p *Pass) holdUnplaced(source mail.Mailbox, cause error) error {
+func (p *Pass) holdUnplaced(pairing *plan.Pairing, cause error) error {
 	reason := mail.ReasonMailbox
 	if errors.Is(cause, mail.ErrOtherMailbox) {
 		reason = mail.ReasonName
 	}
-	h := p.hold(&job{source: source}, 0, 0, reason, cause.Error())
-	h.Path = source.DisplayName()
+	h := p.hold(&job{Pairing: *pairing, source: pairing.Source}, 0, 0, reason, cause.Error())
+	if pairing.New() {
+		h.Path = pairing.Source.DisplayName()
+	}
 	return p.keepHold(h)
 }
 

@@ -68,7 +68,7 @@ func Mailboxes(source, destination mail.Listing, stored []mail.Pair, rules Rules
 	var conflicts []Conflict
 	for _, m := range boxes {
 		pair, known := l.stored[m.Name]
-		if known && !pair.Moves {
+		if known && !rules.Moves(pair) {
 			d := l.byName[pair.Destination]
 			path := d.Path
 			if d.Name == "" {
@@ -149,7 +149,7 @@ func newLayout(source, destination mail.Listing, stored []mail.Pair, rules Rules
 	}
 	for _, p := range stored {
 		l.stored[p.Source] = p
-		if !p.Moves {
+		if !rules.Moves(p) {
 			l.take(p.Destination, l.storedPath(p), mail.Mailbox{Name: p.Source, Path: strings.Split(p.SourcePath, "/")})
 		}
 	}
@@ -183,7 +183,7 @@ func (l *layout) place(path []string) []string {
 	}
 	m, listed := l.source[pathKey(path)]
 	if listed {
-		if p, ok := l.stored[m.Name]; ok && !p.Moves {
+		if p, ok := l.stored[m.Name]; ok && !l.rules.Moves(p) {
 			return l.storedPath(p)
 		}
 		if d, ok := l.byRole[m.Role]; ok && !l.isReserved(d, path) {

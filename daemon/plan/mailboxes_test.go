@@ -87,7 +87,7 @@ func TestMailboxes(t *testing.T) {
 			conflicts: []string{"b with a"}},
 		{name: "a stored pair that is to move goes by the rules",
 			source: []mail.Mailbox{box("a"), box("a/b")}, destination: []mail.Mailbox{box("a"), box("a/b")},
-			stored: []mail.Pair{{ID: 4, Source: "a", SourcePath: "a", Destination: "a", DestinationPath: "a", Moves: true}},
+			stored: []mail.Pair{{ID: 4, Source: "a", SourcePath: "a", Destination: "a", DestinationPath: "a", Rule: "c", Moves: true}},
 			rules:  Rules{Rename: map[string]string{"a": "c"}},
 			want:   []string{"a -> +c", "a/b -> +c/b"}},
 
@@ -215,7 +215,9 @@ func TestChanged(t *testing.T) {
 		{"no prefix any more", mail.Pair{SourcePath: "INBOX", DestinationPath: "Old/INBOX", Rule: "Old/INBOX"}, Rules{}, "INBOX"},
 		{"a rule for another mailbox", mail.Pair{SourcePath: "ab", DestinationPath: "ab"}, Rules{Rename: map[string]string{"a": "c"}}, ""},
 		{"kept where it is", mail.Pair{SourcePath: "a", DestinationPath: "a", Rule: "c"}, Rules{Rename: map[string]string{"a": "c"}}, ""},
-		{"about to move", mail.Pair{SourcePath: "a", DestinationPath: "a", Moves: true}, Rules{Rename: map[string]string{"a": "c"}}, ""},
+		{"about to move", mail.Pair{SourcePath: "a", DestinationPath: "a", Rule: "c", Moves: true}, Rules{Rename: map[string]string{"a": "c"}}, ""},
+		{"about to move, by rules that are not in force yet", mail.Pair{SourcePath: "a", DestinationPath: "a", Rule: "c", Moves: true}, Rules{}, ""},
+		{"about to move, by other rules", mail.Pair{SourcePath: "a", DestinationPath: "a", Rule: "c", Moves: true}, Rules{Prefix: "b"}, "b/a"},
 		{"spelled otherwise by the new server", mail.Pair{SourcePath: "a", DestinationPath: "v1_0", Rule: "v1.0"}, Rules{Rename: map[string]string{"a": "v1.0"}}, ""},
 	} {
 		m, changed := c.now.Changed(c.pair)

@@ -31,7 +31,8 @@
 //	     already sent.
 //	I10  Source and destination are never the same mailbox.
 //	I11  A pair's destination name is stored when first used and wins over
-//	     later rules.
+//	     later rules; a changed rule is refused until the operator has what was
+//	     copied moved, or kept.
 package plan
 
 import (

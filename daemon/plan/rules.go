@@ -60,5 +60,8 @@ func (r Rules) Changed(p mail.Pair) (Moved, bool) {
 	if now == "" {
 		now = p.SourcePath
 	}
-	return Moved{p, now}, place != p.Rule && now != p.DestinationPath && !p.Moves
+	return Moved{p, now}, place != p.Rule && now != p.DestinationPath
 }
+
+// Moves tells whether the operator has a pair go where these rules put it.
+func (r Rules) Moves(p mail.Pair) bool { return p.Moves && r.Place(p.SourcePath) == p.Rule }
