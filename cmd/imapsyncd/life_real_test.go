@@ -311,6 +311,7 @@ func TestLife(t *testing.T) {
 	l.says(d.SafeToStop, cutover.ReasonServersDisagree, "192.0.2.101 says mx.new.example, mx.old.example")
 
 	// Draining: mail still comes to the old server, and somebody works there.
+	l.clock.Forward(noon.Add(time.Minute))
 	begin := time.Now()
 	l.late("anna", "slow.example", 1)
 	await(t, "late mail is on the new server", func() bool { return len(l.mailOf(l.new, "anna")["INBOX"]) > len(before["anna"]["INBOX"]) })
