@@ -382,6 +382,9 @@ func TestHostileLogIns(t *testing.T) {
 			t.Parallel()
 			begun := atomic.Int32{}
 			s, log := scripted(t, c.caps, func(k *talk, command string) {
+				if command == "" {
+					return // the answer to a challenge that nobody waits for
+				}
 				begun.Add(1)
 				c.script(k, command)
 			})
@@ -512,7 +515,7 @@ func TestAdministratorIsNotLockedOut(t *testing.T) {
 		}
 	})
 	admin("cyrus", AdminAuthzid)(&s)
-	s.LogIns = &LogIns{Pause: 200 * time.Millisecond}
+	s.LogIns = &LogIns{Pause: time.Hour}
 	all := func(password string) (failed, held int32) {
 		var bad, paused atomic.Int32
 		var together sync.WaitGroup
@@ -545,7 +548,9 @@ func TestAdministratorIsNotLockedOut(t *testing.T) {
 		t.Errorf("with another password %d refused, %d held back", failed, held)
 	}
 	// After the pause one log-in is tried, and refused.
-	time.Sleep(s.LogIns.Pause) // what is awaited is the end of a pause
+	for _, at := range s.LogIns.shared {
+		at.until = time.Now()
+	}
 	tries.Store(0)
 	if failed, held := all("wrong"); failed != 1 || held != accounts-1 || tries.Load() != 1 {
 		t.Errorf("after the pause %d refused, %d held back, %d sent", failed, held, tries.Load())
