@@ -5,6 +5,7 @@ import (
 	"maps"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -113,7 +114,8 @@ func (s *site) known() (receipts map[letterAt]bool, inDoubt int) {
 func TestRestarts(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, dovecot.Options{}, dovecot.Options{})
-	boxes := corpus.Make(13, 1200, 100_000)[:9]
+	// New drafts would wait for ten minutes.
+	boxes := slices.DeleteFunc(corpus.Make(13, 1200, 100_000)[:9], func(box corpus.Mailbox) bool { return box.Name == "Drafts" || box.Name == "Entwürfe" })
 	s.client(s.old, "u").Fill(boxes)
 	w := newWire(t, s, false)
 	w.source.Delay, w.destination.Delay = 2*time.Millisecond, 2*time.Millisecond

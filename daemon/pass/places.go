@@ -23,7 +23,7 @@ func RuleChanged(account string, moved []plan.Moved) error {
 	if more := len(moved) - len(list); more > 0 {
 		list = append(list, fmt.Sprintf("and %d more", more))
 	}
-	return fmt.Errorf("%w: %s; take that back, or say what is to become of what has been copied: 'imapsyncd mailboxes move --account %s' moves it there, 'imapsyncd mailboxes keep --account %s' leaves it, and has what comes go the same way",
+	return fmt.Errorf("%w: %s; take that back, or say what is to become of what has been copied: 'imapsyncd mailboxes move --account %s' moves it there, 'imapsyncd mailboxes keep --account %s' leaves it where it is, and what comes goes there too",
 		ErrRuleChanged, strings.Join(list, ", "), account, account)
 }
 
