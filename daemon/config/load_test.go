@@ -200,13 +200,14 @@ func TestPasswordCommand(t *testing.T) {
 }
 
 func TestSelection(t *testing.T) {
-	c, err := Load(write(t, good+"[account.mailboxes]\ninclude = [\"inbox\", \"Work/**\", \"\\\\Sent\"]\nexclude = [\"Work/*/Old\", \"\\\\Junk\", '/^Work/\\d{4}$|(?i)secret/']\n"))
+	c, err := Load(write(t, good+"[account.mailboxes]\ninclude = [\"inbox\", \"Work/**\", \"\\\\Sent\"]\nexclude = [\"Work/*/Old\", \"Work/ü/ö\", \"\\\\Junk\", '/^Work/\\d{4}$|(?i)secret/']\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]bool{
 		"INBOX": true, "INBOX/x": false, "Work/a": true, "Work/a/b": true, "Work/a/Old": false, "Work/a/b/Old": true,
 		"Gesendet|\\sent": true, "Work/Spam|\\Junk": false, "Other": false, "work/a": false, "Work/2019": false, "Work/2019/a": true, "Work/Top Secret": false,
+		"Work/u\u0308": true, "Work/u\u0308/o\u0308": false,
 	} {
 		path, role, _ := strings.Cut(name, "|")
 		if got := c.Accounts[0].Mailboxes.Match(strings.Split(path, "/"), role); got != want {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Selection is [mailboxes]: which mailboxes are carried, and where they go.
@@ -101,7 +103,7 @@ func (l *loader) mailboxName(key, text string) string {
 	if strings.EqualFold(levels[0], "INBOX") {
 		levels[0] = "INBOX"
 	}
-	return strings.Join(levels, "/")
+	return norm.NFC.String(strings.Join(levels, "/"))
 }
 
 type pattern struct {
@@ -110,9 +112,9 @@ type pattern struct {
 }
 
 // Match tells whether a mailbox is wanted: included, or nothing is, and not
-// excluded.
+// excluded. However the characters of a name are composed, it is the same name.
 func (s Selection) Match(path []string, role string) bool {
-	name := strings.Join(path, "/")
+	name := norm.NFC.String(strings.Join(path, "/"))
 	return (len(s.include) == 0 || matches(s.include, name, role)) && !matches(s.exclude, name, role)
 }
 
@@ -134,13 +136,13 @@ func parsePattern(text string) (pattern, error) {
 	case text[0] == '\\':
 		return pattern{role: strings.ToLower(text)}, nil
 	case len(text) > 2 && text[0] == '/' && text[len(text)-1] == '/': // no name begins so
-		name, err := regexp.Compile(text[1 : len(text)-1])
+		name, err := regexp.Compile(norm.NFC.String(text[1 : len(text)-1]))
 		return pattern{name: name}, err
 	}
 	if first, rest, _ := strings.Cut(text, "/"); strings.EqualFold(first, "INBOX") {
 		text = strings.TrimSuffix("INBOX/"+rest, "/")
 	}
-	expression := regexp.QuoteMeta(text)
+	expression := regexp.QuoteMeta(norm.NFC.String(text))
 	expression = strings.ReplaceAll(expression, `\*\*`, `.*`)
 	expression = strings.ReplaceAll(expression, `\*`, `[^/]*`)
 	name, err := regexp.Compile(`(?s)^` + expression + `$`)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
@@ -81,7 +83,7 @@ func Mailboxes(source, destination mail.Listing, stored []mail.Pair, rules Rules
 		d, there := l.byPath[l.key(path)]
 		name := d.Name
 		if !there {
-			path = l.below(spellable(path, destination))
+			path = l.below(spellable(l.composed(path), destination))
 			name = spell(path)
 			if d, there = l.byName[name]; !there {
 				d, there = l.byPath[l.key(path)]
@@ -194,6 +196,19 @@ func (l *layout) place(path []string) []string {
 		return slices.Concat(l.place(parent), path[len(parent):])
 	}
 	return path
+}
+
+// composed is a path in the form that mailbox names are to have (Unicode NFC, RFC
+// 5198), unless another mailbox has that already.
+func (l *layout) composed(path []string) []string {
+	plain := make([]string, len(path))
+	for i, level := range path {
+		plain[i] = norm.NFC.String(level)
+	}
+	if l.wanted[l.key(plain)] {
+		return path
+	}
+	return plain
 }
 
 // below is a path with what is above it spelled as on the destination.

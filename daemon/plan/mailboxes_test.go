@@ -118,6 +118,9 @@ func TestMailboxes(t *testing.T) {
 		{name: "a server without levels", on: mail.Listing{Separator: 0}, source: []mail.Mailbox{box("a/b")}, want: []string{"a/b -> +a_b"}},
 		{name: "what cannot be in a name", source: []mail.Mailbox{levels("x", "a\tb\x7f"), levels("y", "c\ufffd", "")}, want: []string{"x -> +a_b_", "y -> +c_/_"}},
 
+		{name: "characters that are not composed", source: []mail.Mailbox{box("Entwu\u0308rfe"), box("a\u0308/b"), box("a\u0308/b/o\u0308")}, destination: []mail.Mailbox{box("Entwürfe")},
+			rules: Rules{Rename: map[string]string{"ä/b": "c"}}, want: []string{"Entwu\u0308rfe -> Entwürfe", "a\u0308/b -> +c", "a\u0308/b/o\u0308 -> +c/ö"}},
+		{name: "and are, where both are told apart", source: []mail.Mailbox{box("o\u0308"), box("ö")}, want: []string{"o\u0308 -> +o\u0308", "ö -> +ö"}},
 		{name: "two names that the new server spells alike", on: dotted,
 			source: []mail.Mailbox{box("a.b"), box("a_b")}, conflicts: []string{"a_b with a.b"}, want: []string{"a.b -> +INBOX.a_b"}},
 		{name: "two rules to one place cannot be, but a rule to a place that is another's",

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
@@ -13,7 +15,8 @@ type Rules struct {
 	// Want tells which source mailboxes are carried; nil: all.
 	Want func(mail.Mailbox) bool
 	// Rename gives mailboxes other names. Those below them go along, as with
-	// RENAME (RFC 3501 §6.3.5); the rule for the longest name decides.
+	// RENAME (RFC 3501 §6.3.5); the rule for the longest name decides. The names are
+	// in Unicode NFC, and stand for all that are composed otherwise.
 	Rename map[string]string
 	// Prefix is the mailbox below which everything goes; empty: none.
 	Prefix string
@@ -26,7 +29,8 @@ func (r Rules) Wants(m mail.Mailbox) bool { return r.Want == nil || r.Want(m) }
 func (r Rules) place(path []string) (place []string, told bool) {
 	place = path
 	for n := len(path); n > 0; n-- {
-		if name, ok := r.Rename[strings.Join(path[:n], "/")]; ok {
+		name, ok := r.Rename[norm.NFC.String(strings.Join(path[:n], "/"))]
+		if ok {
 			place, told = slices.Concat(strings.Split(name, "/"), path[n:]), true
 			break
 		}
