@@ -289,4 +289,22 @@ func TestRulesChange(t *testing.T) {
 		t.Error(err)
 	}
 	s.arrived("u", in)
+
+	// One that finds the change at its start stops the account until the word.
+	rename(`"Kunden" = "Archiv/Kunden"`)
+	p = s.daemon()
+	p.until("the account has stopped", func(a web.AccountStatus) bool {
+		return a.Health == mail.HealthStopped && strings.Contains(a.Error, `"B" is in "C" and would go into "B"`)
+	})
+	s.must("mailboxes", "keep")
+	s.in(s.old, "u", "", "/", "B|mehr")
+	p.until("it goes on", copied(1))
+	in["C/mehr"] = "B|mehr" // which goes where the mailbox is that it is in
+	if got := s.there(s.new, "u"); !maps.Equal(got, in) {
+		t.Errorf("%q", got)
+	}
+	if err := p.end(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	s.arrived("u", in)
 }
