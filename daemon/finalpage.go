@@ -41,7 +41,11 @@ func (r finalReport) page() ([]byte, error) {
 		}
 		d.Sections = append(d.Sections, skipped)
 	}
-	d.Sections = append(d.Sections, verify.Section{Title: "What no program can see", Paragraphs: r.YouMustCheck})
+	check := verify.Section{Title: "To be checked by people", Paragraphs: []string{"No program can see from here whether this is so:"}}
+	for _, what := range r.YouMustCheck {
+		check.Paragraphs = append(check.Paragraphs, "☐ "+what)
+	}
+	d.Sections = append(d.Sections, check)
 	var out bytes.Buffer
 	err := verify.HTML(&out, d)
 	return out.Bytes(), err

@@ -307,7 +307,7 @@ func TestLife(t *testing.T) {
 	}
 	l.dns.ServeFrom(1, 300, newMX)
 	d = l.until("the delivery has moved", func(d web.DomainStatus) bool { return d.Delivery == "new" }).Domains[0]
-	l.says(d.SafeToStop, cutover.ReasonClock, "caches may send mail to the old server until 2024-03-10 12:00 UTC", "its TTL was 24h0m0s")
+	l.says(d.SafeToStop, cutover.ReasonClock, "caches may send mail to the old server until 2024-03-10 12:00 UTC", "its TTL was 86400")
 	l.says(d.SafeToStop, cutover.ReasonServersDisagree, "192.0.2.101 says mx.new.example, mx.old.example")
 
 	// Draining: mail still comes to the old server, and somebody works there.

@@ -290,7 +290,7 @@ func (r *ruling) delivery() {
 		r.find(ReasonFormerServesOld, "%s is delegated to no more, but still names the old server: resolvers that remember it go on asking it; have the zone removed or corrected there", k.name())
 	}
 	if from, until := m.Clock(r.Domain); until.After(r.Now) {
-		r.find(ReasonClock, "caches may send mail to the old server until %s (the old answer was last given on %s, its TTL was %s): wait", moment(until, r.Now), moment(from, r.Now), until.Sub(from))
+		r.find(ReasonClock, "caches may send mail to the old server until %s (the old answer was last given on %s, its TTL was %d): wait", moment(until, r.Now), moment(from, r.Now), int(until.Sub(from).Seconds()))
 	}
 }
 
