@@ -264,7 +264,8 @@ func (m *migration) judge(facts cutover.Facts) {
 			reasons = append(reasons, string(f.Reason))
 		}
 		m.running.Logger.Info("verdict", "domain", name, "verdict", string(v), "ok", word, "reasons", reasons)
-		m.notify(notice{Event: "verdict", Time: facts.Now, Domain: name, Verdict: v, OK: now[v].OK, Reasons: now[v].Reasons, YouMustCheck: cutover.YouMustCheck()})
+		ok := now[v].OK
+		m.notify(notice{Event: "verdict", Time: facts.Now, Domain: name, Verdict: v, OK: &ok, Reasons: now[v].Reasons, YouMustCheck: cutover.YouMustCheck()})
 	}
 }
 

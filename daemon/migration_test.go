@@ -184,12 +184,15 @@ func TestNotifyCommand(t *testing.T) {
 	w.write(w.Config() + fmt.Sprintf("\n[cutover]\nnotify_command = [%q, %q]\n", program, told))
 	r := w.run(func(o *daemon.Options) { o.Unverified = false })
 	r.until("safe to switch", func() bool { return r.status().Domains[0].SafeToSwitch.OK })
+	if _, err := r.operator.Switched(context.Background(), "example.org"); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := r.operator.Start(context.Background(), "example.org", nil); err != nil {
 		t.Fatal(err)
 	}
 	type event struct {
 		Event, Domain, Verdict, What string
-		OK                           bool
+		OK                           *bool
 		YouMustCheck                 []string `json:"you_must_check"`
 	}
 	var events []event
@@ -203,13 +206,14 @@ func TestNotifyCommand(t *testing.T) {
 			}
 			events = append(events, e)
 		}
-		return len(events) >= 2
+		return len(events) >= 4
 	})
 	verdict := slices.ContainsFunc(events, func(e event) bool {
-		return e.Event == "verdict" && e.Domain == "example.org" && e.Verdict == "safe_to_switch" && e.OK && len(e.YouMustCheck) > 0
+		return e.Event == "verdict" && e.Domain == "example.org" && e.Verdict == "safe_to_switch" && e.OK != nil && *e.OK && len(e.YouMustCheck) > 0
 	})
+	not := slices.ContainsFunc(events, func(e event) bool { return e.Verdict == "safe_to_switch" && e.OK != nil && !*e.OK })
 	phase := slices.ContainsFunc(events, func(e event) bool { return e.Event == "phase" && e.Domain == "example.org" && e.What == "handed over" })
-	if !verdict || !phase {
+	if !verdict || !not || !phase {
 		t.Errorf("%+v", events)
 	}
 	if err := r.stop(); err != nil {

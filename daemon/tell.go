@@ -23,7 +23,7 @@ type notice struct {
 	Text string `json:"text,omitempty"`
 	// Verdict, OK and Reasons are those of a verdict that has changed.
 	Verdict      cutover.Verdict   `json:"verdict,omitempty"`
-	OK           bool              `json:"ok,omitempty"`
+	OK           *bool             `json:"ok,omitempty"`
 	Reasons      []cutover.Finding `json:"reasons,omitempty"`
 	YouMustCheck []string          `json:"you_must_check,omitempty"`
 }

@@ -187,6 +187,9 @@ func (m Memory) Abort(d Domain, alone bool, now time.Time) (Memory, []Change, er
 // reason to wait.
 func (m Memory) Ack(d Domain, host, because string, now time.Time) (Memory, []Change, error) {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if len(m.Late.Hosts) == 0 {
+		return m, nil, fmt.Errorf("no late mail of %s has come yet: there is nothing to acknowledge", d.Name)
+	}
 	if !m.Late.knows(host) {
 		return m, nil, fmt.Errorf("no late mail of %s has come from %s; its hosts are: %s", d.Name, host, strings.Join(m.Late.hostNames(), ", "))
 	}
