@@ -55,10 +55,11 @@ func (c *comparison) mailbox(ctx context.Context, b *box) error {
 			return err
 		}
 	}
-	find, close := c.byReceipt(b, copies)
-	if !b.proven {
-		find, close = c.byFingerprint(b, copies)
+	pairing := c.byFingerprint
+	if b.proven {
+		pairing = c.byReceipt
 	}
+	find, close := pairing(b, copies)
 	err = c.messages(ctx, b, uids, held, find)
 	if err := errors.Join(err, close()); err != nil {
 		return err

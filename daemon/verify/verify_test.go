@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -335,8 +336,11 @@ func TestDifferences(t *testing.T) {
 	}
 }
 
-// TestWithoutState: a lost state does not blind the comparison.
-func TestWithoutState(t *testing.T) {
+// TestWithoutState: a lost state does not blind the comparison, nor leaves
+// anything running behind.
+func TestWithoutState(t *testing.T) { synctest.Test(t, withoutState) }
+
+func withoutState(t *testing.T) {
 	w := copied(t)
 	w.journal = simtest.NewJournal()
 	check := func(want string) {
