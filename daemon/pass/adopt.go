@@ -15,8 +15,32 @@ import (
 const adoptedAtOnce = 1000
 
 // adopt matches the messages to be carried with what has grown on the
-// destination since our anchors, over the whole account.
+// destination since our anchors, over the whole account. Mailboxes that refuse
+// to be read meanwhile are left out: of those of the source nothing is carried
+// in this run, and to those of the destination nothing.
 func (p *Pass) adopt(ctx context.Context, work []*job) error {
+	for {
+		work = slices.DeleteFunc(work, func(j *job) bool { return j.sidelined })
+		err := p.adoptAll(ctx, work)
+		var unread errUnread
+		if !errors.As(err, &unread) {
+			return err
+		}
+		if unread.side == onDestination {
+			p.unseen(unread.ref.Name, unread.refused)
+			continue
+		}
+		i := slices.IndexFunc(work, func(j *job) bool { return j.source.Name == unread.ref.Name })
+		if i < 0 {
+			return err
+		}
+		if err := p.sideline(work[i], unread); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *Pass) adoptAll(ctx context.Context, work []*job) error {
 	grown, err := p.grown(ctx)
 	if err != nil {
 		return err
@@ -34,8 +58,18 @@ func (p *Pass) adopt(ctx context.Context, work []*job) error {
 			looked.DestinationAnchors[g.ref.Name] = mail.Anchor{UIDValidity: g.ref.UIDValidity, UIDNext: g.end}
 		}
 	}
-	if len(found) == 0 {
+	done := func() error {
+		// What cannot be read now has its copies recognised later.
+		for _, h := range p.holds {
+			if unknown(h) {
+				p.blind[p.pairs[h.Pair].Destination] = true
+			}
+		}
+		maps.DeleteFunc(looked.DestinationAnchors, func(name string, _ mail.Anchor) bool { return p.blind[name] })
 		return p.commit(looked)
+	}
+	if len(found) == 0 {
+		return done()
 	}
 
 	var wanted []plan.Item
@@ -46,12 +80,18 @@ func (p *Pass) adopt(ctx context.Context, work []*job) error {
 			number = uint32(len(grown) + i)
 		}
 		jobs[number] = job
-		before := len(wanted)
+		before, called := len(wanted), callRoll(job.uids)
 		for m, err := range p.Source.Messages(ctx, job.ref(), job.uids, true) {
 			if err := p.sideline(job, err); err != nil {
 				return fmt.Errorf("read %q: %w", job.source.DisplayName(), err)
 			}
+			called.mark(m.UID)
 			wanted = append(wanted, plan.Item{Fingerprint: m.Fingerprint, Opening: m.Opening, Mailbox: number, UID: m.UID, Tag: flags.index(m.Flags)})
+		}
+		if !job.sidelined {
+			if err := p.sideline(job, p.account(ctx, job, called.left())); err != nil {
+				return err
+			}
 		}
 		if job.sidelined {
 			wanted = wanted[:before]
@@ -79,7 +119,7 @@ func (p *Pass) adopt(ctx context.Context, work []*job) error {
 			return err
 		}
 	}
-	return p.commit(looked)
+	return done()
 }
 
 // movedCopies finds among unwanted the copies that their users have moved out
@@ -180,7 +220,7 @@ type growth struct {
 func (p *Pass) grown(ctx context.Context) ([]growth, error) {
 	var list []growth
 	for _, name := range slices.Sorted(maps.Keys(p.destination)) {
-		if p.made[name] || p.waiting[name] || p.destination[name].IsView() {
+		if p.made[name] || p.waiting[name] || p.unresolved[name] != nil || p.destination[name].IsView() {
 			continue
 		}
 		status := p.destination[name].Status
@@ -250,11 +290,18 @@ func (p *Pass) unnamed(ctx context.Context, grown []growth, flags *flagTable) ([
 			g.end = max(g.end, uids[len(uids)-1]+1)
 		}
 		uids = slices.DeleteFunc(uids, func(uid mail.UID) bool { return named[g.ref.Name][uid] })
+		called := callRoll(uids)
 		for m, err := range p.Destination.Messages(ctx, g.ref, uids, true) {
 			if err != nil {
 				return nil, fmt.Errorf("look at %q on the new server: %w", p.destination[g.ref.Name].DisplayName(), err)
 			}
+			called.mark(m.UID)
 			found = append(found, plan.Item{Fingerprint: m.Fingerprint, Opening: m.Opening, Mailbox: uint32(i), UID: m.UID, Tag: flags.index(m.Flags)})
+		}
+		if err := allServed(ctx, p.Destination, g.ref, called); errors.As(err, &refused) {
+			p.unseen(g.ref.Name, refused)
+		} else if err != nil {
+			return nil, fmt.Errorf("look at %q on the new server: %w", p.destination[g.ref.Name].DisplayName(), err)
 		}
 	}
 	return found, nil

@@ -96,10 +96,13 @@ func (p *Pass) recount(ctx context.Context, job *job) error {
 		switch {
 		case err == nil:
 			err = p.noteMissing(id, uids)
-		case errors.As(err, &refused) && p.uncountable[id]:
+		case errors.As(err, &refused) && transient(refused):
+		case refused != nil && p.uncountable[id] != 0 && p.uncountable[id] != p.runs:
 			err = nil // for the second time, and listed still: it is not to be had
-		case errors.As(err, &refused), errors.Is(err, mail.ErrUIDValidity), errors.Is(err, errAtWork):
-			p.uncountable[id] = p.uncountable[id] || refused != nil
+		case refused != nil, errors.Is(err, mail.ErrUIDValidity), errors.Is(err, errAtWork):
+			if refused != nil {
+				p.uncountable[id] = p.runs
+			}
 			n, _ := slices.BinarySearch(job.uids, job.seen)
 			job.uids, job.end = job.uids[:n], job.seen
 			p.result.Changed = true

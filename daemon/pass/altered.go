@@ -139,12 +139,16 @@ func (p *Pass) contents(ctx context.Context, items []plan.Item, read func(plan.I
 		}
 	}
 	for box, of := range group(indices, func(i int) place { return at(items[i]) }) {
-		for body, err := range p.reader(box.side).Bodies(ctx, box.ref, slices.Sorted(maps.Keys(of))) {
-			if isOutOfReach(err) {
+		called, gone := callRoll(slices.Sorted(maps.Keys(of))), false
+		for body, err := range p.reader(box.side).Bodies(ctx, box.ref, called.uids) {
+			if err != nil {
+				if err = p.unread(box, err); err != nil {
+					return nil, fmt.Errorf("compare contents: %w", err)
+				}
+				gone = true
 				break
-			} else if err != nil {
-				return nil, fmt.Errorf("compare contents: %w", err)
 			}
+			called.mark(body.UID)
 			c := &out[of[body.UID]]
 			text := bufio.NewReaderSize(body.Content, mail.PrefixLen)
 			prefix, _ := text.Peek(mail.PrefixLen) // what fails here fails below
@@ -152,6 +156,12 @@ func (p *Pass) contents(ctx context.Context, items []plan.Item, read func(plan.I
 			if c.text, err = mail.Content(text); err != nil {
 				return nil, fmt.Errorf("compare contents: %w", err)
 			}
+		}
+		if gone {
+			continue
+		}
+		if err := p.allRead(ctx, box, called); err != nil {
+			return nil, fmt.Errorf("compare contents: %w", err)
 		}
 	}
 	return out, nil
@@ -165,20 +175,67 @@ func (p *Pass) openings(ctx context.Context, items []plan.Item, at func(plan.Ite
 		all[i] = i
 	}
 	for box, of := range group(all, func(i int) place { return at(items[i]) }) {
-		for m, err := range p.reader(box.side).Messages(ctx, box.ref, slices.Sorted(maps.Keys(of)), true) {
-			if isOutOfReach(err) {
+		called, gone := callRoll(slices.Sorted(maps.Keys(of))), false
+		for m, err := range p.reader(box.side).Messages(ctx, box.ref, called.uids, true) {
+			if err != nil {
+				if err = p.unread(box, err); err != nil {
+					return fmt.Errorf("read openings: %w", err)
+				}
+				gone = true
 				break
-			} else if err != nil {
-				return fmt.Errorf("read openings: %w", err)
 			}
+			called.mark(m.UID)
 			items[of[m.UID]].Opening = m.Opening
+		}
+		if gone {
+			continue
+		}
+		if err := p.allRead(ctx, box, called); err != nil {
+			return fmt.Errorf("read openings: %w", err)
 		}
 	}
 	return nil
 }
 
-// isOutOfReach tells whether a mailbox cannot be read now: nothing of it is
-// recognised then.
+// errUnread: a mailbox that is there refuses to be read, so that it is not known
+// what is alike.
+type errUnread struct {
+	mailbox
+	refused *mail.Refused
+}
+
+func (e errUnread) Error() string { return e.refused.Error() }
+func (e errUnread) Unwrap() error { return e.refused }
+
+// unread is what follows from an error of reading a mailbox: nothing, if it is
+// not there any more. Then nothing of it is recognised.
+func (p *Pass) unread(box mailbox, err error) error {
+	var refused *mail.Refused
+	switch {
+	case errors.Is(err, mail.ErrUIDValidity):
+		return nil
+	case !errors.As(err, &refused):
+		return err
+	}
+	_, there := p.destination[box.ref.Name]
+	if box.side == onSource {
+		there = slices.ContainsFunc(p.source.Mailboxes, func(m mail.Mailbox) bool { return m.Name == box.ref.Name && !m.NoSelect })
+	}
+	if there {
+		return errUnread{box, refused}
+	}
+	return nil
+}
+
+// allRead fails when a mailbox has not served messages that are there still.
+func (p *Pass) allRead(ctx context.Context, box mailbox, called roll) error {
+	if err := allServed(ctx, p.reader(box.side), box.ref, called); err != nil {
+		return p.unread(box, err)
+	}
+	return nil
+}
+
+// isOutOfReach tells whether a mailbox cannot be read now.
 func isOutOfReach(err error) bool {
 	var refused *mail.Refused
 	return errors.As(err, &refused) || errors.Is(err, mail.ErrUIDValidity)

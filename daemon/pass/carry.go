@@ -144,6 +144,11 @@ func (p *Pass) prepare(ctx context.Context, t *task) error {
 // something of the job is left to be carried.
 func (p *Pass) conclude(ctx context.Context, t *task) (more bool, err error) {
 	job, before := t.job, len(t.job.uids)
+	if err := p.unresolved[job.Pair.Destination]; err != nil {
+		p.Arrivals.putBack(job.arrived)
+		job.claimed, job.arrived = nil, nil
+		return false, mailboxError(err) // as in prepare
+	}
 	seenBefore := errors.Is(t.err, errSeenBefore) && !errors.Is(t.err, mail.ErrInDoubt)
 	goesOn := errors.Is(t.err, errInterrupted) || seenBefore
 	if seenBefore {
@@ -289,6 +294,15 @@ func mailboxError(err error) error {
 	return err
 }
 
+// lasting is mailboxError for a refusal that is not transient.
+func lasting(err error) error {
+	var refused *mail.Refused
+	if errors.As(err, &refused) && transient(refused) {
+		return err
+	}
+	return mailboxError(err)
+}
+
 // transient tells whether the server may well take the command later (RFC
 // 5530), so that waiting, not holding, is the answer.
 func transient(r *mail.Refused) bool {
@@ -302,6 +316,21 @@ func transient(r *mail.Refused) bool {
 		return true
 	}
 	return false
+}
+
+// momentary tells whether a refusal says nothing about what was asked for, so
+// that nothing final may follow from it: besides what is transient, a fault of
+// the server itself, or somebody else at work in the mailbox. It may stay so, but
+// concerns that mailbox alone.
+func momentary(r *mail.Refused) bool {
+	return transient(r) || r.Code == "SERVERBUG" || r.Code == "INUSE"
+}
+
+// passes tells whether a refusal says nothing about the change that was asked
+// for: it is momentary, or is one of the look beforehand.
+func passes(r *mail.Refused) bool {
+	return momentary(r) ||
+		!slices.Contains([]string{"UID STORE", "UID EXPUNGE", "UID MOVE", "UID COPY"}, r.Command)
 }
 
 // alike tells whether both sides of a pair number alike, which one mailbox

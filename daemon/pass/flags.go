@@ -66,6 +66,7 @@ func (p *Pass) flagsOf(ctx context.Context, pair mail.Pair, source mail.Mailbox)
 		}
 		now[m.UID] = m.Flags
 	}
+	doubtful, wait := p.doubtful(), false
 	byMailbox := make(map[mail.Ref][]reflagged)
 	for r, err := range p.Journal.Receipts(pair.ID) {
 		if err != nil {
@@ -73,6 +74,10 @@ func (p *Pass) flagsOf(ctx context.Context, pair mail.Pair, source mail.Mailbox)
 		}
 		flags, ok := now[r.Source]
 		if !ok || r.Vanished() || r.Touched || r.Destination == 0 || flags.Equal(r.Flags) {
+			continue
+		}
+		if doubtful[goneKey{pair.ID, r.Source}] {
+			wait = true
 			continue
 		}
 		name, validity := whereabouts(pair, r)
@@ -85,6 +90,9 @@ func (p *Pass) flagsOf(ctx context.Context, pair mail.Pair, source mail.Mailbox)
 				return err
 			}
 		}
+	}
+	if wait {
+		return nil
 	}
 	if status.HighestModSeq > anchor.HighestModSeq || anchor.HighestModSeq == compareAll {
 		pair.SourceAnchor.HighestModSeq = status.HighestModSeq
@@ -273,8 +281,8 @@ func (p *Pass) storeEdits(ctx context.Context, editor mail.Editor, edits []mail.
 	changed, err = editor.Store(ctx, edits)
 	var refused *mail.Refused
 	switch {
-	case !errors.As(err, &refused) || transient(refused):
-		return changed, err
+	case !errors.As(err, &refused) || passes(refused):
+		return changed, err // it says nothing about these flags
 	case len(edits) == 1:
 		p.Logger.Warn("flags could not be changed", "uid", edits[0].UID, "error", err)
 		return nil, nil

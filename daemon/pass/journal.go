@@ -60,10 +60,22 @@ func (p *Pass) load() error {
 	return nil
 }
 
-// commit makes a change durable and only then true for this pass.
+// commit makes a change durable and only then true for this pass. What has a
+// receipt is held no longer.
 func (p *Pass) commit(c mail.Change) error {
 	if c.Empty() {
 		return nil
+	}
+	for _, of := range c.Receipts {
+		if len(p.holds) == 0 {
+			break
+		}
+		for _, r := range of.Receipts {
+			key := mail.HoldKey{Pair: of.Pair, UID: r.Source}
+			if h, held := p.holds[key]; held && h.Reason != mail.ReasonLateTwin {
+				c.Unhold = append(c.Unhold, key)
+			}
+		}
 	}
 	if err := p.Journal.Commit(c); err != nil {
 		p.gone.known = false
@@ -105,6 +117,26 @@ func (p *Pass) intentsWhere(want func(mail.Intent) bool) []mail.Intent {
 	}
 	slices.SortFunc(list, func(a, b mail.Intent) int { return cmp.Compare(a.ID, b.ID) })
 	return list
+}
+
+// errUnresolved: what became of a copy is not known.
+var errUnresolved = errors.New("answers of the new server were lost and cannot be looked for yet")
+
+// doubtful are the receipts whose copies are being changed, moved or removed by
+// a command of which the outcome is not known. Until it is, nothing is
+// concluded from how such a copy looks or where it is.
+func (p *Pass) doubtful() map[goneKey]bool {
+	keys := make(map[goneKey]bool)
+	for _, i := range p.intents {
+		switch {
+		case !i.Open() || i.Kind == mail.IntentAppend:
+		case i.Kind == mail.IntentMove:
+			keys[goneKey{i.FromPair, i.FromSource}] = true
+		default:
+			keys[goneKey{i.Pair, i.Source}] = true
+		}
+	}
+	return keys
 }
 
 // inDoubt tells whether the outcome of a message of the pair is not known.

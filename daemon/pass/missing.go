@@ -94,11 +94,17 @@ func (p *Pass) lookDue(pair mail.PairID) bool {
 }
 
 // nextLook is when messages that are missing have to be looked for again; zero
-// when none are.
+// when none are. Where that is due and could not be done now, it is tried again
+// after a while.
 func (p *Pass) nextLook() (next time.Time) {
+	now := time.Now()
 	for _, a := range p.absences {
 		for _, m := range a.Missing {
-			if at := m.Since.Add(p.LookAgain); (!m.Guarded || m.Apply) && (next.IsZero() || at.Before(next)) {
+			at := m.Since.Add(p.LookAgain)
+			if p.due(m, now) {
+				at = now.Add(p.LookAgain / 15)
+			}
+			if (!m.Guarded || m.Apply) && (next.IsZero() || at.Before(next)) {
 				next = at
 			}
 		}

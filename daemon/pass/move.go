@@ -36,9 +36,15 @@ func (p *Pass) relocate(ctx context.Context, work []*job) error {
 			}
 		}
 		err := p.claim(ctx, job, found)
-		if errors.Is(err, mail.ErrUIDValidity) {
+		var only errMailbox
+		switch {
+		case errors.Is(err, mail.ErrUIDValidity):
 			job.sidelined, p.result.Changed = true, true
-		} else if err != nil {
+		case errors.As(err, &only):
+			job.sidelined = true
+			err = p.holdMailbox(job, only.err)
+		}
+		if err != nil && !job.sidelined || errors.Is(err, ErrJournal) {
 			return err
 		}
 	}
@@ -60,10 +66,14 @@ func (p *Pass) claim(ctx context.Context, job *job, found []plan.Item) error {
 	if err != nil || len(found) == 0 {
 		return err
 	}
+	doubtful := p.doubtful()
 	var receipts []vanished
 	var wanted []plan.Item
 	for _, print := range prints(found) {
 		for _, v := range gone[print] {
+			if doubtful[goneKey{v.pair, v.Source}] {
+				return errMailbox{errUnresolved}
+			}
 			item := plan.Item{Fingerprint: print, UID: v.Destination, Tag: uint32(len(receipts))}
 			if v.pair != job.Pair.ID {
 				item.Mailbox = 1
@@ -216,8 +226,11 @@ func (p *Pass) moveFrom(ctx context.Context, from mail.Ref, list []relocation) (
 		}
 	}
 	editor, err := p.edit(ctx, from)
-	if err != nil || editor == nil || !editor.CanMove() {
-		return list, err
+	if err != nil {
+		return nil, lasting(err)
+	}
+	if editor == nil || !editor.CanMove() {
+		return list, nil
 	}
 	defer editor.Close()
 	present, err := editor.Flags(ctx, destinations(list))
@@ -255,8 +268,8 @@ func (p *Pass) moveFrom(ctx context.Context, from mail.Ref, list []relocation) (
 	var refused *mail.Refused
 	switch {
 	case err == nil:
-	case !errors.As(err, &refused) || transient(refused):
-		return nil, err
+	case !errors.As(err, &refused) || passes(refused):
+		return nil, lasting(err)
 	case len(moved) > 0:
 		// Some have moved, or were copied and not removed: the server has to tell.
 		return left, p.resolve(ctx)
@@ -277,16 +290,14 @@ func (p *Pass) moveFrom(ctx context.Context, from mail.Ref, list []relocation) (
 	return left, p.resolve(ctx) // where are the others? (I2)
 }
 
-// edit opens a mailbox for changes to what is in it. It is nil where that
-// cannot be done, which concerns nothing else.
+// edit opens a mailbox for changes to what is in it. It is nil where there is
+// none any more, or none that can be changed.
 func (p *Pass) edit(ctx context.Context, box mail.Ref) (mail.Editor, error) {
 	if _, ok := p.destination[box.Name]; !ok {
 		return nil, nil // its user has removed it
 	}
 	editor, err := p.Destination.Editor(ctx, box)
-	var refused *mail.Refused
-	switch {
-	case errors.As(err, &refused) && !transient(refused), errors.Is(err, mail.ErrReadOnly):
+	if errors.Is(err, mail.ErrReadOnly) {
 		p.Logger.Warn("mailbox on the new server cannot be changed", "mailbox", p.destination[box.Name].DisplayName(), "error", err)
 		return nil, nil
 	}
@@ -376,7 +387,7 @@ func (p *Pass) removeMoved(ctx context.Context, i mail.Intent) error {
 	}
 	_, err = editor.Remove(ctx, []mail.Edit{{UID: i.Destination, From: found[0].Flags}})
 	var refused *mail.Refused
-	if errors.As(err, &refused) && !transient(refused) {
+	if errors.As(err, &refused) && !passes(refused) {
 		p.Logger.Warn("a moved message is still where it was as well", "mailbox", p.destination[i.FromMailbox].DisplayName(), "uid", i.Destination, "error", err)
 		return nil
 	}

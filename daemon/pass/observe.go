@@ -89,10 +89,10 @@ func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 		var refused *mail.Refused
 		switch {
 		case errors.Is(l.err, mail.ErrUIDValidity):
-			p.result.Changed = true
+			p.result.Changed, p.blind[job.Pair.Destination] = true, true
 			continue
 		case errors.As(l.err, &refused):
-			if err := p.holdMailbox(job, refused); err != nil {
+			if err := p.sideline(job, refused); err != nil {
 				return nil, err
 			}
 			continue
@@ -107,11 +107,18 @@ func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 		case job.rebind && p.inDoubt(job.Pair.ID):
 			// Its open intents name source UIDs of the old numbering: they have
 			// to be resolved under it first.
-			if err := p.holdMailbox(job, errors.New("answers of the new server were lost and cannot be looked for yet")); err != nil {
+			if err := p.holdMailbox(job, errUnresolved); err != nil {
 				return nil, err
 			}
 			continue
 		case len(job.uids) > 0 || job.rebind:
+			if err := p.unresolved[job.Pair.Destination]; err != nil {
+				// Whatever is there may be ours, and is not to be taken for another's.
+				job.sidelined = true
+				if err := p.holdMailbox(job, err); err != nil {
+					return nil, err
+				}
+			}
 			work = append(work, job)
 			continue
 		case job.end > job.Pair.SourceAnchor.UIDNext || job.count(job.end) != job.Pair.SourceAnchor.Messages:

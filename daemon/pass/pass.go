@@ -160,8 +160,13 @@ type Pass struct {
 	// counted are the source mailboxes that were counted since the looks.
 	carried []mail.Fingerprint
 	counted map[mail.PairID]bool
-	// uncountable are those that could not be opened to be counted.
-	uncountable map[mail.PairID]bool
+	// blind are the destination mailboxes of source mailboxes that this run could
+	// not read.
+	blind map[string]bool
+	// uncountable are those that could not be opened to be counted, with the run
+	// that saw it last.
+	uncountable map[mail.PairID]int
+	runs        int
 }
 
 // New returns a Pass for one account.
@@ -190,7 +195,7 @@ func New(o Options) *Pass {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Pass{Options: o, unlisted: make(map[mail.PairID]bool), uncountable: make(map[mail.PairID]bool)}
+	return &Pass{Options: o, unlisted: make(map[mail.PairID]bool), uncountable: make(map[mail.PairID]int)}
 }
 
 // errMailbox marks an error that ends the work on one mailbox, not the pass.
@@ -221,7 +226,8 @@ func (p *Pass) RunFlags(ctx context.Context) (Result, error) {
 // by mailbox; then flags, and at last what has vanished. A mailbox whose lost
 // answers may still come has to wait, and no other waits for it.
 func (p *Pass) Run(ctx context.Context) (result Result, err error) {
-	p.result = Result{}
+	p.result, p.blind = Result{}, make(map[string]bool)
+	p.runs++
 	defer func() {
 		if err != nil {
 			p.recognised = false

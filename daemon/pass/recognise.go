@@ -15,7 +15,7 @@ import (
 // has voided (I5).
 func (p *Pass) rebindSources(ctx context.Context, work []*job) error {
 	for _, job := range work {
-		if job.rebind {
+		if job.rebind && !job.sidelined {
 			if err := p.sideline(job, p.rebindSource(ctx, job)); err != nil {
 				return err
 			}
@@ -29,13 +29,18 @@ func (p *Pass) rebindSources(ctx context.Context, work []*job) error {
 // (I7). What remains in the jobs has to be copied.
 func (p *Pass) recognise(ctx context.Context, work []*job) error {
 	work = slices.DeleteFunc(slices.Clone(work), func(j *job) bool { return j.sidelined })
+	for _, h := range p.holds {
+		if h.Retry && unknown(h) {
+			p.recognised = false
+		}
+	}
 	if p.recognised || !slices.ContainsFunc(work, func(j *job) bool { return len(j.uids) > 0 }) {
 		return nil
 	}
 	if err := p.adopt(ctx, work); err != nil {
 		return err
 	}
-	p.recognised = true
+	p.recognised = len(p.unresolved) == 0 && len(p.blind) == 0 // else not all has been looked at
 	return nil
 }
 
@@ -47,6 +52,7 @@ func (p *Pass) sideline(job *job, err error) error {
 		return err
 	}
 	job.sidelined = true
+	p.blind[job.Pair.Destination] = true
 	return p.holdMailbox(job, refused)
 }
 
@@ -156,6 +162,13 @@ func (p *Pass) rebindDestination(ctx context.Context, pair mail.Pair, box mail.M
 			return fmt.Errorf("rebind %q on the new server: %w", box.DisplayName(), err)
 		}
 		found = append(found, plan.Item{Fingerprint: m.Fingerprint, Opening: m.Opening, UID: m.UID, Tag: table.index(m.Flags)})
+	}
+	called := callRoll(uids)
+	for _, item := range found {
+		called.mark(item.UID)
+	}
+	if err := allServed(ctx, p.Destination, ref, called); err != nil {
+		return fmt.Errorf("rebind %q on the new server: %w", box.DisplayName(), err)
 	}
 	matches, surplus, missing := plan.Recognise(wanted, found, false)
 	if len(surplus) > 0 && len(missing) > 0 {

@@ -57,7 +57,11 @@ func (p *Pass) removals(ctx context.Context, pairings []plan.Pairing, work []*jo
 	}
 	for _, pair := range p.storedPairs() {
 		if list := byPair[pair.ID]; len(list) > 0 {
-			if err := p.removeOf(ctx, pair, roles[pair.ID], list); err != nil {
+			err := p.removeOf(ctx, pair, roles[pair.ID], list)
+			var refused *mail.Refused
+			if errors.As(err, &refused) && !transient(refused) {
+				p.Logger.Warn("copies of deleted messages cannot be removed yet", "mailbox", pair.DestinationPath, "error", err)
+			} else if err != nil {
 				return err
 			}
 		}
@@ -78,10 +82,11 @@ func (p *Pass) confirmedReceipts() ([]vanished, error) {
 	if err != nil {
 		return nil, err
 	}
+	doubtful := p.doubtful()
 	var list []vanished
 	for _, of := range gone {
 		for _, v := range of {
-			if _, ok := slices.BinarySearch(p.confirmed[v.pair], v.Source); ok && v.Source != 0 {
+			if _, ok := slices.BinarySearch(p.confirmed[v.pair], v.Source); ok && v.Source != 0 && !doubtful[goneKey{v.pair, v.Source}] {
 				list = append(list, v)
 			}
 		}
@@ -279,7 +284,7 @@ func (p *Pass) removeBy(ctx context.Context, editor mail.Editor, found map[mail.
 		changed, err = editor.Remove(ctx, edits)
 	}
 	var refused *mail.Refused
-	if errors.As(err, &refused) && !transient(refused) {
+	if errors.As(err, &refused) && !passes(refused) {
 		p.Logger.Warn("copies of deleted messages could not be removed and are kept", "messages", len(edits), "error", err)
 		edits = nil
 	} else if err != nil {

@@ -98,17 +98,20 @@ func (p *Pass) resolve(ctx context.Context) error {
 		for _, i := range byMailbox[ref] {
 			of[i.Kind] = append(of[i.Kind], i)
 		}
-		if err := p.resolveStores(ctx, ref, of[mail.IntentStore]); err != nil {
-			return err
-		}
-		if err := p.resolveRemovals(ctx, ref, of[mail.IntentRemove]); err != nil {
-			return err
-		}
-		err := p.resolveAppends(ctx, ref, of[mail.IntentAppend])
+		err := p.resolveStores(ctx, ref, of[mail.IntentStore])
 		if err == nil {
-			err = p.resolveMoves(ctx, ref, of[mail.IntentMove])
+			err = p.resolveRemovals(ctx, ref, of[mail.IntentRemove])
 		}
 		var refused *mail.Refused
+		if errors.As(err, &refused) {
+			// Nothing waits for it but what else may become of these copies.
+			p.Logger.Debug("changes on the new server cannot be finished yet", "mailbox", p.destination[ref.Name].DisplayName(), "error", err)
+		} else if err != nil {
+			return err
+		}
+		if err = p.resolveAppends(ctx, ref, of[mail.IntentAppend]); err == nil {
+			err = p.resolveMoves(ctx, ref, of[mail.IntentMove])
+		}
 		switch {
 		case errors.Is(err, errTooEarly):
 			p.waiting[ref.Name] = true
@@ -259,12 +262,14 @@ func (p *Pass) untilQuiet(ctx context.Context, ref mail.Ref, floor mail.UID, wan
 				fresh = append(fresh, uid)
 			}
 		}
+		called := callRoll(fresh)
 		for m, err := range p.Destination.Messages(ctx, ref, fresh, true) {
 			if err != nil {
 				return nil, nil, nil, fmt.Errorf("look at %q: %w", ref.Name, err)
 			}
 			items[m.UID] = plan.Item{Fingerprint: m.Fingerprint, Opening: m.Opening, UID: m.UID}
 			s.flags[m.UID] = m.Flags
+			called.mark(m.UID)
 		}
 		found := make([]plan.Item, 0, len(items))
 		for _, uid := range s.present {
@@ -295,6 +300,11 @@ func (p *Pass) untilQuiet(ctx context.Context, ref mail.Ref, floor mail.UID, wan
 			return nil, nil, nil, errTooEarly
 		}
 		if len(missing) == 0 || now.Sub(changed) >= quiet || now.Sub(started) >= quietCap {
+			if len(missing) > 0 {
+				if err := allServed(ctx, p.Destination, ref, called); err != nil {
+					return nil, nil, nil, fmt.Errorf("look at %q: %w", ref.Name, err)
+				}
+			}
 			p.reportSurplus(ref, matches, surplus)
 			return s, matches, missing, nil
 		}
@@ -355,6 +365,12 @@ func (p *Pass) findMoved(ctx context.Context, except string, wanted []plan.Item)
 	found, err := p.unnamed(ctx, grown, &flags)
 	if err != nil {
 		return nil, nil, err
+	}
+	for name, err := range p.unresolved {
+		var refused *mail.Refused
+		if name != except && errors.As(err, &refused) && momentary(refused) {
+			return nil, nil, err // they may be there
+		}
 	}
 	matches, _, rest := plan.Recognise(wanted, found, true)
 	moved := make([]movedCopy, len(matches))

@@ -28,12 +28,11 @@ type writer struct {
 	left     int    // messages that nothing is known of yet
 
 	// What the next commit makes durable.
-	change   mail.Change
-	stored   []mail.UID // the UIDs of receipts in change
-	tell     []done     // what the observer is told then
-	anchor   mail.UID   // how far the source is processed then; 0: as far as before
-	recreate bool       // the mailbox is not there any more
-	took     time.Duration
+	change mail.Change
+	stored []mail.UID // the UIDs of receipts in change
+	tell   []done     // what the observer is told then
+	anchor mail.UID   // how far the source is processed then; 0: as far as before
+	took   time.Duration
 }
 
 // flight is a parcel that is on its way.
@@ -294,7 +293,8 @@ func (w *writer) refused(m piece, r *mail.Refused) error {
 	case r.Code == "OVERQUOTA":
 		return fmt.Errorf("%w: %w", ErrOverQuota, r)
 	case r.Code == "TRYCREATE":
-		w.recreate = true
+		// The next listing tells whether it has gone; what was sent besides may
+		// have been stored.
 		return fmt.Errorf("%w: %w", mail.ErrUIDValidity, r)
 	case transient(r):
 		return r
@@ -343,17 +343,6 @@ func (w *writer) end(fetchErr error) {
 // earned adds what the writer has to be made durable. It is the owner's.
 func (w *writer) earned(change *mail.Change) {
 	w.latency = max(w.latency, w.took)
-	if w.recreate {
-		delete(w.destination, w.to.Name)
-	}
-	for _, r := range w.change.Receipts {
-		for _, receipt := range r.Receipts {
-			key := mail.HoldKey{Pair: r.Pair, UID: receipt.Source}
-			if _, held := w.holds[key]; held {
-				change.Unhold = append(change.Unhold, key)
-			}
-		}
-	}
 	change.Receipts = append(change.Receipts, w.change.Receipts...)
 	change.Settle = append(change.Settle, w.change.Settle...)
 	change.Holds = append(change.Holds, w.change.Holds...)
