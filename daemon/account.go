@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -254,6 +253,9 @@ func (a *account) openStateAt(path string, options state.Options) error {
 		Observer:  a.with.observer,
 		Logger:    a.daemon.Logger.With("account", a.Name),
 	}
+	if a.daemon.mutate != nil {
+		a.daemon.mutate(&o)
+	}
 	a.passes = pass.New(o)
 	return nil
 }
@@ -312,7 +314,7 @@ func (a *account) recover(ctx context.Context, cause error, tries int) error {
 		return a.reopen(cause)
 	}
 	// Full jitter, so that the accounts of one server do not come back at once.
-	wait := time.Duration(rand.Int64N(int64(time.Second) << tries))
+	wait := a.daemon.Jitter(time.Second << tries)
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -47,6 +48,10 @@ type Options struct {
 	// Dial opens the connections to the servers; nil: net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
+	// Jitter returns a random time below a bound, by which accounts that wait do
+	// not all come back at once; nil: rand.N.
+	Jitter func(below time.Duration) time.Duration
+
 	// Now is the clock by which phases, verdicts and late mail go; nil: time.Now.
 	Now func() time.Time
 
@@ -80,6 +85,8 @@ type Daemon struct {
 	slots       slots
 	credentials credentials
 	budget      *pass.Budget
+	// mutate has a test break the protocol; nil: nobody does.
+	mutate func(*pass.Options)
 }
 
 // Open takes the state directory, making it when it is not there yet. Another
@@ -101,6 +108,9 @@ func Open(o Options) (*Daemon, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Jitter == nil {
+		o.Jitter = rand.N[time.Duration]
 	}
 	d := &Daemon{Options: o, lock: lock, budget: pass.NewBudget(o.Config.Memory)}
 	if d.paused, err = readPaused(dir); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -396,7 +395,7 @@ func (f *follower) pollWait() time.Duration {
 	if f.Status().Watching {
 		poll *= 10
 	}
-	return poll*7/8 - rand.N(poll/8+1) // early enough to carry what it finds
+	return poll*7/8 - f.daemon.Jitter(poll/8+1) // early enough to carry what it finds
 }
 
 // wanted is closed once others need the connections that are kept open.

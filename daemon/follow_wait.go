@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -33,7 +32,7 @@ func (f *follower) judge(err error) (mail.Health, time.Duration) {
 	case errors.As(err, &far) && needsOperator(far):
 		return mail.HealthAuth, authWait
 	}
-	return mail.HealthBackoff, backoff(f.failures, err)
+	return mail.HealthBackoff, f.daemon.backoff(f.failures, err)
 }
 
 // needsOperator tells whether trying soon again does harm or is in vain.
@@ -43,12 +42,12 @@ func needsOperator(err *remote.Error) bool {
 
 // backoff grows with the failures in a row, with full jitter, so that the
 // accounts of a server that comes back do not come at once.
-func backoff(failures int, err error) time.Duration {
+func (d *Daemon) backoff(failures int, err error) time.Duration {
 	most := backoffAway
 	var far *remote.Error
 	if errors.As(err, &far) && (far.Class == remote.ClassLimit || far.Class == remote.ClassUnavailable) {
 		most = backoffMost
 	}
 	ceiling := min(backoffLeast<<min(failures, 10), most)
-	return backoffLeast/2 + rand.N(ceiling)
+	return backoffLeast/2 + d.Jitter(ceiling)
 }

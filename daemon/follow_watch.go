@@ -21,7 +21,7 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 		if ok {
 			err := remote.Watch(ctx, remote.WatchOptions{
 				Open:  f.connections.opener(remote.SideSource, f.account.Source, metrics.Watching),
-				Sweep: f.times().poll,
+				Sweep: f.times().poll, Jitter: f.daemon.Jitter,
 				Listening: func() {
 					failures = 0
 					f.show(func(s *followerStatus) { s.Watching = true })
@@ -33,7 +33,7 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 			room.release()
 			f.show(func(s *followerStatus) { s.Watching = false })
 			failures++
-			wait = backoff(failures, err)
+			wait = f.daemon.backoff(failures, err)
 			var far *remote.Error
 			if errors.As(err, &far) && needsOperator(far) || errors.Is(err, errOtherServer) {
 				wait = authWait

@@ -18,6 +18,9 @@ type WatchOptions struct {
 	// Sweep is how often at least all mailboxes are asked about; it is also the
 	// bound on how long a server that sends no events keeps news to itself.
 	Sweep time.Duration
+	// Jitter returns a random time below a bound, so that watchers do not all
+	// come at once; nil: rand.N.
+	Jitter func(below time.Duration) time.Duration
 	// Listening is called once, when nothing that happens from now on is
 	// missed.
 	Listening func()
@@ -37,6 +40,9 @@ const (
 // RFC 2177), the other mailboxes are asked about in sweeps; without IDLE all
 // of them are.
 func Watch(ctx context.Context, o WatchOptions) error {
+	if o.Jitter == nil {
+		o.Jitter = rand.N[time.Duration]
+	}
 	conn, err := o.Open(ctx)
 	if err != nil {
 		return err
@@ -82,9 +88,9 @@ func (w *watcher) watch(ctx context.Context) error {
 	for {
 		// Never all at once, and early enough that what a sweep finds can be
 		// carried before the interval is over.
-		pause := w.Sweep*7/8 - rand.N(w.Sweep/8+1)
+		pause := w.Sweep*7/8 - w.Jitter(w.Sweep/8+1)
 		if w.idles {
-			if err := w.idle(ctx, min(pause, idleLeast+rand.N(idleMost-idleLeast))); err != nil {
+			if err := w.idle(ctx, min(pause, idleLeast+w.Jitter(idleMost-idleLeast))); err != nil {
 				return err
 			}
 		} else {
