@@ -139,6 +139,8 @@ func (h *household) differences() (list []string) {
 		}
 	}
 	for _, l := range h.letters {
+		h.giveNamesBack(h.old, old[l.sum], l.flags)
+		h.giveNamesBack(h.new, new[l.sum], l.flags, l.userFlags)
 		if bad := l.wrongOriginal(old[l.sum]); bad != "" {
 			// No deed of the daemon's may be the reason.
 			differ("the OLD server: %s %s: %v", l.id, bad, old[l.sum])
@@ -170,6 +172,31 @@ func (h *household) differences() (list []string) {
 		}
 	}
 	return list
+}
+
+// giveNamesBack puts the names back of keywords that a killed server has
+// forgotten.
+func (h *household) giveNamesBack(server *dovecot.Server, found []place, flags ...string) {
+	for i, at := range found {
+		if n := slices.IndexFunc(flags, func(want string) bool { return namesForgotten(at.Flags, want) }); n >= 0 && h.lives[server] > 0 {
+			found[i].Flags = flags[n]
+			h.deeds["keywords forgotten by a killed server"]++
+		}
+	}
+}
+
+// namesForgotten tells whether flags differ in the names of keywords only that a
+// server has lost: Dovecot writes those of a Maildir after the messages that
+// have them, and says unknown-0 where a kill came between.
+func namesForgotten(has, want string) bool {
+	had, wanted := strings.Fields(has), strings.Fields(want)
+	isIn := func(list []string) func(string) bool {
+		return func(flag string) bool { return slices.Contains(list, flag) }
+	}
+	added, lost := slices.DeleteFunc(slices.Clone(had), isIn(wanted)), slices.DeleteFunc(wanted, isIn(had))
+	isSystem := func(flag string) bool { return strings.HasPrefix(flag, `\`) }
+	isNameless := func(flag string) bool { return strings.HasPrefix(flag, "unknown-") }
+	return len(added) > 0 && len(added) == len(lost) && !slices.ContainsFunc(lost, isSystem) && len(slices.DeleteFunc(added, isNameless)) == 0
 }
 
 // wrongOriginal tells what is wrong about a message on the old server; "":
