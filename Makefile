@@ -2,9 +2,11 @@
 
 GO ?= go
 
-# How long make storm tries: random worlds for each kind of simulation, kills of
-# the daemon between real servers, and time for each fuzz target.
+# How long make storm tries: random worlds for each kind of simulation, and on
+# the wire, kills of the daemon between real servers, and time for each fuzz
+# target.
 WORLDS ?= 5000000
+WIRES ?= 20000
 KILLS ?= 500
 FUZZTIME ?= 10m
 
@@ -27,13 +29,14 @@ build: ## build the program into ./imapsyncd
 
 # The simulations go beside the rest, which mostly waits for real servers.
 test: ## all tests; those that need real servers skip without them
-	@$(COUNTED) $(GO) test -run 'Worlds|Lives' ./daemon/simtest -worlds 100000 & worlds=$$!; \
+	@$(COUNTED) { $(GO) test -run 'Worlds|Lives' ./daemon/simtest -worlds 100000 && $(GO) test -run Wire ./daemon -wires 30; } & worlds=$$!; \
 	$(GO) test -race ./...; status=$$?; \
 	wait $$worlds || status=1; exit $$status
 
 storm: ## the simulations, faults and fuzz targets at length, as root
 	@$(COUNTED) set -e; \
 	$(GO) test -timeout 0 ./daemon/simtest -worlds $(WORLDS); \
+	$(GO) test -timeout 0 -run Wire ./daemon -wires $(WIRES); \
 	$(GO) test -timeout 3h ./cmd/imapsyncd -run TestStorm -kills $(KILLS); \
 	$(GO) test -timeout 12h ./cmd/imapsyncd -run 'TestFaults|TestLists' -storm; \
 	for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \

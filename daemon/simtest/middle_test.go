@@ -60,7 +60,7 @@ func TestWorkInTheMiddle(t *testing.T) {
 						l := newLife(t, rand.New(rand.NewPCG(1, 1)))
 						l.note("%s at step %d, of the message that is %s", name, when, []string{"copied", "new"}[fresh])
 						if err := l.disturbed(copyDeed, fresh, func(f *fate) { do(l, f) }, when, &asked); err != nil {
-							t.Errorf("%s\n%v", strings.Join(l.trace, "\n"), err)
+							t.Errorf("%s\n%v", l.Trace(), err)
 						}
 					})
 					if worlds++; when > asked {

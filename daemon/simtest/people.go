@@ -95,17 +95,23 @@ func (f *fate) print() mail.Fingerprint {
 	return mail.NewFingerprint(int64(len(f.text)), day, []byte(f.text))
 }
 
+// Note adds a line to the trace.
+func (p *People) Note(format string, args ...any) { p.note(format, args...) }
+
 func (p *People) note(format string, args ...any) {
-	p.trace = append(p.trace, fmt.Sprintf(format, args...))
+	p.trace = append(p.trace, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
 }
 
 // Trace is what they did.
 func (p *People) Trace() string { return strings.Join(p.trace, "\n") }
 
+// stored is a content without what a server that alters adds to it.
+func stored(data string) string { return strings.TrimRight(data, "\r\n") }
+
 // find returns where a message is, for who is in Do.
 func (s *Server) find(text string) (box string, i int) {
 	for name, b := range s.Boxes {
-		if i := slices.IndexFunc(b.Messages, func(m Message) bool { return strings.TrimSuffix(m.Data, "\r\n") == strings.TrimSuffix(text, "\r\n") }); i >= 0 {
+		if i := slices.IndexFunc(b.Messages, func(m Message) bool { return stored(m.Data) == stored(text) }); i >= 0 {
 			return name, i
 		}
 	}
@@ -150,6 +156,9 @@ func (p *People) Deliver() {
 		p.deliver(boxes[p.Rand.IntN(len(boxes))], p.sourceFlags())
 	}
 }
+
+// DeliverTo puts a new message into a mailbox of the old server.
+func (p *People) DeliverTo(box string) { p.deliver(box, p.sourceFlags()) }
 
 func (p *People) deliver(box string, flags mail.Flags) *fate {
 	f := &fate{name: fmt.Sprintf("n%04d", len(p.fates)), alive: true, box: box, flags: flags, had: []mail.Flags{flags}}
@@ -300,13 +309,16 @@ func (p *People) Check() (errs []error) {
 	p.New.Look(func() {
 		for name, b := range p.New.Boxes {
 			for _, m := range b.Messages {
-				text := strings.TrimSuffix(m.Data, "\r\n")
+				if !m.Date.Equal(day) {
+					errs = append(errs, fmt.Errorf("%.20q in %s has the date %v", m.Data, name, m.Date))
+				}
+				text := stored(m.Data)
 				have[text] = append(have[text], placed{name, m.Flags})
 			}
 		}
 	})
 	for _, f := range p.fates {
-		text := strings.TrimSuffix(f.text, "\r\n")
+		text := stored(f.text)
 		if got := have[text]; !p.fulfilled(f, got) {
 			errs = append(errs, fmt.Errorf("%s should be in %v and is in %v", f.name, f.expected(), got))
 		}
@@ -350,4 +362,49 @@ func (p *People) sameFlags(f *fate, got, want mail.Flags) bool {
 		return got.System&his == want.System&his
 	}
 	return got.Equal(want)
+}
+
+// Named is where a receipt says that a copy is.
+type Named struct {
+	Mailbox     string
+	UIDValidity mail.UIDValidity
+	UID         mail.UID // 0: nobody knows
+	Fingerprint mail.Fingerprint
+}
+
+// CheckNamed compares receipts with the copies: one to one, but for what its
+// user has moved or removed.
+func (p *People) CheckNamed(receipts []Named) (errs []error) {
+	type place struct {
+		box      string
+		validity mail.UIDValidity
+		uid      mail.UID
+	}
+	named := make(map[place]Named)
+	for _, r := range receipts {
+		at := place{r.Mailbox, r.UIDValidity, r.UID}
+		if _, twice := named[at]; twice && r.UID != 0 {
+			errs = append(errs, fmt.Errorf("two receipts name %v", at))
+		}
+		named[at] = r
+	}
+	fates := make(map[string]*fate)
+	for _, f := range p.fates {
+		fates[stored(f.text)] = f
+	}
+	p.New.Look(func() {
+		for name, b := range p.New.Boxes {
+			for _, m := range b.Messages {
+				r, ok := named[place{name, b.Validity, m.UID}]
+				f := fates[stored(m.Data)]
+				switch {
+				case !ok && f != nil && f.kept == "":
+					errs = append(errs, fmt.Errorf("no receipt names %s in %s, UID %d", f.name, name, m.UID))
+				case ok && !p.New.Alters && r.Fingerprint != mail.NewFingerprint(int64(len(m.Data)), m.Date, []byte(m.Data)):
+					errs = append(errs, fmt.Errorf("the receipt for UID %d in %s is of another message than %.20q", m.UID, name, m.Data))
+				}
+			}
+		}
+	})
+	return errs
 }

@@ -171,7 +171,7 @@ func (c *session) mailbox(k *command) (string, error) {
 	if err == nil && name == "" {
 		err = errSyntax("a mailbox without a name")
 	}
-	return c.name(name), err
+	return c.Name(name), err
 }
 
 func (c *session) create(k *command) (string, error) {

@@ -257,5 +257,8 @@ func parseModSeq(text string) (mail.ModSeq, error) {
 
 // quote spells a string.
 func quote(text string) string {
+	if !strings.ContainsAny(text, `\"`) {
+		return `"` + text + `"`
+	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
 }

@@ -150,7 +150,7 @@ func (s *Server) count(verb string) {
 	s.counts[verb]++
 }
 
-// spell is a name of the model as clients see it, name the reverse.
+// spell is a name of the model as clients see it.
 func (s *Server) spell(name string) string {
 	if name == "INBOX" {
 		return name
@@ -158,7 +158,8 @@ func (s *Server) spell(name string) string {
 	return s.Prefix + strings.ReplaceAll(name, "/", string(s.Separator))
 }
 
-func (s *Server) name(spelled string) string {
+// Name is a name as clients see it in the model.
+func (s *Server) Name(spelled string) string {
 	if strings.EqualFold(spelled, "INBOX") {
 		return "INBOX"
 	}

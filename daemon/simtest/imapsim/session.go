@@ -33,12 +33,14 @@ type session struct {
 	talking chan struct{}
 
 	user    string
-	account *simtest.Server   // nil: not logged in
-	aware   bool              // it is told MODSEQs (RFC 7162 §3.1)
-	box     *selected         // nil: none
-	listens func()            // ends the telling of news; nil: only when asked
-	watches bool              // NOTIFY: other mailboxes too
-	shown   map[string]string // the STATUS responses of NOTIFY, by mailbox
+	account *simtest.Server // nil: not logged in
+	aware   bool            // it is told MODSEQs (RFC 7162 §3.1)
+	box     *selected       // nil: none
+	// unopened: the last SELECT or EXAMINE has failed.
+	unopened bool
+	listens  func()            // ends the telling of news; nil: only when asked
+	watches  bool              // NOTIFY: other mailboxes too
+	shown    map[string]string // the STATUS responses of NOTIFY, by mailbox
 }
 
 var (
@@ -201,6 +203,9 @@ func (c *session) refuse(k *command, say string) error {
 		c.send("* %s", say)
 		return errBye
 	}
+	if k.Verb == "SELECT" || k.Verb == "EXAMINE" {
+		c.box, c.unopened = nil, true // none is open after a refusal (RFC 3501 §6.3.1)
+	}
 	c.send("%s %s", k.tag, say)
 	return nil
 }
@@ -212,6 +217,8 @@ func (c *session) answer(k *command, reaction Reaction) error {
 	case !ok || handler.needs != "" && !slices.ContainsFunc(strings.Fields(handler.needs), c.has):
 		c.violated("a command that is not known: %s", k.Line)
 		return c.refuse(k, "BAD unknown command")
+	case handler.in == inMailbox && c.account != nil && c.box == nil && c.unopened:
+		return c.refuse(k, "BAD no mailbox is open") // sent before that could be known
 	case handler.in > anyone && c.account == nil, handler.in == inMailbox && c.box == nil, handler.in == stranger && c.account != nil:
 		c.violated("a command that is out of place: %s", k.Line)
 		return c.refuse(k, "BAD not now")
@@ -229,6 +236,9 @@ func (c *session) answer(k *command, reaction Reaction) error {
 	say, err := handler.run(c, k)
 	if err != nil && err != errLogout {
 		return err
+	}
+	if k.Verb == "SELECT" || k.Verb == "EXAMINE" {
+		c.unopened = c.box == nil
 	}
 	if err == nil && say == "" {
 		return nil // it has been answered

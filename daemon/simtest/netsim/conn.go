@@ -19,7 +19,7 @@ const (
 type link struct {
 	network *Network
 	trickle time.Duration
-	tap     func([]byte)
+	tap     func(toClient bool, p []byte)
 
 	mu      sync.Mutex
 	changed sync.Cond // of anything below
@@ -115,8 +115,8 @@ func (l *link) wakeIn(d time.Duration) {
 func (c *conn) Write(p []byte) (written int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.tap != nil && c == c.ends[server] {
-		c.tap(p)
+	if c.tap != nil {
+		c.tap(c == c.ends[server], p)
 	}
 	for len(p) > 0 {
 		room := window - len(c.other.inbox) - c.other.lost

@@ -38,8 +38,8 @@ type Faults struct {
 	// Trickle is how long each octet takes that a client reads, one at a time;
 	// 0: they come as they are sent.
 	Trickle time.Duration
-	// Tap is told what a server sends, as it sends it.
-	Tap func([]byte)
+	// Tap is told what either end sends, before it is sent; nil: nobody.
+	Tap func(toClient bool, p []byte)
 }
 
 // Break is how a connection breaks.
