@@ -22,6 +22,7 @@ func TestRollback(t *testing.T) {
 	s := newSite(t, dovecot.Options{}, dovecot.Options{})
 	old, new := s.client(s.old, "u"), s.client(s.new, "u")
 	old.Fill(append(corpus.Make(41, 60, 20_000), numbered("Work", 30), corpus.Mailbox{Name: "Plain", Messages: numbered("plain", 12).Messages}))
+	new.Do("CREATE Born") // which may fail while somebody lists
 	s.configure(near(s.old.Port), near(s.new.Port), "u")
 	s.byHand()
 	p := s.daemon()
@@ -35,7 +36,6 @@ func TestRollback(t *testing.T) {
 	born := numbered("born", 6).Messages
 	new.Append("INBOX", born[:3]...)
 	new.Append("Sent", born[3])
-	new.Do("CREATE Born")
 	new.Append("Born", born[4:]...)
 	new.Do("SELECT Plain")
 	new.Do(`UID STORE 1:3 +FLAGS.SILENT (\Seen)`)
