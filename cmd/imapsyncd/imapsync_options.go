@@ -13,11 +13,12 @@ import (
 
 // imapsyncOptions are those of imapsync that have a meaning here.
 type imapsyncOptions struct {
-	old, new imapsyncServer
-	folders  []string
-	excludes []string
-	automap  bool
-	refused  []string // options without one, with what to do instead
+	old, new   imapsyncServer
+	folders    []string
+	excludes   []string
+	subfolder2 string
+	automap    bool
+	refused    []string // options without one, with what to do instead
 }
 
 // imapsyncServer is what the options of one number say of a server.
@@ -67,6 +68,7 @@ func (o *imapsyncOptions) logIns(flags *pflag.FlagSet) {
 func (o *imapsyncOptions) mailboxes(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&o.folders, "folder", nil, "only this `mailbox` (may be repeated)")
 	flags.StringArrayVar(&o.excludes, "exclude", nil, "no mailbox whose name fits this regular `expression` (may be repeated)")
+	flags.StringVar(&o.subfolder2, "subfolder2", "", "put everything below this `mailbox`")
 	flags.BoolVar(&o.automap, "automap", false, "find Sent, Trash and the like by their role, as without this option")
 }
 
@@ -93,10 +95,10 @@ func (s *imapsyncServer) server() (config.DraftServer, error) {
 
 // selection writes the keys of [mailboxes]; nil: there are none.
 func (o *imapsyncOptions) selection() (*config.DraftMailboxes, error) {
-	if len(o.folders) == 0 && len(o.excludes) == 0 {
+	if len(o.folders) == 0 && len(o.excludes) == 0 && o.subfolder2 == "" {
 		return nil, nil
 	}
-	m := &config.DraftMailboxes{}
+	m := &config.DraftMailboxes{Prefix: o.subfolder2}
 	for _, folder := range o.folders {
 		if folder == "" || strings.Contains(folder, "*") || strings.HasPrefix(folder, `\`) || strings.HasPrefix(folder, "/") {
 			return nil, fmt.Errorf("--folder %q: write the whole name of a mailbox, such as \"Archive/2019\"", folder)

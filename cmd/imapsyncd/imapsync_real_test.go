@@ -79,8 +79,8 @@ func TestImapsyncCommand(t *testing.T) {
 	}
 }
 
-// TestImapsyncMailboxes: what is chosen by --folder and --exclude is carried,
-// and nothing else.
+// TestImapsyncMailboxes: what is chosen by --folder and --exclude goes where
+// --subfolder2 says, and what is held is told of.
 func TestImapsyncMailboxes(t *testing.T) {
 	s := newSite(t, dovecot.Options{}, dovecot.Options{})
 	letter := []corpus.Message{{Data: []byte("Subject: x\r\n\r\nx\r\n"), Date: boxDate}}
@@ -89,7 +89,7 @@ func TestImapsyncMailboxes(t *testing.T) {
 	code := run(&common{stopping: t.Context(), quiet: quiet, lookAgain: lookAgain}, []string{"imapsync", "--state-dir", filepath.Join(s.dir, "state"),
 		"--host1", "127.0.0.1", "--port1", fmt.Sprint(s.old.Port), "--nossl1", "--notls1", "--user1", "a", "--passfile1", filepath.Join(s.dir, "password"),
 		"--host2", "127.0.0.1", "--port2", fmt.Sprint(s.new.Port), "--nossl2", "--notls2", "--user2", "a", "--passfile2", filepath.Join(s.dir, "password"),
-		"--folder", "INBOX", "--folder", "INBOX.Work.2019", "--folder", "Work/Junk mail", "--exclude", `(?i)\bjunk\b`}, &stdout, &stderr)
+		"--folder", "INBOX", "--folder", "INBOX.Work.2019", "--folder", "Work/Junk mail", "--exclude", `(?i)\bjunk\b`, "--subfolder2", "Old"}, &stdout, &stderr)
 	if code != exitDone || stderr.Len() > 0 {
 		t.Fatalf("exit %d: %s%s", code, stdout.String(), stderr.String())
 	}
@@ -100,7 +100,7 @@ func TestImapsyncMailboxes(t *testing.T) {
 			got = append(got, name)
 		}
 	}
-	if len(got) != 2 || boxes["INBOX"] == nil || boxes["Work/2019"] == nil {
+	if len(got) != 2 || boxes["Old/INBOX"] == nil || boxes["Old/Work/2019"] == nil {
 		t.Errorf("mail in %q", got)
 	}
 }

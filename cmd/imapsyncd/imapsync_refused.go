@@ -20,7 +20,6 @@ var refusals = []struct{ options, instead string }{
 	{"folderfirst folderlast", "leave it out: mailboxes are carried side by side"},
 	{"f1f2 regextrans2", "write rename into [mailboxes] of a configuration"},
 	{"subfolder1", "write include = [\"NAME/**\"] and rename into [mailboxes] of a configuration"},
-	{"subfolder2", "there is none: mailboxes keep their places"},
 	{"prefix1 sep1 prefix2 sep2", "leave it out: both servers are asked for it (NAMESPACE)"},
 	{"subscribed", "there is none: every mailbox that is not excluded is carried, subscribed to or not"},
 	{"subscribe nosubscribe subscribeall subscribe_all nosubscribeall", "leave it out: subscriptions are carried as they are"},

@@ -153,9 +153,12 @@ func (o *imapsyncOptions) ofLine(line config.ImapsyncLine) (config.DraftAccount,
 		}
 	}
 	own.old.user, own.old.password, own.new.user, own.new.password = line.User1, line.Password1, line.User2, line.Password2
-	if len(own.folders)+len(own.excludes) > 0 {
+	if len(own.folders)+len(own.excludes) > 0 || own.subfolder2 != "" {
 		// An account's own keys take the place of those for all.
 		own.folders, own.excludes = slices.Concat(o.folders, own.folders), slices.Concat(o.excludes, own.excludes)
+		if own.subfolder2 == "" {
+			own.subfolder2 = o.subfolder2
+		}
 	}
 	return own.account()
 }

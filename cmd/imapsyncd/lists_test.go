@@ -144,7 +144,7 @@ func TestImport(t *testing.T) {
 	}
 	const text = "# all of them\n" +
 		"old.example;foo@example.org;p\"1;new.example;foo;'2\n" +
-		"old.example;M\xfcller\\x;p1;new.example;b;p2;--exclude ^Trash$;\r\n" +
+		"old.example;M\xfcller\\x;p1;new.example;b;p2;--exclude ^Trash$ --subfolder2 Old;\r\n" +
 		"other.example;foo@example.org;p1;new.example;c;p2;--port1 143\n"
 	code, out := command(text, "--host1", "old.example", "--exclude", `^INBOX\.Junk[^\.]*$`, "--tls2", "--tlsservername2", "mail.example")
 	if code != exitDone {
@@ -186,6 +186,7 @@ password = 'p2'
 
 [account.mailboxes]
 exclude = ['/^(?:INBOX[./])?Junk[^./]*$/', '/^Trash$/']
+prefix = 'Old'
 
 [[account]]
 name = 'foo@example.org-2'

@@ -30,6 +30,7 @@ type DraftServer struct {
 type DraftMailboxes struct {
 	Include []string `toml:"include,omitempty"`
 	Exclude []string `toml:"exclude,omitempty"`
+	Prefix  string   `toml:"prefix,omitempty"`
 }
 
 // DraftAccount is an [[account]].
