@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -198,4 +199,41 @@ func TestLaneYields(t *testing.T) {
 			t.Errorf("a pass that is to yield ends with %v", err)
 		}
 	})
+}
+
+// TestLateInOrder: what a connection had in flight when it was lost is stored in
+// the order in which it was sent, however late.
+func TestLateInOrder(t *testing.T) {
+	sent := []string{"n1", "n2", "n3"}
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			s := NewServer(1)
+			s.Box("a")
+			f := &Faults{At: 2, Pace: 1, Late: func() (time.Duration, bool) { return time.Second, true }}
+			w := Writable{View: View{s, f}, Intended: func(string, int64, mail.Fingerprint) error { return nil }}
+			a, err := w.Appender(t.Context(), mail.Ref{Name: "a"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var answers []<-chan mail.Answer
+			for _, text := range sent {
+				answers = append(answers, a.Append(t.Context(), []mail.Upload{{Size: int64(len(text)), Date: day, Content: strings.NewReader(text)}}))
+			}
+			for i, answer := range answers {
+				if outcome := (<-answer).Outcomes[0]; !errors.Is(outcome.Err, mail.ErrInDoubt) {
+					t.Errorf("%s: %v", sent[i], outcome.Err)
+				}
+			}
+			time.Sleep(2 * time.Second)
+			var stored []string
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for _, m := range s.Boxes["a"].Messages {
+				stored = append(stored, m.Data)
+			}
+			if !slices.Equal(stored, sent) {
+				t.Errorf("stored in the order %q", stored)
+			}
+		})
+	}
 }

@@ -431,7 +431,7 @@ func TestTheCheckerFails(t *testing.T) {
 		},
 		"no intent": func(w *world) {
 			a, _ := Writable{View: View{w.new, &Faults{}}, Intended: w.unintended}.Appender(context.Background(), mail.Ref{Name: "INBOX"})
-			a.Append(context.Background(), []mail.Upload{{Size: 1, Content: strings.NewReader("x")}})
+			<-a.Append(context.Background(), []mail.Upload{{Size: 1, Content: strings.NewReader("x")}})
 			w.foreign["x of 0001-01-01"]++
 		},
 	} {

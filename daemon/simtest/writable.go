@@ -68,6 +68,8 @@ type appender struct {
 	name   string
 	status mail.Status
 	before chan struct{} // closed once what was sent before is answered
+	late   chan struct{} // closed once what was in flight before is stored
+	never  bool          // what was in flight before is not, nor what follows it
 
 	mu   sync.Mutex
 	lost error // why the connection has ended
@@ -162,17 +164,24 @@ func (a *appender) ended(err error) error {
 	return a.lost
 }
 
-// lose has what was in flight stored late, or never.
+// lose has what was in flight stored late, or never. A connection brings what
+// was sent in its order: what was in flight before is stored before.
 func (a *appender) lose(messages []mail.Upload, contents []string) {
 	if a.w.Late == nil {
 		return
 	}
 	after, ever := a.w.Late()
-	if !ever {
+	if a.never = a.never || !ever; a.never {
 		return
 	}
+	before, stored := a.late, make(chan struct{})
+	a.late = stored
 	rest, texts := slices.Clone(messages), slices.Clone(contents)
 	store := func() {
+		defer close(stored)
+		if before != nil {
+			<-before
+		}
 		for i, m := range rest {
 			if a.w.Refuse == nil || !a.w.Refuse(texts[i]) {
 				a.store(m, texts[i])
