@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/simtest/corpus"
 )
 
 // Require is the environment variable that makes a missing server a failure.
@@ -179,22 +181,8 @@ func (s *Server) run(binary string) {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		conn, err := net.Dial("tcp", s.Address())
-		if err == nil {
-			greeting := make([]byte, 4)
-			conn.SetReadDeadline(deadline)
-			_, err = conn.Read(greeting)
-			conn.Close()
-			if err == nil {
-				return
-			}
-		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("Dovecot does not come up: %v\n%s", err, out.String())
-		}
-		time.Sleep(20 * time.Millisecond) // nothing tells when the port is there
+	if err := corpus.Greeted(s.Address(), 10*time.Second); err != nil {
+		s.t.Fatalf("Dovecot does not come up: %v\n%s", err, out.String())
 	}
 }
 
