@@ -35,6 +35,9 @@ file changes. A page, /metrics and /api/status are served at [web] listen.`,
 				if err != nil {
 					return nil, err
 				}
+				if len(cfg.Absent) > 0 {
+					return nil, cfg.Absent
+				}
 				cfg.Web.Listen = cmp.Or(listen, cfg.Web.Listen)
 				cfg.Web.ConfigFile = cmp.Or(webConfig, cfg.Web.ConfigFile)
 				return cfg, nil

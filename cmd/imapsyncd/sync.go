@@ -31,6 +31,9 @@ run again. With --now the running daemon does it, and this waits until it has.`,
 			if now {
 				return syncNow(cmd, options.Config.Socket, accounts)
 			}
+			if len(options.Config.Absent) > 0 {
+				return options.Config.Absent
+			}
 			outcomes, err := c.carry(cmd, options)
 			if err != nil {
 				return err

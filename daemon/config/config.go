@@ -35,6 +35,10 @@ type Config struct {
 	Domains       []Domain
 	Accounts      []Account
 	list          Secret // [accounts] file; zero: none
+
+	// Absent are the credentials of systemd that this process has not got: it
+	// cannot log in, and can ask a daemon that has.
+	Absent Problems
 }
 
 // Policy is [policy].

@@ -64,6 +64,7 @@ type loader struct {
 	name     string // of the file, as the operator wrote it
 	at       map[string]position
 	problems Problems
+	absent   Problems // of credentials, see Config.Absent
 	// What many accounts share is looked at once.
 	files    map[string]readFile // secrets by file
 	checked  map[string]error    // certificates by file
@@ -103,6 +104,7 @@ func parse(absolute, name string, data []byte) (*Config, error) {
 		})
 		return nil, slices.Compact(l.problems)
 	}
+	c.Absent = slices.Compact(l.absent)
 	return c, nil
 }
 

@@ -257,6 +257,12 @@ func (l *loader) secret(k *serverKeys, one string, complain complaint) Secret {
 				complain(name, "%s: %v", name, err)
 				continue
 			}
+			if s.absent != nil {
+				known := len(l.problems)
+				complain(name, "%s: %v", name, s.absent)
+				l.absent, l.problems = append(l.absent, l.problems[known:]...), l.problems[:known]
+				continue
+			}
 		default:
 			if s.value = v.Field(i).Elem().String(); s.value == "" {
 				complain(name, "%s is empty", name)

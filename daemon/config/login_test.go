@@ -121,7 +121,6 @@ func TestLogInProblems(t *testing.T) {
 		"empty secret":        {strings.Replace(microsoft, "s3cret-of-client", "", 1), "", "client_secret is empty"},
 		"no service account":  {"service_account_file = \"pw\"\n", "", "this is no key of a service account"},
 		"missing file":        {"service_account_file = \"none.json\"\n", "", "service_account_file: stat"},
-		"no credentials":      {"", "credential = \"foo\"\n", "there are no credentials here: they are there for the systemd unit only, with LoadCredential=foo:/path"},
 		"credential's name":   {"", "credential = \"../foo\"\n", "\"../foo\" is no name of a credential"},
 		"certificate alone":   {"tls_cert_file = \"pw\"\n", pw, "tls_cert_file has no key; write tls_key_file"},
 		"key alone":           {"tls_key_file = \"pw\"\n", pw, "tls_key_file has no certificate"},
@@ -144,8 +143,20 @@ func TestLogInProblems(t *testing.T) {
 }
 
 // TestCredential: what systemd has put where only the service finds it, though
-// it belongs to root.
+// it belongs to root. A command outside of the service can be used without.
 func TestCredential(t *testing.T) {
+	outside, err := load(t, source("", "credential = \"foo\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const absent = "there are no credentials here: they are there for the systemd unit only, with LoadCredential=foo:/path"
+	if got := outside.Absent.Error(); !strings.Contains(got, "c.toml:10:1: account foo: [source] credential: "+absent) || len(outside.Absent) != 1 {
+		t.Error(got)
+	}
+	if _, err := outside.Accounts[0].Source.Password.Read(t.Context()); err == nil || err.Error() != absent {
+		t.Error(err)
+	}
+
 	dir := t.TempDir()
 	t.Setenv("CREDENTIALS_DIRECTORY", dir)
 	if err := os.WriteFile(filepath.Join(dir, "foo"), []byte("from systemd\n"), 0o444); err != nil {
@@ -155,8 +166,8 @@ func TestCredential(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := read(t, c.Accounts[0].Source.Password); got != "from systemd" {
-		t.Error(got)
+	if got := read(t, c.Accounts[0].Source.Password); got != "from systemd" || len(c.Absent) > 0 {
+		t.Error(got, c.Absent)
 	}
 	if _, err := load(t, source("", "credential = \"bar\"\n")); err == nil || !strings.Contains(err.Error(), "credential: open "+dir+"/bar") {
 		t.Error(err)

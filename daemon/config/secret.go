@@ -25,6 +25,7 @@ type Secret struct {
 	sum     [sha256.Size]byte // of what stood in file when the configuration was read
 	command []string
 	env     []string // what command is told
+	absent  error    // why it cannot be read by this process
 }
 
 const masked = "***"
@@ -41,6 +42,8 @@ const commandTime = 30 * time.Second
 // command gives it now.
 func (s Secret) Read(ctx context.Context) (string, error) {
 	switch {
+	case s.absent != nil:
+		return "", s.absent
 	case s.file != "":
 		data, err := s.content()
 		if err != nil {
@@ -131,14 +134,16 @@ func (o OAuth2) Key() string {
 var errEmpty = errors.New("it is empty")
 
 // systemd is a secret that systemd has put where only this service finds it
-// (LoadCredential=, systemd.exec(5)).
+// (LoadCredential=, systemd.exec(5)). Outside of a service it is absent: a
+// command that asks the daemon needs none.
 func systemd(name string) (Secret, error) {
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")
 	switch {
 	case name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00"):
 		return Secret{}, fmt.Errorf("%q is no name of a credential; write the one of LoadCredential=", name)
 	case dir == "":
-		return Secret{}, fmt.Errorf("there are no credentials here: they are there for the systemd unit only, with LoadCredential=%s:/path", name)
+		absent := fmt.Errorf("there are no credentials here: they are there for the systemd unit only, with LoadCredential=%s:/path", name)
+		return Secret{file: name, sealed: true, absent: absent}, nil
 	}
 	return Secret{file: filepath.Join(dir, name), sealed: true}, nil
 }

@@ -24,8 +24,15 @@ import (
 // installed; .ci/systemd makes one. The test changes it.
 const rootVariable = "IMAPSYNCD_DEBIAN_ROOT"
 
-// patience is how long anything may take.
-const patience = time.Minute
+const (
+	// patience is how long anything may take.
+	patience = time.Minute
+	// dayOfWatchdogs is how often a day has the WatchdogSec of the unit, 5
+	// minutes. dayWatchdog is in their place, so that the day passes in less
+	// than five, and is shorter than the pause between two attempts.
+	dayOfWatchdogs = 24 * 60 / 5
+	dayWatchdog    = time.Second
+)
 
 // machine is the booted container. It has the network of this machine, so that
 // the servers of the tests are near.
@@ -177,7 +184,17 @@ func TestUnit(t *testing.T) {
 		corpus.Dial(t, oldServer.Address(), user, dovecot.Password).Fill(boxes)
 	}
 	configure := func(secret string, accounts ...string) {
-		text := "poll_interval = \"1s\"\n[web]\nlisten = \"127.0.0.1:0\"\n"
+		text := `poll_interval = "1s"
+[web]
+listen = "127.0.0.1:0"
+linger = "1s"
+[cutover]
+quiet_period = "1s"
+workdays = []
+[[domain]]
+name = "example.org"
+switch = "manual"
+`
 		for _, side := range []struct {
 			name string
 			port int
@@ -185,7 +202,7 @@ func TestUnit(t *testing.T) {
 			text += fmt.Sprintf("[%s]\nhost = \"127.0.0.1\"\nport = %d\ntls = \"none\"\n%s\n", side.name, side.port, secret)
 		}
 		for _, a := range accounts {
-			text += fmt.Sprintf("[[account]]\nname = %[1]q\nsource.user = %[1]q\ndestination.user = %[1]q\n", a)
+			text += fmt.Sprintf("[[account]]\nname = %[1]q\ndomains = [\"example.org\"]\nsource.user = %[1]q\ndestination.user = %[1]q\n", a)
 		}
 		m.write("/etc/imapsyncd/imapsyncd.toml", text)
 	}
@@ -266,6 +283,7 @@ func TestUnit(t *testing.T) {
 	step("kill", func(t *testing.T) {
 		m.run("systemctl", "kill", "-s", "KILL", "imapsyncd")
 		m.until("NRestarts", is("1"))
+		m.until("SubState", is("running")) // before, the last status is shown still
 		m.until("StatusText", has("2 of 2 accounts following, 0 not well, 0 messages pending"))
 		same("foo")
 	})
@@ -273,19 +291,23 @@ func TestUnit(t *testing.T) {
 	step("frozen", func(t *testing.T) {
 		m.run("systemctl", "kill", "-s", "STOP", "imapsyncd")
 		m.until("NRestarts", is("2"))
+		m.until("SubState", is("running")) // before, the last status is shown still
 		m.until("StatusText", has("2 of 2 accounts following"))
 		if out := m.journal(); !strings.Contains(out, "Watchdog timeout") || !strings.Contains(out, "Failed with result 'watchdog'") {
 			t.Errorf("systemd did not end it:\n%s", out)
 		}
 	})
 
-	step("server away", func(t *testing.T) {
-		pid := m.show("MainPID")
+	step("server away for a day", func(t *testing.T) {
 		newServer.Stop()
 		corpus.Dial(t, oldServer.Address(), "foo", dovecot.Password).Append("INBOX", boxes[0].Messages[0])
 		m.until("StatusText", has("2 not well"))
-		time.Sleep(20 * time.Second) // seven times the watchdog: that nothing happens is the test
-		if m.show("MainPID") != pid || m.show("NRestarts") != "2" {
+		m.dropIn(fmt.Sprintf("WatchdogSec=%s\nTimeoutStopSec=3s\n", dayWatchdog))
+		m.run("systemctl", "restart", "imapsyncd")
+		m.until("StatusText", has("2 not well"))
+		pid := m.show("MainPID")
+		time.Sleep(dayOfWatchdogs * dayWatchdog) // that nothing happens is the test
+		if m.show("MainPID") != pid || m.show("NRestarts") != "0" || m.show("ActiveState") != "active" {
 			t.Errorf("it was ended while it waited:\n%s", m.journal())
 		}
 		newServer.Restart()
@@ -318,7 +340,39 @@ func TestUnit(t *testing.T) {
 		configure(`credential = "all"`, "foo", "bar")
 		m.run("systemctl", "start", "imapsyncd")
 		m.until("StatusText", has("2 of 2 accounts following, 0 not well"))
+		// Only the service has them; who asks it needs none.
+		m.run("imapsyncd", "check")
+		if got := m.run("imapsyncd", "status"); strings.Contains(got, "wrong") || !strings.Contains(got, "100%") {
+			t.Errorf("root is told:\n%s", got)
+		}
 		m.run("systemctl", "stop", "imapsyncd")
+		if out, err := m.try("imapsyncd", "sync"); err == nil || !strings.Contains(out, "LoadCredential=all:/path") {
+			t.Errorf("without the service root is told:\n%s", out)
+		}
+	})
+
+	step("finished", func(t *testing.T) {
+		configure(`credential = "all"`, "foo", "bar")
+		m.run("systemctl", "start", "imapsyncd")
+		m.until("StatusText", has("2 of 2 accounts following, 0 not well"))
+		m.run("imapsyncd", "cutover", "switched", "example.org")
+		ended := func() {
+			t.Helper()
+			m.until("ActiveState", is("inactive"))
+			if m.show("Result") != "success" || m.show("ExecMainStatus") != "0" || m.show("NRestarts") != "0" {
+				t.Errorf("%s, status %s, %s restarts\n%s", m.show("Result"), m.show("ExecMainStatus"), m.show("NRestarts"), m.journal())
+			}
+			for _, user := range []string{"foo", "bar"} {
+				same(user)
+			}
+		}
+		ended()
+		if got := m.run("imapsyncd", "status"); !strings.Contains(got, "finished") {
+			t.Errorf("root is told:\n%s", got)
+		}
+		// As after a boot of the machine.
+		m.run("systemctl", "start", "imapsyncd")
+		ended()
 	})
 
 	step("wrong configuration", func(t *testing.T) {
