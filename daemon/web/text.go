@@ -31,8 +31,14 @@ func WriteStatus(w io.Writer, s Status, width int) error {
 
 	writeDomains(&b, s, width)
 	row("ACCOUNT", "PHASE", "HEALTH", "MESSAGES", "DONE", "PENDING", "HELD", "LAG")
+	// Without a daemon nobody looks: what is new is not known.
+	looks := !s.Started.Equal(s.Now)
 	for _, a := range s.Accounts {
-		row(a.Name, a.Phase, a.Health, count(a.Messages.Source), a.Done(),
+		done := a.Done()
+		if !looks && a.Phase != mail.PhaseFinished {
+			done = "-"
+		}
+		row(a.Name, a.Phase, a.Health, count(a.Messages.Source), done,
 			count(a.Messages.Pending), count(a.Messages.Held), span(seconds(a.LagSeconds)))
 		if a.Error != "" {
 			line("  ! " + oneLine(a.Error))
@@ -44,6 +50,12 @@ func WriteStatus(w io.Writer, s Status, width int) error {
 
 	t := s.Totals
 	b.WriteString("\n")
+	if !looks {
+		line(fmt.Sprintf("%s messages on the new server, %s held; what is new is not known", count(t.Messages.There()), count(t.Messages.Held)))
+		line("accounts: " + healths(t))
+		_, err := io.WriteString(w, b.String())
+		return err
+	}
 	line(fmt.Sprintf("%s of %s messages on the new server (%s), %s pending, %s held",
 		count(t.Messages.There()), count(t.Messages.Source), t.Done(), count(t.Messages.Pending), count(t.Messages.Held)))
 	line(fmt.Sprintf("accounts: %s; lag %s", healths(t), span(seconds(t.LagSeconds))))
