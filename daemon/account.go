@@ -127,6 +127,7 @@ func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) 
 	if err != nil {
 		return nil, err
 	}
+	o.connections.copying.Store(o.purpose == forCopy)
 	o.draining = d.record.draining(a.Name)
 	o.connections.addOnly(o.draining)
 	acct := &account{Account: a, daemon: d, with: o, room: room, release: room.release}
@@ -191,6 +192,20 @@ func (a *account) opener(side remote.Side, s config.Server) func(context.Context
 	return a.with.connections.opener(side, s, metrics.Busy)
 }
 
+// pace waits until so many messages may be carried by what both servers allow.
+func (a *account) pace(ctx context.Context, messages int) error {
+	c, limits := a.with.connections, a.daemon.limits
+	c.waiting.Add(1)
+	defer c.waiting.Add(-1)
+	limits.usage.save(false)
+	for side, s := range map[remote.Side]config.Server{remote.SideSource: a.Source, remote.SideDestination: a.Destination} {
+		if err := limits.allowance(side, s, a.Name).carry(ctx, !c.copying.Load(), messages); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // StatePath is the file that holds an account's state.
 func StatePath(stateDir, account string) string {
 	return filepath.Join(stateDir, "accounts", account+stateEnding)
@@ -235,6 +250,7 @@ func (a *account) openStateAt(path string, options state.Options) error {
 		Account:    a.Name,
 		Rules:      rulesOf(a.Account),
 		Budget:     a.daemon.budget,
+		Pace:       a.pace,
 		SpoolDir:   a.daemon.Config.StateDir,
 		Policy: pass.Policy{
 			Draining:    a.with.draining,

@@ -21,6 +21,9 @@ type connections struct {
 	dial        func(ctx context.Context, network, address string) (net.Conn, error)
 	metrics     *metrics.Metrics
 	credentials *credentials
+	limits      *limits
+	waiting     atomic.Int64 // for a limit: so many
+	copying     atomic.Bool  // what is carried is a first copy: news goes before it
 
 	// check looks whether the source is the one that it was; nil: nobody does.
 	check func(context.Context, config.Server, *remote.Conn, net.Addr) error
@@ -43,7 +46,7 @@ func (d *Daemon) newConnections(account string) *connections {
 		check: func(ctx context.Context, s config.Server, conn *remote.Conn, address net.Addr) error {
 			return d.checkSource(ctx, account, s, conn, address)
 		},
-		account: account, dial: dial, metrics: d.Metrics, credentials: &d.credentials, open: make(map[*connection]bool),
+		account: account, dial: dial, metrics: d.Metrics, credentials: &d.credentials, limits: d.limits, open: make(map[*connection]bool),
 		options: remote.Options{Logger: d.Logger.With("account", account), Timeout: d.Timeout},
 	}
 }
@@ -54,18 +57,32 @@ type connection struct {
 	of    *connections
 	side  metrics.Side
 	state metrics.ConnectionState
+
+	allowance allowance
+	paced     atomic.Bool     // it waits for its allowance: not while it logs in, nor to listen
+	closed    context.Context // done when it is
+	close     context.CancelFunc
+
+	deadlines sync.Mutex
+	readBy    time.Time // as has been asked for
+	writeBy   time.Time
 }
 
 // opener returns how to get a logged-in connection to one side, which is then
 // in the given state.
 func (c *connections) opener(side remote.Side, s config.Server, then metrics.ConnectionState) func(context.Context) (*remote.Conn, error) {
 	server := c.credentials.server(side, c.account, s)
+	allowance := c.limits.allowance(side, s, c.account)
 	return func(ctx context.Context) (*remote.Conn, error) {
 		server := server
 		c.mu.Lock()
 		server.AddOnly = c.adds
 		c.mu.Unlock()
-		at := &connection{of: c, side: metrics.Side(side)}
+		if err := c.mayOpen(ctx, allowance, then); err != nil {
+			return nil, err
+		}
+		at := &connection{of: c, side: metrics.Side(side), allowance: allowance}
+		at.closed, at.close = context.WithCancel(context.Background())
 		c.move(at, metrics.Connecting)
 		loggedIn := false
 		options := c.options
@@ -86,6 +103,7 @@ func (c *connections) opener(side remote.Side, s config.Server, then metrics.Con
 		}
 		conn, err := remote.Dial(ctx, server, options)
 		if err != nil {
+			at.close()
 			c.move(at, metrics.Absent)
 			var far *remote.Error
 			if ctx.Err() == nil && errors.As(err, &far) {
@@ -101,6 +119,7 @@ func (c *connections) opener(side remote.Side, s config.Server, then metrics.Con
 			}
 		}
 		c.move(at, then)
+		at.paced.Store(then != metrics.Watching)
 		return conn, nil
 	}
 }
@@ -200,25 +219,86 @@ func (c *connections) count() (source, destination int) {
 
 // lastMoved is when octets last went either way.
 func (c *connections) lastMoved() time.Time {
+	if c.waiting.Load() > 0 {
+		return time.Now() // a limit of ours is no fault
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.moved
 }
 
+// mayOpen waits until one more log-in may be tried. Nothing is opened for mail
+// that may not be carried today; listening goes on.
+func (c *connections) mayOpen(ctx context.Context, a allowance, then metrics.ConnectionState) error {
+	if then != metrics.Watching {
+		if err := a.spent(!c.copying.Load()); err != nil {
+			return err
+		}
+	}
+	c.waiting.Add(1)
+	defer c.waiting.Add(-1)
+	return a.logIn(ctx, !c.copying.Load())
+}
+
 func (at *connection) Read(p []byte) (int, error) {
+	if err := at.pace(&at.readBy, at.Conn.SetReadDeadline); err != nil {
+		return 0, err
+	}
 	n, err := at.Conn.Read(p)
 	at.progress(n)
 	return n, err
 }
 
 func (at *connection) Write(p []byte) (int, error) {
+	if err := at.pace(&at.writeBy, at.Conn.SetWriteDeadline); err != nil {
+		return 0, err
+	}
 	n, err := at.Conn.Write(p)
 	at.progress(n)
 	return n, err
 }
 
+// pace waits for the allowance. That is no fault of the server: it moves the
+// deadline of what was about to be done.
+func (at *connection) pace(by *time.Time, set func(time.Time) error) error {
+	if !at.paced.Load() {
+		return nil
+	}
+	at.of.waiting.Add(1)
+	waited, err := at.allowance.talk(at.closed, !at.of.copying.Load())
+	at.of.waiting.Add(-1)
+	if err != nil {
+		return net.ErrClosed
+	}
+	at.deadlines.Lock()
+	defer at.deadlines.Unlock()
+	if waited > 0 && !by.IsZero() {
+		return set(by.Add(waited))
+	}
+	return nil
+}
+
+func (at *connection) SetReadDeadline(t time.Time) error {
+	at.deadlines.Lock()
+	defer at.deadlines.Unlock()
+	at.readBy = t
+	return at.Conn.SetReadDeadline(t)
+}
+
+func (at *connection) SetWriteDeadline(t time.Time) error {
+	at.deadlines.Lock()
+	defer at.deadlines.Unlock()
+	at.writeBy = t
+	return at.Conn.SetWriteDeadline(t)
+}
+
+func (at *connection) SetDeadline(t time.Time) error {
+	return errors.Join(at.SetReadDeadline(t), at.SetWriteDeadline(t))
+}
+
 func (at *connection) progress(n int) {
 	if n > 0 {
+		at.allowance.talked(n)
 		now := time.Now()
 		at.of.mu.Lock()
 		at.of.moved = now
@@ -227,6 +307,7 @@ func (at *connection) progress(n int) {
 }
 
 func (at *connection) Close() error {
+	at.close()
 	at.of.move(at, metrics.Absent)
 	return at.Conn.Close()
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
 	"github.com/imapsyncd/imapsyncd/daemon/cutover"
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/web"
 )
 
@@ -20,6 +22,7 @@ func (r *running) Status() web.Status {
 	for _, f := range r.all() {
 		s.Accounts = append(s.Accounts, f.webStatus(now))
 	}
+	s.Limits = r.limits.status()
 	s.YouMustCheck = cutover.YouMustCheck()
 	for _, d := range r.record.allDomains() {
 		s.Domains = append(s.Domains, r.record.domainStatus(r.migration.facts(d)))
@@ -145,11 +148,16 @@ func (r *running) reload(allowRemovals bool) error {
 	}
 	r.mu.Lock()
 	r.config = next
+	r.limits.use(next)
 	for _, a := range d.Removed {
 		delete(r.followers, a.Name)
 	}
+	limited := !reflect.DeepEqual(old.SourceLimits, next.SourceLimits) || !reflect.DeepEqual(old.DestinationLimits, next.DestinationLimits)
 	for _, f := range r.followers {
 		f.SetTiming(timingOf(next))
+		if limited && f.Status().Health == mail.HealthBackoff {
+			f.WakeUrgently() // it may have waited for daily_bytes
+		}
 	}
 	r.mu.Unlock()
 	for _, a := range d.Removed {

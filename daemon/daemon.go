@@ -85,6 +85,7 @@ type Daemon struct {
 	slots       slots
 	credentials credentials
 	budget      *pass.Budget
+	limits      *limits
 	// mutate has a test break the protocol; nil: nobody does.
 	mutate func(*pass.Options)
 }
@@ -113,6 +114,11 @@ func Open(o Options) (*Daemon, error) {
 		o.Jitter = rand.N[time.Duration]
 	}
 	d := &Daemon{Options: o, lock: lock, budget: pass.NewBudget(o.Config.Memory)}
+	use, err := readUsage(dir, o.Logger)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	d.limits = newLimits(o.Config, o.Now, o.Metrics, use)
 	if d.paused, err = readPaused(dir); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -129,7 +135,10 @@ func Open(o Options) (*Daemon, error) {
 }
 
 // Close gives the state directory back.
-func (d *Daemon) Close() error { return errors.Join(d.record.ledger.Close(), d.lock.Close()) }
+func (d *Daemon) Close() error {
+	d.limits.usage.save(true)
+	return errors.Join(d.record.ledger.Close(), d.lock.Close())
+}
 
 // now is the time that phases go by.
 func (d *Daemon) now() time.Time { return d.Now().Round(0) }

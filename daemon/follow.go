@@ -354,6 +354,7 @@ func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) 
 	if f.Status().Phase == mail.PhaseSeeding {
 		purpose = forCopy
 	}
+	f.connections.copying.Store(purpose == forCopy)
 	if f.work != nil && (f.work.with.draining != f.daemon.record.draining(f.account.Name) || !f.work.room.use(purpose)) {
 		f.cool() // what is open goes by the rules of the phase before, or has to make room
 	}

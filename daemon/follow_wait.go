@@ -17,6 +17,8 @@ const (
 	backoffMost  = 30 * time.Second
 	// authWait is the pause after a refused log-in: servers lock accounts.
 	authWait = 10 * time.Minute
+	// spentWait is how often daily_bytes is looked at while it is used up.
+	spentWait = 10 * time.Minute
 	// decisionWait is the pause after an error that only the operator can mend.
 	decisionWait = 24 * time.Hour
 )
@@ -24,7 +26,11 @@ const (
 // judge says what an error makes of the account and when to try again.
 func (f *follower) judge(err error) (mail.Health, time.Duration) {
 	var far *remote.Error
+	var spent *spentError
 	switch {
+	case errors.As(err, &spent):
+		// A reload may allow more sooner.
+		return mail.HealthBackoff, max(time.Second, min(spent.until.Sub(f.daemon.now()), spentWait)) + f.daemon.Jitter(time.Minute)
 	case errors.Is(err, pass.ErrOverQuota):
 		return mail.HealthQuota, authWait
 	case errors.Is(err, pass.ErrSameMailbox), errors.Is(err, errOtherServer), errors.Is(err, pass.ErrRuleChanged):

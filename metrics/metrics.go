@@ -96,6 +96,7 @@ type Metrics struct {
 	commit           prometheus.Histogram
 	connections      *prometheus.GaugeVec
 	connectionErrors *prometheus.CounterVec
+	throttled        *prometheus.CounterVec
 	inDoubt          *prometheus.CounterVec
 	quarantined      prometheus.Counter
 }
@@ -129,12 +130,15 @@ func New(reg prometheus.Registerer, o Options) *Metrics {
 			Help: "Connections by side and by what they are doing."}, []string{"side", "state"}),
 		connectionErrors: prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + "connection_errors_total",
 			Help: "Failed connections by side and cause."}, []string{"side", "class"}),
+		throttled: prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + "throttled_seconds_total",
+			Help: "Time spent waiting for the limits of [limits], added up over all that waited, by side."}, []string{"side"}),
 		inDoubt: prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + "in_doubt_total",
 			Help: "Messages whose APPEND was not answered, by what became of them."}, []string{"outcome"}),
 		quarantined: prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "state_quarantined_total",
 			Help: "State files that were damaged and set aside."}),
 	}
 	for _, side := range []Side{Source, Destination} {
+		m.throttled.WithLabelValues(string(side))
 		for _, state := range []ConnectionState{Connecting, Idle, Busy, Watching} {
 			m.connections.WithLabelValues(string(side), string(state))
 		}
@@ -147,7 +151,7 @@ func New(reg prometheus.Registerer, o Options) *Metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.accounts, m.domains, buildInfo(), m.configSuccessful, m.configSuccess, m.pass, m.append,
-			m.delay, m.carry, m.commit, m.connections, m.connectionErrors, m.inDoubt, m.quarantined)
+			m.delay, m.carry, m.commit, m.connections, m.connectionErrors, m.throttled, m.inDoubt, m.quarantined)
 	}
 	return m
 }
@@ -193,6 +197,11 @@ func (m *Metrics) MoveConnection(side Side, from, to ConnectionState) {
 // ConnectionFailed counts a connection that failed.
 func (m *Metrics) ConnectionFailed(side Side, class ErrorClass) {
 	m.connectionErrors.WithLabelValues(string(side), string(class)).Inc()
+}
+
+// Throttled counts time that was spent waiting for a limit of ours.
+func (m *Metrics) Throttled(side Side, d time.Duration) {
+	m.throttled.WithLabelValues(string(side)).Add(d.Seconds())
 }
 
 // InDoubt counts messages whose APPEND was not answered.

@@ -29,12 +29,15 @@ type Config struct {
 	Web           Web
 	AccountLabel  string // name, hash or none
 	Memory        int64  // octets in flight, all accounts together
-	Policy        Policy
-	DNS           DNS
-	Cutover       Cutover
-	Domains       []Domain
-	Accounts      []Account
-	list          Secret // [accounts] file; zero: none
+	// SourceLimits and DestinationLimits are for each server, all accounts
+	// together.
+	SourceLimits, DestinationLimits Limits
+	Policy                          Policy
+	DNS                             DNS
+	Cutover                         Cutover
+	Domains                         []Domain
+	Accounts                        []Account
+	list                            Secret // [accounts] file; zero: none
 
 	// Absent are the credentials of systemd that this process has not got: it
 	// cannot log in, and can ask a daemon that has.
@@ -108,6 +111,7 @@ type Server struct {
 	Auth                     string
 	MaxConnections           int
 	MaxConnectionsPerAccount int
+	Limits                   *Limits // of this account alone, beside those of the server; nil: none
 	User                     string
 	Admin                    Admin
 	Password                 Secret  // of the user or of the administrator; zero: OAuth2 or a certificate

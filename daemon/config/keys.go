@@ -74,7 +74,19 @@ type policyKeys struct {
 }
 
 type limitsKeys struct {
+	rateKeys
 	Memory *string `toml:"memory"`
+}
+
+// rateKeys are the keys of the limits of a server, or of an account on it.
+// Octets may be numbers or sizes, such as "2MB".
+type rateKeys struct {
+	LoginsPerSecond      any       `toml:"logins_per_second"`
+	BytesPerSecond       any       `toml:"bytes_per_second"`
+	MessagesPerSecond    any       `toml:"messages_per_second"`
+	DailyBytes           any       `toml:"daily_bytes"`
+	DailyBytesPerAccount any       `toml:"daily_bytes_per_account"`
+	Windows              *[]string `toml:"windows"`
 }
 
 // serverKeys are the keys of one server. The tag way names the ways to log in
@@ -95,6 +107,8 @@ type serverKeys struct {
 	MaxConnections           *int    `toml:"max_connections"`
 	MaxConnectionsPerAccount *int    `toml:"max_connections_per_account"`
 	User                     *string `toml:"user"`
+
+	Limits *rateKeys `toml:"limits"`
 
 	Password        *string  `toml:"password" way:"password" one:"password"`
 	PasswordFile    *string  `toml:"password_file" way:"password" one:"password"`

@@ -203,7 +203,9 @@ func Keys() []string {
 				kind = kind.Elem()
 			}
 			name := prefix + f.Tag.Get("toml")
-			if kind.Kind() == reflect.Struct {
+			if f.Anonymous {
+				walk(kind, prefix)
+			} else if kind.Kind() == reflect.Struct {
 				walk(kind, name+".")
 			} else {
 				keys = append(keys, name)
@@ -253,6 +255,9 @@ func (l *loader) top(c *Config, f fileKeys) {
 	if c.Memory > 0 && c.Memory < 4<<20 {
 		l.complain("limits.memory", "limits.memory: at least 4MiB is needed")
 	}
+	shared := l.limits("limits", Limits{LoginsPerSecond: 10}, &f.Limits.rateKeys)
+	c.SourceLimits = l.limits("source.limits", shared, f.Source.Limits)
+	c.DestinationLimits = l.limits("destination.limits", shared, f.Destination.Limits)
 }
 
 // CheckWebConfig tells what is wrong with a [Web.ConfigFile]; "" is none.
@@ -298,10 +303,17 @@ var sizePattern = regexp.MustCompile(`^([0-9]{1,12})\s*([kKMG]i?)?B?$`)
 
 // size reads octets such as "32MiB" or "500kB".
 func (l *loader) size(key, text string) int64 {
+	n, ok := parseSize(text)
+	if !ok {
+		l.complain(key, "%s: %q is no size; write for example \"32MiB\"", key, text)
+	}
+	return n
+}
+
+func parseSize(text string) (int64, bool) {
 	m := sizePattern.FindStringSubmatch(text)
 	if m == nil {
-		l.complain(key, "%s: %q is no size; write for example \"32MiB\"", key, text)
-		return 0
+		return 0, false
 	}
 	n, _ := strconv.ParseInt(m[1], 10, 64)
 	unit, base := strings.ToLower(m[2]), int64(1000)
@@ -311,7 +323,7 @@ func (l *loader) size(key, text string) int64 {
 	for range 1 + strings.Index("kmg", cmp.Or(strings.TrimSuffix(unit, "i"), "-")) {
 		n *= base
 	}
-	return n
+	return n, true
 }
 
 var accountName = regexp.MustCompile(`^[A-Za-z0-9_@+-][A-Za-z0-9._@+-]{0,127}$`)

@@ -263,6 +263,10 @@ func TestExample(t *testing.T) {
 	for _, k := range keys {
 		// What both servers and every account can have is explained once.
 		explained := strings.TrimPrefix(strings.Replace(k, "destination.", "source.", 1), "account.")
+		// Limits are explained where they are for both servers.
+		if i := strings.Index(explained, "source.limits."); i >= 0 {
+			explained = strings.TrimPrefix(explained, "source.")
+		}
 		if strings.HasPrefix(k, "account.") && !strings.Contains(explained, ".") {
 			explained = k
 		}

@@ -84,6 +84,13 @@ func (l *loader) server(a *Account, side, account string, shared, own *serverKey
 	if s.User == "" {
 		complain("user", "user is missing; write the log-in name")
 	}
+	if own.Limits != nil {
+		limits := l.limits(account+"."+side+".limits", Limits{}, own.Limits)
+		if own.Limits.DailyBytesPerAccount != nil {
+			l.complain(account+"."+side+".limits.daily_bytes_per_account", "account %s: daily_bytes_per_account is for all accounts, below [%s.limits]; write daily_bytes here", a.Name, side)
+		}
+		s.Limits = &limits
+	}
 	l.logIn(&s, k, []string{"IMAPSYNCD_ACCOUNT=" + a.Name, "IMAPSYNCD_SIDE=" + side, "IMAPSYNCD_USER=" + s.User}, complain)
 	return s
 }

@@ -69,6 +69,9 @@ func (c *carriage) fetchTask(ctx context.Context, lane *Lane, t *task, parcels c
 			bytes += inMemory(t.sizes.of(uids[n]))
 			n++
 		}
+		if err := c.pace(ctx, lane, n); err != nil {
+			return err
+		}
 		release, err := c.Budget.acquire(ctx, bytes)
 		if err != nil {
 			return err
@@ -90,6 +93,31 @@ func (c *carriage) fetchTask(ctx context.Context, lane *Lane, t *task, parcels c
 		uids = uids[n:]
 	}
 	return nil
+}
+
+// pace waits until so many messages may be asked for, or until nothing more is to
+// be.
+func (c *carriage) pace(ctx context.Context, lane *Lane, messages int) error {
+	if c.Pace == nil {
+		return nil
+	}
+	waiting, end := context.WithCancel(ctx)
+	defer end()
+	quit, yield, stopping := c.quit, lane.Yield, c.Stopping // which the next pass changes
+	go func() {
+		select {
+		case <-quit:
+		case <-yield:
+		case <-stopping:
+		case <-waiting.Done():
+		}
+		end()
+	}()
+	err := c.Pace(waiting, messages)
+	if why := c.interrupted(lane); why != nil {
+		return why
+	}
+	return err
 }
 
 // inMemory is what a message of that size weighs in the budget.

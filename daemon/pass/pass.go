@@ -32,6 +32,9 @@ type Options struct {
 	Rules plan.Rules
 	// Budget bounds the memory of mail in flight over all accounts.
 	Budget *Budget
+	// Pace waits until so many messages may be asked for; nil: they may. Its error
+	// ends the pass.
+	Pace func(ctx context.Context, messages int) error
 	// SpoolDir is where messages over 1 MiB wait between the two servers.
 	SpoolDir string
 	Policy   Policy

@@ -29,6 +29,40 @@ type Status struct {
 	// Totals are counted by this package from Accounts.
 	Totals   Totals          `json:"totals"`
 	Accounts []AccountStatus `json:"accounts"`
+	// Limits are those of servers, and of accounts on them.
+	Limits []Limit `json:"limits"`
+}
+
+// Limit is what may be asked of a server now, or by one account of it; 0: there
+// is no limit.
+type Limit struct {
+	Side              string  `json:"side"` // source or destination
+	Server            string  `json:"server"`
+	Account           string  `json:"account,omitempty"` // left out: all together
+	LoginsPerSecond   float64 `json:"logins_per_second"`
+	BytesPerSecond    float64 `json:"bytes_per_second"`
+	MessagesPerSecond float64 `json:"messages_per_second"`
+	DailyBytes        int64   `json:"daily_bytes"`
+	// UsedBytes are those of the last 24 hours, counted where there is a limit.
+	UsedBytes int64 `json:"used_bytes"`
+	// Resumes is when first copies go on that wait for daily_bytes; left out: they
+	// do not wait.
+	Resumes time.Time `json:"resumes,omitzero"`
+}
+
+// Scarce tells whether first copies wait for daily_bytes.
+func (l Limit) Scarce() bool { return !l.Resumes.IsZero() }
+
+// Who names whose limit it is.
+func (l Limit) Who() string {
+	who := "old server"
+	if l.Side == "destination" {
+		who = "new server"
+	}
+	if l.Account != "" {
+		return who + ", " + l.Account
+	}
+	return who + " " + l.Server
 }
 
 // Messages are numbers of messages and octets.
@@ -141,7 +175,7 @@ func (s Status) Counted() Status {
 	}
 	s.Totals = t
 	s.Domains, s.YouMustCheck = listed(s.Domains), listed(s.YouMustCheck)
-	s.Accounts = listed(s.Accounts)
+	s.Accounts, s.Limits = listed(s.Accounts), listed(s.Limits)
 	for i := range s.Accounts {
 		s.Accounts[i].Domains = listed(s.Accounts[i].Domains)
 	}

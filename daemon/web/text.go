@@ -59,6 +59,16 @@ func WriteStatus(w io.Writer, s Status, width int) error {
 	line(fmt.Sprintf("%s of %s messages on the new server (%s), %s pending, %s held",
 		count(t.Messages.There()), count(t.Messages.Source), t.Done(), count(t.Messages.Pending), count(t.Messages.Held)))
 	line(fmt.Sprintf("accounts: %s; lag %s", healths(t), span(seconds(t.LagSeconds))))
+	for _, l := range s.Limits {
+		if l.DailyBytes == 0 {
+			continue
+		}
+		text := fmt.Sprintf("%s: %s of %s a day used", oneLine(l.Who()), size(l.UsedBytes), size(l.DailyBytes))
+		if l.Scarce() {
+			text += "; first copies go on " + date(l.Resumes)
+		}
+		line(text)
+	}
 	line(fmt.Sprintf("imapsyncd %s, running for %s, %s copied", oneLine(s.Version), span(s.Now.Sub(s.Started)), size(t.Messages.CopiedBytes)))
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -58,6 +58,10 @@ func sample() web.Status {
 				SafeToSwitch: web.Verdict{OK: true}, SafeToStop: web.Verdict{Reasons: []web.Reason{{Reason: "not_switched", Blocking: true, Text: "the delivery has not moved: say 'imapsyncd cutover switched alias.example'"}}},
 			},
 		},
+		Limits: []web.Limit{
+			{Side: "source", Server: "192.0.2.10:993", LoginsPerSecond: 10, DailyBytes: 2500e6, UsedBytes: 2400e6, Resumes: now.Add(5 * time.Hour)},
+			{Side: "source", Server: "192.0.2.10:993", Account: "foo", BytesPerSecond: 1e6, MessagesPerSecond: 2.5},
+		},
 		Accounts: []web.AccountStatus{
 			{
 				Name: "foo", Domains: []string{"example.org"}, Skipped: "left the company", Phase: mail.PhaseFollowing, Health: mail.HealthOK,
