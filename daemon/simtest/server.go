@@ -5,10 +5,11 @@ package simtest
 
 import (
 	"errors"
-	"fmt"
 	"hash/fnv"
+	"io"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -284,6 +285,6 @@ func (f *Faults) duration(step string) time.Duration {
 	n := f.steps[step]
 	f.mu.Unlock()
 	name := fnv.New64a()
-	fmt.Fprint(name, step, n)
+	io.WriteString(name, step+strconv.Itoa(n))
 	return time.Duration(rand.NewPCG(f.Pace, name.Sum64()).Uint64() % uint64(time.Millisecond))
 }

@@ -3,10 +3,10 @@ package simtest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -19,7 +19,9 @@ type View struct {
 }
 
 // step names what is done to a mailbox of the server.
-func (v View) step(what, box string) string { return fmt.Sprintf("%s %s on %d", what, box, v.first) }
+func (v View) step(what, box string) string {
+	return what + " " + box + " on " + strconv.Itoa(int(v.first))
+}
 
 // Mailboxes lists one mailbox after the other: each shows a moment of its own.
 func (v View) Mailboxes(context.Context) (mail.Listing, error) {
