@@ -30,7 +30,7 @@ build: ## build the program into ./imapsyncd
 # The simulations go beside the rest, which mostly waits for real servers.
 test: ## all tests; those that need real servers skip without them
 	@$(COUNTED) { $(GO) test -run 'Worlds|Lives' ./daemon/simtest -worlds 100000 && $(GO) test -run Wire ./daemon -wires 30; } & worlds=$$!; \
-	$(GO) test -race ./...; status=$$?; \
+	$(GO) test -race -parallel 4 ./...; status=$$?; \
 	wait $$worlds || status=1; exit $$status
 
 storm: ## the simulations, faults and fuzz targets at length, as root
