@@ -32,7 +32,8 @@ type account struct {
 	source      *remote.Source
 	destination *remote.Destination
 	passes      *pass.Pass
-	late        *late       // between the pass and what it works with; nil: not draining
+	late        *late // between the pass and what it works with; nil: not draining
+	quota       *quota
 	cautious    atomic.Bool // the destination has answered BAD to an APPEND
 	room        *grant      // for the connections
 	release     func()      // gives it back
@@ -47,6 +48,7 @@ type accountOptions struct {
 	listed   func(messages int)
 	stopping <-chan struct{}
 	arrivals *pass.Arrivals // nil: they are forgotten with the account
+	quota    *quota         // nil: it is forgotten with the account
 	readOnly bool           // nothing is going to be appended
 	// draining is true once the users work on the new server (I8).
 	draining bool
@@ -130,7 +132,10 @@ func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) 
 	o.connections.copying.Store(o.purpose == forCopy)
 	o.draining = d.record.draining(a.Name)
 	o.connections.addOnly(o.draining)
-	acct := &account{Account: a, daemon: d, with: o, room: room, release: room.release}
+	acct := &account{Account: a, daemon: d, with: o, room: room, release: room.release, quota: o.quota}
+	if acct.quota == nil {
+		acct.quota = &quota{reserve: a.Destination.QuotaReserve}
+	}
 	logger := d.Logger.With("account", a.Name)
 	acct.source = remote.NewSource(remote.SourceOptions{Open: acct.opener(remote.SideSource, a.Source), Logger: logger})
 	acct.destination = remote.NewDestination(remote.DestinationOptions{
@@ -193,7 +198,12 @@ func (a *account) opener(side remote.Side, s config.Server) func(context.Context
 }
 
 // pace waits until so many messages may be carried by what both servers allow.
-func (a *account) pace(ctx context.Context, messages int) error {
+func (a *account) pace(ctx context.Context, messages int, octets int64) error {
+	if !a.with.draining { // late mail may use what is reserved
+		if err := a.quota.room(octets); err != nil {
+			return err
+		}
+	}
 	c, limits := a.with.connections, a.daemon.limits
 	c.waiting.Add(1)
 	defer c.waiting.Add(-1)
@@ -238,13 +248,13 @@ func (a *account) openStateAt(path string, options state.Options) error {
 		return errors.Join(err, store.Close())
 	}
 	var source pass.Source = counted{a.source, a}
-	var journal pass.Journal = timed{store, a.daemon.Metrics}
+	var journal pass.Journal = timed{store, a.daemon.Metrics, a.quota}
 	if a.with.draining && !a.with.readOnly {
 		a.late = a.daemon.newLate(a.Account)
 		source, journal = lateSource{source, a.late}, lateJournal{journal, a.late}
 	}
 	o := pass.Options{
-		Source: source, Destination: a.destination, Journal: journal,
+		Source: source, Destination: bounded{a.destination, a}, Journal: journal,
 		Beside:     a.beside,
 		MostBeside: min(a.Source.MaxConnectionsPerAccount-sourceConnections, a.Destination.MaxConnectionsPerAccount-destinationConnections),
 		Account:    a.Name,
@@ -296,15 +306,21 @@ func (c counted) Mailboxes(ctx context.Context) (mail.Listing, error) {
 	return listing, err
 }
 
-// timed is a state whose commits are measured.
+// timed is a state whose commits are measured, and what they are about to send.
 type timed struct {
 	*state.Store
 	metrics *metrics.Metrics
+	quota   *quota
 }
 
 func (t timed) Commit(c mail.Change) error {
 	start := time.Now()
 	defer func() { t.metrics.ObserveCommit(time.Since(start)) }()
+	for _, i := range c.Intents {
+		if i.Kind == mail.IntentAppend {
+			t.quota.send(i.Size)
+		}
+	}
 	return t.Store.Commit(c)
 }
 

@@ -58,6 +58,7 @@ type follower struct {
 	whole    bool               // and it is to compare everything
 	errands  []errand           // to be done between two passes
 
+	quota   *quota
 	storeMu sync.Mutex // held while work's state is opened, closed or lent
 	work    *account   // open between passes while warm
 }
@@ -73,6 +74,7 @@ func newFollower(d *Daemon, a config.Account, t timing) *follower {
 	f := &follower{
 		daemon: d, account: a, logger: d.Logger.With("account", a.Name), metrics: d.Metrics.Account(a.Name),
 		connections: d.newConnections(a.Name),
+		quota:       &quota{reserve: a.Destination.QuotaReserve},
 		wake:        make(chan struct{}, 1),
 		done:        make(chan struct{}),
 		timing:      t,
@@ -361,7 +363,7 @@ func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) 
 	if f.work == nil {
 		f.turned.Store(0) // for room
 		work, err := f.daemon.enter(stopping, f.account, accountOptions{
-			connections: f.connections, observer: f.observer(), listed: f.listed, stopping: f.ending.Done(), arrivals: &f.arrivals, purpose: purpose,
+			connections: f.connections, observer: f.observer(), listed: f.listed, stopping: f.ending.Done(), arrivals: &f.arrivals, quota: f.quota, purpose: purpose,
 		})
 		f.turn()
 		if err != nil {

@@ -201,7 +201,8 @@ func (m *migration) facts(d cutover.Domain) cutover.Facts {
 			s := follower.Status()
 			a.Health, a.Error, a.UnwellSince = s.Health, s.Error, s.UnwellSince
 			a.Pending, a.PendingSince, a.Held, a.Deletions = s.Pending, s.PendingSince, s.Held, s.Deletions
-			a.Full = s.Health == mail.HealthQuota
+			a.RoomKnown, a.Full = follower.quota.holds(s.PendingBytes)
+			a.Full = a.Full || s.Health == mail.HealthQuota
 		} else if known.Skipped.Happened() {
 			continue // neither configured nor waited for
 		}

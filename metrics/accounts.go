@@ -27,6 +27,7 @@ const (
 	touched
 	alreadyThere
 	lastSuccess
+	quotaUsed
 	figureCount
 )
 
@@ -51,6 +52,7 @@ var descriptions = [figureCount]description{
 	touched:         {"copies_touched", "Copies that their user has changed on the new server.", prometheus.GaugeValue, nil},
 	alreadyThere:    {"already_there_total", "Messages that were on the new server without having been copied.", prometheus.CounterValue, nil},
 	lastSuccess:     {"last_success_timestamp_seconds", "When a pass last ended without an error; 0: never.", prometheus.GaugeValue, func(a, b float64) float64 { return min(a, b) }},
+	quotaUsed:       {"quota_used_ratio", "Part of the quota on the new server that is used; 0: there is none, or it is not known.", prometheus.GaugeValue, func(a, b float64) float64 { return max(a, b) }},
 }
 
 // earliestSet is the earlier of two timestamps of which 0 means "none".
@@ -103,6 +105,9 @@ func (a *Account) SetPending(messages int, bytes int64, oldest time.Time) {
 	a.figures[oldestPending] = timestamp(oldest)
 	a.mutex.Unlock()
 }
+
+// SetQuotaUsed sets which part of the quota on the new server is used.
+func (a *Account) SetQuotaUsed(ratio float64) { a.set(quotaUsed, ratio) }
 
 // SetHeld sets how many messages are held for each reason; a reason that is
 // left out has none.

@@ -6,10 +6,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/simtest/corpus"
 	"github.com/imapsyncd/imapsyncd/daemon/simtest/dovecot"
+	"github.com/imapsyncd/imapsyncd/daemon/web"
 )
 
 // TestFailures: what goes wrong with one account is one clear line that says
@@ -178,6 +181,59 @@ plugin {
 	}
 	if out := s.must("sync"); !strings.Contains(out, "1 message copied") {
 		t.Errorf("%s", out)
+	}
+}
+
+// TestQuotaReserve: copying pauses before the new mailbox is full, says so, and
+// goes on once there is room.
+func TestQuotaReserve(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, dovecot.Options{}, dovecot.Options{Extra: `
+protocol imap {
+  mail_plugins = quota imap_quota
+}
+plugin {
+  quota = maildir:User quota
+  quota_rule = *:storage=300K
+}
+`})
+	var many []corpus.Message
+	for i := range 40 {
+		many = append(many, corpus.Message{Data: fmt.Appendf(nil, "Subject: %d\r\n\r\n%s", i, strings.Repeat("x", 20_000)), Date: boxDate})
+	}
+	old, new := s.client(s.old, "u"), s.client(s.new, "u")
+	old.Append("INBOX", many[:5]...)
+	s.configure(near(s.old.Port), near(s.new.Port), "u")
+	s.write(strings.Replace(readFile(t, filepath.Join(s.dir, "c.toml")), "[destination]\n", "[destination]\nquota_reserve = \"50%\"\n", 1) + "[web]\nlisten = \"127.0.0.1:0\"\n")
+	if out := s.must("sync"); !strings.Contains(out, "5 messages copied") {
+		t.Errorf("%s", out)
+	}
+	old.Append("INBOX", many[5:]...)
+	p := s.daemon()
+	p.until("it waits for room", func(a web.AccountStatus) bool {
+		return a.Health == mail.HealthQuota && strings.Contains(a.Error, "full up to quota_reserve")
+	})
+	used := strings.Join(new.Do("GETQUOTAROOT INBOX"), " ")
+	var kb int
+	if _, err := fmt.Sscanf(used[strings.Index(used, "(STORAGE"):], "(STORAGE %d 300", &kb); err != nil || kb < 90 || kb > 150 {
+		t.Errorf("%v: %s", err, used)
+	}
+	values, _ := p.scrape()
+	if ratio := values[`imapsyncd_quota_used_ratio{account="u"}`]; ratio < 0.3 || ratio >= 1 {
+		t.Errorf("%v of the quota is used", ratio)
+	}
+	if _, out := s.run("status", "--json"); !strings.Contains(out, `"no_room"`) || strings.Contains(out, `"room_unknown"`) {
+		t.Errorf("status: %s", out)
+	}
+	s.new.Stop()
+	s.new.Configure("quota_rule = *:storage=300K", "quota_rule = *:storage=30M")
+	s.new.Restart()
+	p.until("all is copied", func(a web.AccountStatus) bool {
+		s.run("sync", "--account", "u", "--now")
+		return a.Health == mail.HealthOK && a.Messages.Pending == 0 && a.Messages.Copied == 35
+	})
+	if err := p.end(syscall.SIGTERM); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -111,6 +111,7 @@ type Server struct {
 	Auth                     string
 	MaxConnections           int
 	MaxConnectionsPerAccount int
+	QuotaReserve             float64 // of the new server: the part of its quota that is left alone
 	Limits                   *Limits // of this account alone, beside those of the server; nil: none
 	User                     string
 	Admin                    Admin

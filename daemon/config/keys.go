@@ -106,6 +106,7 @@ type serverKeys struct {
 	Auth                     *string `toml:"auth"`
 	MaxConnections           *int    `toml:"max_connections"`
 	MaxConnectionsPerAccount *int    `toml:"max_connections_per_account"`
+	QuotaReserve             *string `toml:"quota_reserve"`
 	User                     *string `toml:"user"`
 
 	Limits *rateKeys `toml:"limits"`

@@ -110,6 +110,8 @@ func TestProblems(t *testing.T) {
 		"globs renamed":       {"[mailboxes]\nrename = { \"a/*\" = \"b\" }\n" + good, []string{"there are no globs here"}},
 		"prefix":              {"[mailboxes]\nprefix = \"Old/\"\n" + good, []string{"c.toml:2:1: mailboxes.prefix: \"Old/\" is no name of a mailbox"}},
 		"control character":   {"[mailboxes]\nprefix = \"a\\tb\"\n" + good, []string{"has a control character"}},
+		"reserve":             {strings.Replace(good, "[destination]\n", "[destination]\nquota_reserve = \"5\"\n", 1), []string{"quota_reserve: \"5\"; write a part of the quota such as \"5%\""}},
+		"reserve of the old":  {strings.Replace(good, "[source]\n", "[source]\nquota_reserve = \"5%\"\n", 1), []string{"nothing is written to the old server; write it below [destination]"}},
 		"long socket":         {"socket = \"/" + strings.Repeat("x", 200) + "\"\n" + good, []string{"c.toml:1:1: socket:", "107 octets"}},
 		"duration too short":  {"poll_interval = \"1ms\"\n" + good, []string{"too short; at least 1s"}},
 		"empty command":       {strings.Replace(good, "password_file = \"pw\"", "password_command = []", 1), []string{"password_command is empty"}},
@@ -266,6 +268,9 @@ func TestExample(t *testing.T) {
 		// Limits are explained where they are for both servers.
 		if i := strings.Index(explained, "source.limits."); i >= 0 {
 			explained = strings.TrimPrefix(explained, "source.")
+		}
+		if explained == "source.quota_reserve" {
+			explained = "destination.quota_reserve" // where alone it may stand
 		}
 		if strings.HasPrefix(k, "account.") && !strings.Contains(explained, ".") {
 			explained = k

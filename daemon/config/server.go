@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -70,6 +71,15 @@ func (l *loader) server(a *Account, side, account string, shared, own *serverKey
 			complain(name, "%s: %d; at least 1", name, n)
 		}
 	}
+	reserve := or(k.QuotaReserve, "5%")
+	percent, err := strconv.ParseFloat(strings.TrimSuffix(reserve, "%"), 64)
+	switch {
+	case side == "source" && k.QuotaReserve != nil:
+		complain("quota_reserve", "quota_reserve: nothing is written to the old server; write it below [destination]")
+	case err != nil || !strings.HasSuffix(reserve, "%") || !(percent >= 0 && percent <= 90):
+		complain("quota_reserve", "quota_reserve: %q; write a part of the quota such as \"5%%\", at most \"90%%\"", reserve)
+	}
+	s.QuotaReserve = percent / 100
 	if s.TLSCAFile != "" {
 		if err := l.once(s.TLSCAFile, func() error { return holdsCertificate(s.TLSCAFile) }); err != nil {
 			complain("tls_ca_file", "tls_ca_file: %v", err)

@@ -64,12 +64,13 @@ func (c *carriage) interrupted(lane *Lane) error {
 // so that no FETCH is held open.
 func (c *carriage) fetchTask(ctx context.Context, lane *Lane, t *task, parcels chan<- parcel) error {
 	for uids := t.uids; len(uids) > 0; {
-		n, bytes := 0, int64(0)
+		n, bytes, octets := 0, int64(0), int64(0)
 		for n < len(uids) && n < c.Parcel && bytes < parcelBytes {
 			bytes += inMemory(t.sizes.of(uids[n]))
+			octets += t.sizes.of(uids[n])
 			n++
 		}
-		if err := c.pace(ctx, lane, n); err != nil {
+		if err := c.pace(ctx, lane, n, octets); err != nil {
 			return err
 		}
 		release, err := c.Budget.acquire(ctx, bytes)
@@ -97,7 +98,7 @@ func (c *carriage) fetchTask(ctx context.Context, lane *Lane, t *task, parcels c
 
 // pace waits until so many messages may be asked for, or until nothing more is to
 // be.
-func (c *carriage) pace(ctx context.Context, lane *Lane, messages int) error {
+func (c *carriage) pace(ctx context.Context, lane *Lane, messages int, octets int64) error {
 	if c.Pace == nil {
 		return nil
 	}
@@ -113,7 +114,7 @@ func (c *carriage) pace(ctx context.Context, lane *Lane, messages int) error {
 		}
 		end()
 	}()
-	err := c.Pace(waiting, messages)
+	err := c.Pace(waiting, messages, octets)
 	if why := c.interrupted(lane); why != nil {
 		return why
 	}

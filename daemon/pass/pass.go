@@ -32,9 +32,9 @@ type Options struct {
 	Rules plan.Rules
 	// Budget bounds the memory of mail in flight over all accounts.
 	Budget *Budget
-	// Pace waits until so many messages may be asked for; nil: they may. Its error
-	// ends the pass.
-	Pace func(ctx context.Context, messages int) error
+	// Pace waits until so many messages may be asked for, which have so many octets
+	// together, as far as that is known; nil: they may. Its error ends the pass.
+	Pace func(ctx context.Context, messages int, octets int64) error
 	// SpoolDir is where messages over 1 MiB wait between the two servers.
 	SpoolDir string
 	Policy   Policy
