@@ -183,20 +183,13 @@ func TestNotifyCommand(t *testing.T) {
 	}
 	w.write(w.Config() + fmt.Sprintf("\n[cutover]\nnotify_command = [%q, %q]\n", program, told))
 	r := w.run(func(o *daemon.Options) { o.Unverified = false })
-	r.until("safe to switch", func() bool { return r.status().Domains[0].SafeToSwitch.OK })
-	if _, err := r.operator.Switched(context.Background(), "example.org"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.operator.Start(context.Background(), "example.org", nil); err != nil {
-		t.Fatal(err)
-	}
 	type event struct {
 		Event, Domain, Verdict, What string
 		OK                           *bool
 		YouMustCheck                 []string `json:"you_must_check"`
 	}
 	var events []event
-	r.until("the program was told", func() bool {
+	hears := func(n int) bool {
 		events = nil
 		text, _ := os.ReadFile(told)
 		for line := range strings.Lines(string(text)) {
@@ -206,8 +199,16 @@ func TestNotifyCommand(t *testing.T) {
 			}
 			events = append(events, e)
 		}
-		return len(events) >= 4
-	})
+		return len(events) >= n
+	}
+	r.until("the program was told that it is safe to switch", func() bool { return hears(1) })
+	if _, err := r.operator.Switched(context.Background(), "example.org"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.operator.Start(context.Background(), "example.org", nil); err != nil {
+		t.Fatal(err)
+	}
+	r.until("the program was told of the switch", func() bool { return hears(4) })
 	verdict := slices.ContainsFunc(events, func(e event) bool {
 		return e.Event == "verdict" && e.Domain == "example.org" && e.Verdict == "safe_to_switch" && e.OK != nil && *e.OK && len(e.YouMustCheck) > 0
 	})
