@@ -185,11 +185,17 @@ func (p *Pass) movedCopies(ctx context.Context, missing, unwanted []plan.Item, g
 // isPresent tells whether the copy that a receipt names is where it names it.
 func (p *Pass) isPresent(ctx context.Context, pair mail.Pair, r mail.Receipt, present map[string]map[mail.UID]bool) (bool, error) {
 	name, validity := whereabouts(pair, r)
-	return p.isAt(ctx, mail.Ref{Name: name, UIDValidity: validity}, r.Destination, present)
+	there, err := p.isAt(ctx, mail.Ref{Name: name, UIDValidity: validity}, r.Destination, present)
+	if errors.As(err, new(*mail.Refused)) {
+		present[name] = make(map[mail.UID]bool)
+		return false, nil
+	}
+	return there, err
 }
 
-// isAt tells whether there is a message of that UID. present remembers the
-// UIDs of the mailboxes that were asked.
+// isAt tells whether there is a message of that UID; a mailbox that is listed and
+// refused tells nothing. present remembers the UIDs of the mailboxes that were
+// asked.
 func (p *Pass) isAt(ctx context.Context, ref mail.Ref, uid mail.UID, present map[string]map[mail.UID]bool) (bool, error) {
 	box, ok := p.destination[ref.Name]
 	if v := box.Status.UIDValidity; !ok || uid == 0 || v != 0 && v != ref.UIDValidity {
@@ -197,8 +203,7 @@ func (p *Pass) isAt(ctx context.Context, ref mail.Ref, uid mail.UID, present map
 	}
 	if present[ref.Name] == nil {
 		uids, err := p.Destination.UIDs(ctx, ref, 1)
-		var refused *mail.Refused
-		if err != nil && !errors.As(err, &refused) && !errors.Is(err, mail.ErrUIDValidity) {
+		if err != nil && !errors.Is(err, mail.ErrUIDValidity) {
 			return false, fmt.Errorf("look at %q on the new server: %w", p.destination[ref.Name].DisplayName(), err)
 		}
 		present[ref.Name] = make(map[mail.UID]bool, len(uids))

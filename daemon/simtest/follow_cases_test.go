@@ -122,6 +122,69 @@ func TestDeletedMailbox(t *testing.T) {
 	})
 }
 
+// hindered is a destination whose first move is lost with its connection, and
+// which then refuses for a while to say what is in INBOX.
+type hindered struct {
+	pass.Destination
+	*hindrance
+}
+
+type hindrance struct {
+	cut      bool
+	refusals int
+}
+
+func (h hindered) Editor(ctx context.Context, box mail.Ref) (mail.Editor, error) {
+	e, err := h.Destination.Editor(ctx, box)
+	return hinderedEditor{e, h.hindrance}, err
+}
+
+func (h hindered) UIDs(ctx context.Context, box mail.Ref, from mail.UID) ([]mail.UID, error) {
+	if h.cut && h.refusals > 0 && box.Name == "INBOX" {
+		h.refusals--
+		return nil, &mail.Refused{Command: "UID SEARCH", Type: "NO", Code: "UNAVAILABLE", Text: "later"}
+	}
+	return h.Destination.UIDs(ctx, box, from)
+}
+
+type hinderedEditor struct {
+	mail.Editor
+	*hindrance
+}
+
+func (e hinderedEditor) Move(ctx context.Context, uids []mail.UID, to string) (map[mail.UID]mail.UID, mail.UIDValidity, error) {
+	if !e.cut {
+		e.cut = true
+		return nil, 0, errCut
+	}
+	return e.Editor.Move(ctx, uids, to)
+}
+
+// TestMoveOutOfARefusedMailbox: a copy whose move was lost, and whose mailbox is
+// refused when that is looked into, is not taken for one that its user has
+// moved: it follows its original.
+func TestMoveOutOfARefusedMailbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := small()
+		w.settle(t)
+		inbox, other := len(w.new.Boxes["INBOX"].Messages), len(w.new.Boxes["a/b"].Messages)
+		h := &hindrance{refusals: 2}
+		w.mutate = func(o *pass.Options) { o.Destination = hindered{o.Destination, h} }
+		w.old.Move("INBOX", 0, "a/b")
+		for range 6 {
+			_, err := w.incarnation(t, &Faults{Pace: 1}).Run(t.Context())
+			t.Log(err)
+		}
+		if !h.cut || h.refusals > 0 {
+			t.Fatalf("%+v: not what was to be tried", *h)
+		}
+		w.settle(t)
+		if i, o := len(w.new.Boxes["INBOX"].Messages), len(w.new.Boxes["a/b"].Messages); i != inbox-1 || o != other+1 {
+			t.Errorf("%d and %d copies, not %d and %d", i, o, inbox-1, other+1)
+		}
+	})
+}
+
 // TestExcludedMailbox: a message that was moved into a mailbox which is left
 // out is still on the source; its copy is kept.
 func TestExcludedMailbox(t *testing.T) {
