@@ -1,0 +1,124 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/pass"
+)
+
+// pass runs one pass and returns when the next is due.
+func (f *follower) pass(ctx context.Context) time.Duration {
+	f.mu.Lock()
+	if f.ending.Err() != nil || f.paused || len(f.errands) > 0 {
+		f.mu.Unlock()
+		return 0 // the loop sees it first
+	}
+	stopping, stop := context.WithCancel(ctx)
+	defer stop()
+	f.stopPass = stop
+	asked := f.asked
+	f.asked = nil
+	f.full, f.whole = f.full || f.whole, false
+	f.mu.Unlock()
+
+	result, err := f.passOnce(ctx, stopping)
+	f.connections.work(false)
+	f.mu.Lock()
+	f.stopPass = nil
+	again := err == nil && result.Changed && f.failures < passesAtMost
+	// By an errand, or by others that need its connections: it is taken up again.
+	yielded := errors.Is(err, pass.ErrStopped) && f.work != nil && f.work.room.told()
+	interrupted := err != nil && (yielded || stopping.Err() != nil && len(f.errands) > 0) && f.ending.Err() == nil && !f.paused
+	if again || interrupted {
+		f.asked = append(asked, f.asked...)
+		asked = nil
+	}
+	f.mu.Unlock()
+	if err == nil && result.Changed && !again {
+		err = errUnsettled
+	}
+	for _, answer := range asked {
+		answer <- err
+	}
+	switch {
+	case again:
+		f.failures++
+		return 0
+	case err == nil:
+		f.failures, f.full, f.compare = 0, false, false
+		f.succeeded(result)
+		wait := f.pollWait()
+		if !result.Due.IsZero() {
+			wait = min(wait, max(time.Until(result.Due), time.Second))
+		}
+		return wait
+	case errors.Is(err, pass.ErrStopped) || ctx.Err() != nil || stopping.Err() != nil:
+		f.cool() // what is open was to end with that pass
+		if yielded {
+			return 0
+		}
+		return f.pollWait()
+	}
+	f.failures++
+	health, wait := f.judge(err)
+	if errors.Is(err, pass.ErrJournal) {
+		err = f.reopen(err)
+	} else {
+		f.cool()
+	}
+	f.notUntil = time.Now().Add(wait)
+	f.show(func(s *followerStatus) { s.Health, s.Error = health, err.Error() })
+	return wait
+}
+
+// passOnce opens what a pass needs and runs it. stopping ends it between two
+// batches.
+func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) {
+	f.mu.Lock()
+	if f.shown = f.hinted; f.shown.IsZero() {
+		f.shown = time.Now() // by a poll
+	}
+	f.hinted = time.Time{}
+	f.mu.Unlock()
+	purpose := forLive
+	if f.Status().Phase == mail.PhaseSeeding {
+		purpose = forCopy
+	}
+	f.connections.copying.Store(purpose == forCopy)
+	if f.work != nil && (f.work.with.draining != f.daemon.record.draining(f.account.Name) || !f.work.room.use(purpose)) {
+		f.cool() // what is open goes by the rules of the phase before, or has to make room
+	}
+	if f.work == nil {
+		f.turned.Store(0) // for room
+		work, err := f.daemon.enter(stopping, f.account, accountOptions{
+			connections: f.connections, observer: f.observer(), listed: f.listed, stopping: f.ending.Done(), arrivals: &f.arrivals, quota: f.quota, purpose: purpose,
+		})
+		f.turn()
+		if err != nil {
+			return pass.Result{}, err
+		}
+		f.storeMu.Lock()
+		if err = work.openState(); err == nil {
+			f.work = work
+		}
+		f.storeMu.Unlock()
+		if err != nil {
+			work.release()
+			return pass.Result{}, err
+		}
+	}
+	started := time.Now()
+	defer func() { f.daemon.Metrics.ObservePass(time.Since(started)) }()
+	f.connections.work(true)
+	f.work.passes.Stopping = stopping.Done()
+	switch {
+	case f.full:
+		return f.work.passes.RunFull(ctx)
+	case f.compare:
+		return f.work.passes.RunFlags(ctx)
+	}
+	return f.work.passes.Run(ctx)
+}
