@@ -166,9 +166,17 @@ func many(t *testing.T, dir string, accounts, hours int, poll time.Duration) (st
 	}
 	w.clearUp()
 	time.Sleep(time.Hour)
-	var errs []error
+	// What was refused again and again waits for the operator, and comes last.
+	holds, err := w.running.operator().Holds(t.Context())
+	errs := []error{err, w.retryHeld()}
+	time.Sleep(time.Hour)
 	for _, name := range names {
-		if old, new := texts(oldUsers[name]), texts(newUsers[name]); !slices.Equal(old, new) {
+		old, new := texts(oldUsers[name]), texts(newUsers[name])
+		if slices.ContainsFunc(holds, func(h AccountHold) bool { return h.Account == name }) {
+			slices.Sort(old)
+			slices.Sort(new)
+		}
+		if !slices.Equal(old, new) {
 			errs = append(errs, fmt.Errorf("%s has %q, and on the new server %q", name, old, new))
 		}
 	}
