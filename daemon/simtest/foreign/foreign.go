@@ -7,7 +7,6 @@ package foreign
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -70,7 +69,7 @@ EVENTS {
 		fmt.Fprintf(&script, "printf %%s \"$PASSWORD\" | saslpasswd2 -f $D/sasldb2 -c -p -u \"$(hostname)\" %s\n", user)
 	}
 	script.WriteString("chmod 644 $D/sasldb2\nmount -t tmpfs none /run\nmkdir -m 777 /run/cyrus\nexec /usr/lib/cyrus/bin/master -C $D/imapd.conf -M $D/cyrus.conf -p $D/pid -D\n")
-	s.run(t, password, script.String())
+	s.run(t, users[0], password, script.String())
 	return s
 }
 
@@ -89,15 +88,15 @@ func Courier(t testing.TB, password string, users ...string) *Server {
 	var table, script strings.Builder
 	script.WriteString("makeuserdb -f $D/etc/courier/userdb\nmount -t overlay overlay -o ro,lowerdir=$D/etc:$ROOT/etc:/etc /etc\nmount -t tmpfs none /run\nmkdir -p /run/courier/authdaemon\n")
 	for _, user := range users {
-		fmt.Fprintf(&table, "%s\tuid=65534|gid=65534|home=$D/%[1]s|mail=$D/%[1]s/Maildir|imappw=%[2]s|systempw=%[2]s\n", user, strings.TrimSpace(string(hashed)))
+		fmt.Fprintf(&table, "%s\tuid=65534|gid=65534|home=%[3]s/%[1]s|mail=%[3]s/%[1]s/Maildir|imappw=%[2]s|systempw=%[2]s\n", user, strings.TrimSpace(string(hashed)), s.dir)
 		fmt.Fprintf(&script, "mkdir $D/%[1]s\nmaildirmake.courier $D/%[1]s/Maildir\nchown -R nobody:nogroup $D/%[1]s\n", user)
 	}
-	s.write(t, "etc/courier/userdb", table.String())
+	s.put(t, "etc/courier/userdb", table.String()) // a hash may have $D in it
 	if err := os.Chmod(filepath.Join(s.dir, "etc/courier/userdb"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	script.WriteString("/usr/lib/courier/courier-authlib/authdaemond &\nlisten=$PORT\nset -a\n. /etc/courier/imapd\nexec couriertcpd -address=127.0.0.1 -maxprocs=200 -maxperip=100 $TCPDOPTS $listen /usr/lib/courier/courier/imaplogin /usr/bin/imapd Maildir\n")
-	s.run(t, password, script.String())
+	s.run(t, users[0], password, script.String())
 	return s
 }
 
@@ -124,12 +123,7 @@ func prepare(t testing.TB, name string) *Server {
 		s.stop()
 		os.RemoveAll(dir)
 	})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Port = l.Addr().(*net.TCPAddr).Port
-	l.Close()
+	s.Port = corpus.Port(t, "127.0.0.1")
 	s.cmd = exec.Command("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec")
 	s.cmd.Env = append(os.Environ(), "D="+dir, "ROOT="+root, fmt.Sprintf("PORT=%d", s.Port))
 	return s
@@ -138,17 +132,22 @@ func prepare(t testing.TB, name string) *Server {
 // write writes a file of the server, with $D and $PORT set.
 func (s *Server) write(t testing.TB, name, text string) {
 	t.Helper()
+	s.put(t, name, strings.NewReplacer("$D", s.dir, "$PORT", fmt.Sprint(s.Port)).Replace(text))
+}
+
+func (s *Server) put(t testing.TB, name, text string) {
+	t.Helper()
 	file := filepath.Join(s.dir, name)
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte(strings.NewReplacer("$D", s.dir, "$PORT", fmt.Sprint(s.Port)).Replace(text)), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// run starts the server by a script and waits until it greets.
-func (s *Server) run(t testing.TB, password, script string) {
+// run starts the server by a script and waits until it admits its users.
+func (s *Server) run(t testing.TB, user, password, script string) {
 	t.Helper()
 	var said bytes.Buffer
 	s.cmd.Args = append(s.cmd.Args, "mount -t overlay overlay -o ro,lowerdir=$ROOT/usr:/usr /usr\n"+script)
@@ -159,7 +158,7 @@ func (s *Server) run(t testing.TB, password, script string) {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := corpus.Greeted(s.Address(), 20*time.Second); err != nil {
+	if err := corpus.Admitted(s.Address(), user, password); err != nil {
 		s.stop()
 		t.Fatalf("it does not come up: %v\n%s", err, said.String())
 	}
