@@ -76,7 +76,7 @@ func (l *leader) start() (end func(ask bool) (code int, log string)) {
 		select {
 		case code := <-ended:
 			return code, log.String()
-		case <-time.After(30 * time.Second):
+		case <-time.After(time.Minute):
 			_, out := l.command("status")
 			stop()
 			<-ended
@@ -96,7 +96,7 @@ func (l *leader) status() (s web.Status) {
 // until waits until the status is as it should be.
 func (l *leader) until(what string, is func(web.Status) bool) web.Status {
 	l.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if s := l.status(); is(s) {
 			return s
 		}

@@ -74,7 +74,7 @@ func (p *program) end(signal syscall.Signal) error {
 	case err := <-p.ended:
 		p.ended <- err
 		return err
-	case <-time.After(12 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Fatalf("the daemon does not end\n%s", p.log.String())
 		return nil
 	}
