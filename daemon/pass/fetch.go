@@ -150,7 +150,7 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 	inHand := int64(0) // the truth, which RFC822.SIZE need not be
 	for body, err := range source.Bodies(ctx, t.ref(), uids) {
 		if err != nil {
-			return parcel{}, fmt.Errorf("fetch messages: %w", err)
+			return parcel{}, err
 		}
 		next := piece{Message: body.Message, claimed: t.sizes.of(body.UID)}
 		if body.Size > spoolAbove || inHand+body.Size > parcelBytes+spoolAbove {

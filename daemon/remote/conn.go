@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/emersion/go-imap/v2/imapclient"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
 // Options are the same for all connections of a process.
@@ -58,6 +60,9 @@ type Conn struct {
 	ours     atomic.Int32 // of them, those to the library's commands
 
 	read, written atomic.Int64
+
+	only    atomic.Uint32 // the UID that the library asks for; 0: several
+	uidLast atomic.Bool   // the server tells UIDs behind contents
 
 	mu  sync.Mutex
 	err error  // why it ended
@@ -142,6 +147,15 @@ func (c *Conn) begin(p []byte) {
 func (c *Conn) answered() {
 	c.ours.Add(-1)
 	c.due(-1)
+}
+
+// asksFor notes what the library is about to ask for.
+func (c *Conn) asksFor(uids []mail.UID) {
+	only := mail.UID(0)
+	if len(uids) == 1 {
+		only = uids[0]
+	}
+	c.only.Store(uint32(only))
 }
 
 func (c *Conn) libraryPending() bool { return c.ours.Load() > 0 }

@@ -22,6 +22,7 @@ type facade struct {
 	ready   []byte   // for the library
 	literal int64    // then so many octets straight from the server
 	items   bool     // and then the next part of a FETCH response
+	named   bool     // of which the UID was told
 	shown   []string // of the FETCH response, for the trace
 }
 
@@ -62,7 +63,7 @@ func (f *facade) response(line []byte, literal int64) error {
 	if tag == "*" && len(data) >= 7 && strings.EqualFold(string(data[:6]), "FETCH ") && f.libraryPending() {
 		if open := bytes.IndexByte(data, '('); open >= 0 {
 			f.ready = append(f.ready[:0], "* "+string(number)+" FETCH ("...)
-			f.shown = append(f.shown[:0], "* "+string(number)+" FETCH")
+			f.shown, f.named = append(f.shown[:0], "* "+string(number)+" FETCH"), false
 			return f.fetchItems(data[open+1:], literal)
 		}
 	}
@@ -121,6 +122,7 @@ func (f *facade) fetchItems(line []byte, literal int64) error {
 			if !strings.HasPrefix(strings.ToUpper(name), "BODY[") {
 				return f.skip(literal)
 			}
+			f.name(emit)
 			emit(name + " {" + strconv.FormatInt(literal, 10) + "}\r\n")
 			f.literal = literal
 			return nil
@@ -136,8 +138,24 @@ func (f *facade) fetchItems(line []byte, literal int64) error {
 			f.shown = append(f.shown, traceItem(name, v))
 		}
 		if item, ok := fetchItem(name, v); ok {
+			if f.named = f.named || strings.HasPrefix(item, "UID "); strings.HasPrefix(item, "BODY[") {
+				f.name(emit)
+			}
 			emit(item)
 		}
+	}
+}
+
+// name tells the library which message it is before its content, which is lost
+// else.
+func (f *facade) name(emit func(string)) {
+	if f.named {
+		return
+	}
+	f.uidLast.Store(true)
+	if only := f.only.Load(); only != 0 {
+		f.named = true
+		emit("UID " + strconv.FormatUint(uint64(only), 10))
 	}
 }
 

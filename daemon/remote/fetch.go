@@ -207,6 +207,10 @@ func (f *fetch) part(ctx context.Context, uids []mail.UID) error {
 		if len(part) == 0 {
 			continue
 		}
+		if len(f.options.BodySection) > 0 && f.oneByOne() && len(part) > 1 {
+			work = append(slices.Collect(slices.Chunk(part, 1)), work...)
+			continue
+		}
 		if f.bodies && f.bodyFirst {
 			if err := f.apart(ctx, part); err != nil {
 				return err
@@ -225,6 +229,8 @@ func (f *fetch) part(ctx context.Context, uids []mail.UID) error {
 			}
 		case err != nil:
 			return err
+		case len(f.options.BodySection) > 0 && f.oneByOne() && len(part) > 1:
+			work = append([][]mail.UID{left}, work...)
 		case again != 0:
 			rest := slices.DeleteFunc(left, func(uid mail.UID) bool { return uid == again })
 			if asked[again]++; asked[again] < attempts {
@@ -280,6 +286,7 @@ func (f *fetch) command(ctx context.Context, uids []mail.UID) (left []mail.UID, 
 	}
 	conn := f.conn
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	conn.asksFor(uids)
 	command := conn.Library().Fetch(set, &f.options)
 	served := make([]bool, len(uids))
 	for data := command.Next(); data != nil; data = command.Next() {
@@ -290,8 +297,7 @@ func (f *fetch) command(ctx context.Context, uids []mail.UID) (left []mail.UID, 
 		uid, outcome := f.take(data)
 		if err := f.current.failed(); err != nil {
 			f.stopped = outcome == stopped
-			f.drop()
-			return nil, 0, errors.Join(ctx.Err(), err)
+			return nil, 0, f.lost(ctx, err)
 		}
 		switch outcome {
 		case incomplete:
@@ -315,11 +321,22 @@ func (f *fetch) command(ctx context.Context, uids []mail.UID) (left []mail.UID, 
 	err = command.Close()
 	var answer *imap.Error
 	if errors.As(err, &answer) {
-		return left, again, &mail.Refused{Command: "UID FETCH", Type: string(answer.Type), Code: strings.ToUpper(string(answer.Code)), Text: printable(answer.Text)}
+		text := strings.TrimSuffix(answer.Text, ".") // the facade's
+		return left, again, &mail.Refused{Command: "UID FETCH", Type: string(answer.Type), Code: strings.ToUpper(string(answer.Code)), Text: printable(text)}
 	}
 	if err != nil {
-		f.drop()
-		err = errors.Join(ctx.Err(), err)
+		err = f.lost(ctx, err)
 	}
 	return left, again, err
+}
+
+// lost drops the connection and says why it ended, in our words rather than in
+// the library's.
+func (f *fetch) lost(ctx context.Context, err error) error {
+	var known *Error
+	if errors.As(f.conn.Err(), &known) {
+		err = known
+	}
+	f.drop()
+	return errors.Join(ctx.Err(), err)
 }

@@ -60,6 +60,10 @@ func (s *session) Security() Security {
 	return s.conn.Security()
 }
 
+// oneByOne tells whether messages have to be asked for one by one, because the
+// server tells which one it was behind its content.
+func (s *session) oneByOne() bool { return s.conn != nil && s.conn.uidLast.Load() }
+
 // drop closes the connection, if there is one, and forgets what it told.
 func (s *session) drop() {
 	if s.conn != nil {

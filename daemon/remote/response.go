@@ -247,15 +247,21 @@ func (s *scanner) value(closing byte) Value {
 		if brackets == 0 && (c == ' ' || c == '(' || c == ')' || c == closing && closing != 0) && s.at > start {
 			break
 		}
-		switch c {
-		case '[':
+		switch {
+		case c == '[' && isSection(s.line()[start:s.at]):
 			brackets++ // BODY[HEADER.FIELDS (A B)] is one atom
-		case ']':
+		case c == ']':
 			brackets = max(0, brackets-1)
 		}
 	}
 	text := string(s.line()[start:s.at])
 	return Value{Text: text, Nil: strings.EqualFold(text, "NIL")}
+}
+
+// isSection tells whether what stands before "[" is the name of an item that has
+// a section there (RFC 3501 §7.4.2, RFC 3516 §4.2); keywords may have a "[" too.
+func isSection(name []byte) bool {
+	return strings.EqualFold(string(name), "BODY") || strings.EqualFold(string(name), "BINARY")
 }
 
 // literal reads {n} at the end of the line and what follows it.
