@@ -154,12 +154,15 @@ func destinationNeed(a config.Account, connections int) need {
 
 func needOf(s config.Server, account string, connections int) need {
 	return need{
-		address: net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), account: account,
+		address: addressOf(s), account: account,
 		connections: min(connections, s.MaxConnectionsPerAccount),
 		limit:       s.MaxConnections,
 		perAccount:  s.MaxConnectionsPerAccount,
 	}
 }
+
+// addressOf names a server.
+func addressOf(s config.Server) string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
 
 // beside opens a further lane, where there is room.
 func (a *account) beside(ctx context.Context) (pass.Lane, error) {

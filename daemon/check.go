@@ -31,8 +31,8 @@ type SideCheck struct {
 	Error        string // why it showed nothing; empty: it did
 }
 
-// useful are the capabilities that a pass makes use of on each side.
-var usefulSource = []string{"LIST-STATUS", "SPECIAL-USE", "CONDSTORE", "ESEARCH", "ID"}
+// useful are the capabilities that are made use of on each side.
+var usefulSource = []string{"IDLE", "NOTIFY", "LIST-STATUS", "SPECIAL-USE", "CONDSTORE", "ESEARCH", "ID"}
 var usefulDestination = []string{"UIDPLUS", "LITERAL+", "LIST-STATUS", "SPECIAL-USE", "CONDSTORE", "ID"}
 
 // Check implements [Operator].

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
@@ -86,6 +87,9 @@ type Daemon struct {
 	credentials credentials
 	budget      *pass.Budget
 	limits      *limits
+	// withoutNotify are the addresses of old servers of which it has been said
+	// that they do not do the NOTIFY that they offer.
+	withoutNotify sync.Map
 	// mutate has a test break the protocol; nil: nobody does.
 	mutate func(*pass.Options)
 }

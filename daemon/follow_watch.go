@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/imapsyncd/imapsyncd/daemon/config"
 	"github.com/imapsyncd/imapsyncd/daemon/remote"
 	"github.com/imapsyncd/imapsyncd/metrics"
 )
@@ -15,10 +16,13 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 	if f.account.Source.MaxConnectionsPerAccount < 1+sourceConnections {
 		return // polled
 	}
+	ended := false // the last connection, over NOTIFY
 	for failures := 0; ctx.Err() == nil; {
 		wait := f.times().poll // when there is no room
 		room, ok := f.daemon.slots.tryWatch(sourceNeed(f.account, 1))
 		if ok {
+			without := ended
+			ended = false
 			err := remote.Watch(ctx, remote.WatchOptions{
 				Open:  f.connections.opener(remote.SideSource, f.account.Source, metrics.Watching),
 				Sweep: f.times().poll, Jitter: f.daemon.Jitter,
@@ -28,7 +32,12 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 					listening()
 					f.WakeUrgently() // what arrived while nobody listened
 				},
-				Hint: f.Wake,
+				Hint:     f.Wake,
+				NoNotify: without,
+				Unnotified: func(why error, byIt bool) {
+					ended = byIt
+					f.daemon.unnotified(f.account.Source, why)
+				},
 			})
 			room.release()
 			f.show(func(s *followerStatus) { s.Watching = false })
@@ -49,5 +58,14 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 		case <-ctx.Done():
 		}
 		timer.Stop()
+	}
+}
+
+// unnotified says, once for each server, that it does not do the NOTIFY which
+// it offers.
+func (d *Daemon) unnotified(s config.Server, why error) {
+	address := addressOf(s)
+	if _, said := d.withoutNotify.LoadOrStore(address, true); !said {
+		d.Logger.Info("mailboxes beside INBOX are only asked about every poll_interval: the old server does not do the NOTIFY that it offers", "server", address, "error", why)
 	}
 }

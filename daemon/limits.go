@@ -5,9 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,7 +73,7 @@ type allowance []*throttle
 // allowance returns what keeps an account within the limits of a server, and
 // within its own.
 func (l *limits) allowance(side remote.Side, s config.Server, account string) allowance {
-	server := net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
+	server := addressOf(s)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := allowance{l.throttle(side, server, "", ""), l.throttle(side, server, s.User, account)}

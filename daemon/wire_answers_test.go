@@ -22,6 +22,7 @@ var answers = map[string][]string{
 		"NO [AUTHENTICATIONFAILED] no", "NO [AUTHORIZATIONFAILED] no", "NO [EXPIRED] no", "NO [PRIVACYREQUIRED] no", "NO [CONTACTADMIN] no",
 		"NO [INUSE] later", "NO too many connections", "NO Suggested Backoff Time: 5000 milliseconds", "NO [LIMIT] too many", "NO [THROTTLED] slowly",
 	},
+	"NOTIFY":    {"NO [NOTIFICATIONOVERFLOW] not for these", "NO [BADEVENT (MessageNew MessageExpunge)] not those", "BAD what?"},
 	"SELECT":    {"NO [NOPERM] no", "NO [NONEXISTENT] no", "NO [INUSE] later"},
 	"APPEND":    {"NO [OVERQUOTA] full", "NO [TOOBIG] too big", "NO [CANNOT] no", "NO not this one", "BAD what?", "NO [TRYCREATE] where?"},
 	"UID FETCH": {"NO some of it cannot be had", "NO [INUSE] later", "NO [EXPUNGEISSUED] some of it has gone"},
@@ -78,7 +79,7 @@ func (w smallWorld) alters() bool { return w == lostAlter || w == bare }
 
 // without are the capabilities that its servers lack.
 func (w smallWorld) without() []string {
-	least := []string{"LITERAL+", "LITERAL-", "LIST-EXTENDED", "LIST-STATUS", "CONDSTORE", "MULTIAPPEND", "MOVE", "ESEARCH", "IDLE", "UNSELECT"}
+	least := []string{"LITERAL+", "LITERAL-", "LIST-EXTENDED", "LIST-STATUS", "CONDSTORE", "MULTIAPPEND", "MOVE", "ESEARCH", "IDLE", "NOTIFY", "UNSELECT"}
 	switch w {
 	case plain:
 		return least

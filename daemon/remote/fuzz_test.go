@@ -109,7 +109,7 @@ func FuzzListing(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		l := newLister()
-		read(data, l.take)
+		read(data, func(r Response) { l.take(r) })
 		s := &session{spaces: l.namespaces(), logger: quiet()}
 		listing := s.listing(l.boxes(*s.spaces), l.statuses)
 		names := make(map[string]bool)

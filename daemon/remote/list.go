@@ -77,9 +77,7 @@ func (s *session) Mailboxes(ctx context.Context) (mail.Listing, error) {
 			}
 			return mail.Listing{}, refusal("LIST", reply.Tagged)
 		}
-		for _, r := range reply.Untagged {
-			l.take(r)
-		}
+		s.taken(l, reply)
 	}
 	first := !s.asked
 	if first && (l.spaces != nil || s.spaces == nil) {
@@ -152,12 +150,19 @@ func (s *session) statuses(ctx context.Context, l *lister, boxes []*listed, item
 			return fmt.Errorf("ask for the status of mailboxes: %w", err)
 		}
 		for _, reply := range replies {
-			for _, r := range reply.Untagged {
-				l.take(r)
-			}
+			s.taken(l, reply)
 		}
 	}
 	return nil
+}
+
+// taken gathers an answer.
+func (s *session) taken(l *lister, reply Reply) {
+	for _, r := range reply.Untagged {
+		if !l.take(r) && s.told != nil {
+			s.told(r)
+		}
+	}
 }
 
 // listed is one mailbox of LIST. Repeated rows are merged.
@@ -191,11 +196,12 @@ func statusKey(name string) string {
 	return name
 }
 
-func (l *lister) take(r Response) {
+// take tells whether a response is one of those that it gathers.
+func (l *lister) take(r Response) bool {
 	switch r.Type {
 	case "LIST", "LSUB":
 		if len(r.Data) < 3 || r.Data[2].Nil || r.Data[2].IsList || r.Data[2].Text == "" {
-			return
+			return true
 		}
 		l.row(r.Type == "LSUB", texts(r.Data[0].List), r.Data[1], r.Data[2].Text)
 	case "STATUS":
@@ -210,7 +216,10 @@ func (l *lister) take(r Response) {
 			}
 			l.spaces = spaces
 		}
+	default:
+		return false
 	}
+	return true
 }
 
 func (l *lister) row(lsub bool, attributes []string, separator Value, name string) {

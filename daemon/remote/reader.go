@@ -22,8 +22,9 @@ type session struct {
 	isOpen bool   // by EXAMINE
 	at     string // the same, by EXAMINE or SELECT; empty: none
 	opened selected
-	calls  int  // of raw on this connection: an Editor is of use until the next
-	stays  bool // the mailbox that is open stays open over Mailboxes, for IDLE
+	calls  int            // of raw on this connection: an Editor is of use until the next
+	stays  bool           // the mailbox that is open stays open over Mailboxes, for IDLE
+	told   func(Response) // of what Mailboxes has not asked for; nil: nobody is
 
 	spaces    *namespaces // nil: not asked yet
 	asked     bool        // NAMESPACE was asked on this connection
@@ -69,7 +70,7 @@ func (s *session) drop() {
 	if s.conn != nil {
 		s.conn.Close()
 	}
-	*s = session{open: s.open, logger: s.logger, spaces: s.spaces, stays: s.stays}
+	*s = session{open: s.open, logger: s.logger, spaces: s.spaces, stays: s.stays, told: s.told}
 }
 
 // leave ends the connection, if there is one, in good order where the server

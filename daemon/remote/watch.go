@@ -26,6 +26,12 @@ type WatchOptions struct {
 	Listening func()
 	// Hint is called when something may have changed. It must not block.
 	Hint func()
+	// NoNotify leaves NOTIFY away although it is offered.
+	NoNotify bool
+	// Unnotified is called when a server that offers NOTIFY does not tell of
+	// mailboxes by it, or does no more; ended: the connection has ended over it.
+	// nil: nobody.
+	Unnotified func(why error, ended bool)
 }
 
 // Many servers and the boxes before them end an IDLE after some time without a
@@ -37,8 +43,9 @@ const (
 
 // Watch listens for news on a connection of its own until ctx or the
 // connection ends, and returns why: never nil. INBOX is listened to (IDLE,
-// RFC 2177), the other mailboxes are asked about in sweeps; without IDLE all
-// of them are.
+// RFC 2177), and so are the other mailboxes where the server can tell of them
+// (NOTIFY, RFC 5465). What is heard are hints: all mailboxes are asked about in
+// sweeps, whatever the server tells by itself.
 func Watch(ctx context.Context, o WatchOptions) error {
 	if o.Jitter == nil {
 		o.Jitter = rand.N[time.Duration]
@@ -52,11 +59,13 @@ func Watch(ctx context.Context, o WatchOptions) error {
 		WatchOptions: o,
 		conn:         conn,
 		idles:        conn.Has("IDLE"),
+		notified:     conn.Has("NOTIFY") && !o.NoNotify,
 		seed:         maphash.MakeSeed(),
 		session: session{conn: conn, logger: conn.options.Logger, stays: true, open: func(context.Context) (*Conn, error) {
 			return nil, errors.New("the watcher's connection has ended")
 		}},
 	}
+	w.session.told = w.event
 	err = w.watch(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -66,21 +75,25 @@ func Watch(ctx context.Context, o WatchOptions) error {
 
 type watcher struct {
 	WatchOptions
-	conn    *Conn
-	session session // of the same connection, for LIST and STATUS
-	idles   bool
-	seed    maphash.Seed
-	digest  uint64 // of the last sweep
-	heard   bool   // Listening has been called
+	conn     *Conn
+	session  session // of the same connection, for LIST and STATUS
+	idles    bool
+	notified bool // the server tells of all mailboxes by NOTIFY
+	seed     maphash.Seed
+	digest   uint64 // of the last sweep
+	heard    bool   // Listening has been called
 }
 
 func (w *watcher) watch(ctx context.Context) error {
-	if w.idles {
+	if w.idles || w.notified {
 		// If it is refused, the sweeps are left.
 		err := w.session.reopen(ctx, mail.Ref{Name: "INBOX"})
 		if err != nil && !errors.As(err, new(*mail.Refused)) {
 			return err
 		}
+	}
+	if err := w.notify(ctx); err != nil {
+		return err
 	}
 	if err := w.sweep(ctx, func() {}); err != nil {
 		return err
@@ -89,8 +102,8 @@ func (w *watcher) watch(ctx context.Context) error {
 		// Never all at once, and early enough that what a sweep finds can be
 		// carried before the interval is over.
 		pause := w.Sweep*7/8 - w.Jitter(w.Sweep/8+1)
-		if w.idles {
-			if err := w.idle(ctx, min(pause, idleLeast+w.Jitter(idleMost-idleLeast))); err != nil {
+		if w.idles || w.notified {
+			if err := w.listen(ctx, min(pause, idleLeast+w.Jitter(idleMost-idleLeast))); err != nil {
 				return err
 			}
 		} else {
@@ -148,37 +161,25 @@ func (w *watcher) digestOf(boxes []mail.Mailbox) uint64 {
 	return h.Sum64()
 }
 
-// idle listens for so long. A server that refuses IDLE, or ends it unasked, is
-// only swept from then on.
-func (w *watcher) idle(ctx context.Context, d time.Duration) error {
+// listen hears events for so long: in IDLE, or where NOTIFY tells of them all
+// the same, without. A server that refuses IDLE, or ends it unasked, is asked
+// for it no more.
+func (w *watcher) listen(ctx context.Context, d time.Duration) error {
 	tag := w.conn.nextTag()
-	if err := w.conn.Send(ctx, []byte(tag+" IDLE\r\n")); err != nil {
-		return err
-	}
-	if err := w.conn.Flush(ctx); err != nil {
-		return err
-	}
-	for {
-		r, err := w.conn.Next(ctx)
-		if err != nil {
+	end := tag + " NOOP\r\n"
+	if w.idles {
+		end = "DONE\r\n"
+		if begun, err := w.beginIdle(ctx, tag); err != nil || !begun {
 			return err
 		}
-		if r.Tag == "+" {
-			break
-		}
-		if r.Tag == tag {
-			w.idles = false
-			return nil
-		}
-		w.event(r)
 	}
 	w.listening()
 
-	// DONE is sent beside the reading; from then on an answer is due.
+	// What ends it is sent beside the reading; from then on an answer is due.
 	done := make(chan error, 1)
 	timer := time.AfterFunc(d, func() {
 		w.conn.due(1)
-		err := w.conn.Send(ctx, []byte("DONE\r\n"))
+		err := w.conn.Send(ctx, []byte(end))
 		if err == nil {
 			err = w.conn.Flush(ctx)
 		}
@@ -191,6 +192,8 @@ func (w *watcher) idle(ctx context.Context, d time.Duration) error {
 			continue
 		}
 		if timer.Stop() {
+			// It was not asked to end.
+			w.notified = w.notified && w.idles
 			w.idles = false
 			return err
 		}
@@ -200,10 +203,35 @@ func (w *watcher) idle(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// beginIdle tells whether IDLE has begun.
+func (w *watcher) beginIdle(ctx context.Context, tag string) (bool, error) {
+	if err := w.conn.Send(ctx, []byte(tag+" IDLE\r\n")); err != nil {
+		return false, err
+	}
+	if err := w.conn.Flush(ctx); err != nil {
+		return false, err
+	}
+	for {
+		r, err := w.conn.Next(ctx)
+		switch {
+		case err != nil:
+			return false, err
+		case r.Tag == "+":
+			return true, nil
+		case r.Tag == tag:
+			w.idles = false
+			return false, nil
+		}
+		w.event(r)
+	}
+}
+
 // event gives a hint for what tells of a change.
 func (w *watcher) event(r Response) {
 	switch r.Type {
 	case "EXISTS", "EXPUNGE", "VANISHED", "FETCH":
 		w.Hint()
+	case "STATUS", "LIST", "NO", "OK":
+		w.notification(r)
 	}
 }

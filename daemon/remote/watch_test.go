@@ -20,6 +20,7 @@ type watched struct {
 	deaf    bool // does not answer DONE
 	refuses bool // answers IDLE by NO
 	leaves  bool // ends IDLE by itself
+	late    bool // tells once of mail that came after the mailbox was listed
 	verbs   []string
 	idling  chan func(string) // gets how to send into an IDLE
 }
@@ -52,6 +53,12 @@ func (w *watched) serve(conn net.Conn, in *bufio.Reader) {
 		case verb == "LIST":
 			send(`* LIST () "/" INBOX`)
 			send(`* STATUS INBOX (MESSAGES 2 UIDNEXT 3 UIDVALIDITY 1)`)
+			w.mu.Lock()
+			if w.late {
+				w.late = false
+				send("* 3 EXISTS")
+			}
+			w.mu.Unlock()
 			send(`* LIST () "/" Archive`)
 			send(`* STATUS Archive (MESSAGES 1 UIDNEXT %d UIDVALIDITY 1)`, next)
 			send("%s OK listed", tag)
@@ -182,6 +189,18 @@ func TestWatchSweeps(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWatchHearsDuringSweep: what is told during a sweep does not wait for the
+// next.
+func TestWatchHearsDuringSweep(t *testing.T) {
+	w := &watched{}
+	listening, hints, _ := w.start(t, watchCaps, 20*time.Millisecond, 10*time.Second)
+	await(t, listening, "word that it listens")
+	w.mu.Lock()
+	w.late = true
+	w.mu.Unlock()
+	await(t, hints, "hint")
 }
 
 func TestWatchNoticesDeadConnection(t *testing.T) {

@@ -164,12 +164,11 @@ func (c *session) idle(k *command) (string, error) {
 		return "", err
 	}
 	c.send("+ idling")
-	watching := c.listens != nil
 	c.listen()
 	c.leave()
 	line, err := c.line()
 	c.take()
-	if !watching {
+	if !c.watches {
 		c.silence()
 	}
 	if err != nil {
@@ -214,13 +213,16 @@ func (c *session) notify(k *command) (string, error) {
 		switch strings.ToUpper(group[0].text) {
 		case "SELECTED", "SELECTED-DELAYED", "INBOXES", "PERSONAL", "SUBSCRIBED":
 		default:
-			return "NO [BADEVENT] " + group[0].text, nil
+			return "BAD no mailboxes: " + group[0].text, nil
+		}
+		if say := c.events(words(group[1].list)); say != "" {
+			return say, nil
 		}
 	}
 	if err := k.end(); err != nil {
 		return "", err
 	}
-	c.watches = true
+	c.watches, c.notified = true, 0
 	c.shown = nil
 	if !first {
 		for _, line := range c.statuses() {
@@ -229,6 +231,37 @@ func (c *session) notify(k *command) (string, error) {
 	}
 	c.listen()
 	return "OK done", nil
+}
+
+// events says what is wrong with the events of a group; empty: nothing is.
+func (c *session) events(names []string) string {
+	has := make(map[string]bool)
+	for _, name := range names {
+		switch name = strings.ToUpper(name); name {
+		case "MESSAGENEW", "MESSAGEEXPUNGE", "FLAGCHANGE", "MAILBOXNAME":
+			has[name] = true
+		default:
+			return "NO [BADEVENT (MessageNew MessageExpunge FlagChange MailboxName)] " + name
+		}
+	}
+	if has["MESSAGENEW"] != has["MESSAGEEXPUNGE"] || has["FLAGCHANGE"] && !has["MESSAGENEW"] {
+		c.violated("NOTIFY of new mail without that of removed, or of flags without both (RFC 5465 §5)")
+		return "BAD no such events alone"
+	}
+	return ""
+}
+
+// notifies tells of other mailboxes by NOTIFY.
+func (c *session) notifies() {
+	for _, line := range c.statuses() {
+		if c.NotifyMost > 0 && c.notified == c.NotifyMost {
+			c.watches = false
+			c.send("* OK [NOTIFICATIONOVERFLOW] too much")
+			return
+		}
+		c.notified++
+		c.send("%s", line)
+	}
 }
 
 // statuses are the STATUS responses of the mailboxes that are not open and not
@@ -278,9 +311,7 @@ func (c *session) listen() {
 			c.take()
 			err := c.news()
 			if c.watches {
-				for _, line := range c.statuses() {
-					c.send("%s", line)
-				}
+				c.notifies()
 			}
 			c.leave()
 			if err != nil {

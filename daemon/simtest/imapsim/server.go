@@ -50,6 +50,9 @@ type Options struct {
 	Before func(Command) Reaction
 	// Commit is how long it takes until an APPEND is stored; nil: no time.
 	Commit func() time.Duration
+	// NotifyMost is how many STATUS responses NOTIFY sends before it gives up
+	// (RFC 5465 §5.8); 0: any number.
+	NotifyMost int
 	// Eager tells clients of what others have changed before it answers their
 	// commands, not after.
 	Eager bool

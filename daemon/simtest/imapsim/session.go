@@ -41,6 +41,7 @@ type session struct {
 	listens  func()            // ends the telling of news; nil: only when asked
 	watches  bool              // NOTIFY: other mailboxes too
 	shown    map[string]string // the STATUS responses of NOTIFY, by mailbox
+	notified int               // STATUS responses that NOTIFY has sent
 }
 
 var (
