@@ -29,8 +29,8 @@ build: ## build the program into ./imapsyncd
 
 # The simulations go beside the rest, which mostly waits for real servers.
 test: ## all tests; those that need real servers skip without them
-	@$(COUNTED) { $(GO) test -run 'Worlds|Lives' ./daemon/simtest -worlds 100000 && $(GO) test -run Wire ./daemon -wires 30; } & worlds=$$!; \
-	$(GO) test -race -parallel 4 ./...; status=$$?; \
+	@$(COUNTED) { $(GO) test -timeout 20m -run 'Worlds|Lives' ./daemon/simtest -worlds 100000 && $(GO) test -run Wire ./daemon -wires 30; } & worlds=$$!; \
+	$(GO) test -race -timeout 20m -parallel 4 ./...; status=$$?; \
 	wait $$worlds || status=1; exit $$status
 
 storm: ## the simulations, faults and fuzz targets at length, as root
