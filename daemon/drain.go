@@ -104,7 +104,7 @@ func (s lateSource) Mailboxes(ctx context.Context) (mail.Listing, error) {
 func (s lateSource) Bodies(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Body, error] {
 	return func(yield func(mail.Body, error) bool) {
 		for body, err := range s.Source.Bodies(ctx, box, uids) {
-			if err != nil {
+			if err != nil || body.Refused != nil {
 				if !yield(body, err) {
 					return
 				}

@@ -13,6 +13,9 @@ import (
 type Body struct {
 	Message
 	Content io.Reader
+	// Refused says why the server does not serve the message; then there is only
+	// its UID.
+	Refused *Refused
 }
 
 // Question asks which messages of a mailbox have a UID at or above From.

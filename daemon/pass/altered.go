@@ -148,6 +148,9 @@ func (p *Pass) contents(ctx context.Context, items []plan.Item, read func(plan.I
 				gone = true
 				break
 			}
+			if body.Refused != nil {
+				continue
+			}
 			called.mark(body.UID)
 			c := &out[of[body.UID]]
 			text := bufio.NewReaderSize(body.Content, mail.PrefixLen)

@@ -267,10 +267,9 @@ func (p *Pass) account(ctx context.Context, job *job, missing []mail.UID) error 
 	var change mail.Change
 	for _, uid := range missing {
 		_, there := slices.BinarySearch(present, uid)
-		size, hollow := job.hollow[uid]
-		switch {
-		case there && hollow:
-			change.Holds = append(change.Holds, p.hold(job, uid, size, mail.ReasonEmpty, "the old server announces a size but serves no content"))
+		switch why, told := job.unserved[uid]; {
+		case there && told:
+			change.Holds = append(change.Holds, p.hold(job, uid, why.size, why.reason, why.text))
 		case there:
 			change.Holds = append(change.Holds, p.hold(job, uid, 0, mail.ReasonMissing, "the old server lists the message but does not serve it"))
 		default:

@@ -29,9 +29,35 @@ type parcel struct {
 
 // piece is one message in hand.
 type piece struct {
-	mail.Message       // Size is exact: the octets in hand
-	claimed      int64 // RFC822.SIZE, which may lie
+	mail.Message // Size is exact: the octets in hand
 	content      io.ReaderAt
+	unserved     *unserved // there is no content, and why; nil: there is
+}
+
+// unserved is why a message cannot be had, for its hold.
+type unserved struct {
+	reason mail.Reason
+	size   int64 // as announced
+	text   string
+}
+
+// noticeSubject begins the Subject of what Exchange serves in the place of what it
+// cannot turn into a message.
+const noticeSubject = "Retrieval using the IMAP4 protocol failed"
+
+// isNotice tells by the beginning of a message whether it is such a notice.
+func isNotice(prefix []byte) bool {
+	for line := range bytes.Lines(prefix) {
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 {
+			return false
+		}
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		if bytes.EqualFold(name, []byte("Subject")) {
+			return bytes.HasPrefix(bytes.TrimSpace(value), []byte(noticeSubject))
+		}
+	}
+	return false
 }
 
 // fetch reads mailboxes, one after the other, until there are no more or the
@@ -152,7 +178,12 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 		if err != nil {
 			return parcel{}, err
 		}
-		next := piece{Message: body.Message, claimed: t.sizes.of(body.UID)}
+		next := piece{Message: body.Message}
+		if body.Refused != nil {
+			next.unserved = &unserved{mail.ReasonMissing, t.sizes.of(body.UID), body.Refused.Error()}
+			out.pieces = append(out.pieces, next)
+			continue
+		}
 		if body.Size > spoolAbove || inHand+body.Size > parcelBytes+spoolAbove {
 			file, err := c.spool(body)
 			if err != nil {
@@ -174,6 +205,11 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 		}
 		next.Fingerprint = mail.NewFingerprint(body.Size, body.InternalDate, prefix)
 		next.InternalDate = mail.StorableDate(body.InternalDate, prefix)
+		if claimed := t.sizes.of(body.UID); body.Size == 0 && claimed > 0 {
+			next.unserved = &unserved{mail.ReasonEmpty, claimed, "the old server announces a size but serves no content"}
+		} else if isNotice(prefix) {
+			next.unserved = &unserved{mail.ReasonMissing, claimed, "the old server serves a notice in its place: " + noticeSubject}
+		}
 		out.pieces = append(out.pieces, next)
 	}
 	// A server may answer in another order (I9).

@@ -336,8 +336,8 @@ type job struct {
 	sizes sizes
 	// absent are those of them that have gone meanwhile, as UID SEARCH confirmed.
 	absent map[mail.UID]bool
-	// hollow are the announced sizes of messages that were served without content.
-	hollow map[mail.UID]int64
+	// unserved says why messages that were asked for could not be had.
+	unserved map[mail.UID]unserved
 	// lifted are holds of messages that have gone.
 	lifted []mail.HoldKey
 	// sidelined tells that the mailbox is held and left out of this run.

@@ -156,7 +156,7 @@ func (w *writer) begin() error {
 
 // send sends one parcel.
 func (w *writer) send(ctx context.Context, next parcel) error {
-	w.unserved(next)
+	next.pieces = w.served(next)
 	f := flight{parcel: next}
 	var cut error // before the end of the parcel
 	err := w.own(func(change *mail.Change) {
@@ -177,35 +177,34 @@ func (w *writer) send(ctx context.Context, next parcel) error {
 	return cut
 }
 
-// unserved notes the messages of the parcel that were asked for and not served,
-// or served without content although a size was announced.
-func (w *writer) unserved(next parcel) {
-	served := make(map[mail.UID]bool, len(next.pieces))
+// served are the messages of the parcel that could be had. The others that were
+// asked for are noted.
+func (w *writer) served(next parcel) (served []piece) {
+	had := make(map[mail.UID]bool, len(next.pieces))
 	for _, m := range next.pieces {
-		if m.Size == 0 && m.claimed > 0 {
-			if w.job.hollow == nil {
-				w.job.hollow = make(map[mail.UID]int64)
-			}
-			w.job.hollow[m.UID] = m.claimed
+		if m.unserved == nil {
+			had[m.UID] = true
+			served = append(served, m)
 			continue
 		}
-		served[m.UID] = true
+		if w.job.unserved == nil {
+			w.job.unserved = make(map[mail.UID]unserved)
+		}
+		w.job.unserved[m.UID] = *m.unserved
 	}
 	for _, uid := range next.asked {
-		if !served[uid] {
+		if !had[uid] {
 			w.missing = append(w.missing, uid)
 		}
 	}
+	return served
 }
 
-// admitted are the messages that are to be sent: the others have no content,
-// were carried before, or are there already.
+// admitted are the messages that are to be sent: the others were carried before,
+// or are there already.
 func (w *writer) admitted(pieces []piece) []piece {
 	gone := w.gone.byPrint
 	return slices.DeleteFunc(slices.Clone(pieces), func(m piece) bool {
-		if _, hollow := w.job.hollow[m.UID]; hollow {
-			return true
-		}
 		if len(gone[m.Fingerprint]) > 0 {
 			// It was carried before: its receipt is to have this UID.
 			w.job.claimed = append(w.job.claimed, plan.Item{Fingerprint: m.Fingerprint, UID: m.UID})

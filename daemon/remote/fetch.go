@@ -60,8 +60,8 @@ func (s *session) Messages(ctx context.Context, box mail.Ref, uids []mail.UID, f
 	}
 }
 
-// Bodies yields the messages of the given ascending UIDs, each at most once.
-// Size is that of the literal.
+// Bodies yields the messages of the given ascending UIDs, each at most once, and
+// those that are refused with the refusal. Size is that of the literal.
 func (s *session) Bodies(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Body, error] {
 	return func(yield func(mail.Body, error) bool) {
 		f := &fetch{session: s, box: box, bodies: true, options: imap.FetchOptions{
@@ -86,6 +86,9 @@ func (s *session) Bodies(ctx context.Context, box mail.Ref, uids []mail.UID) ite
 				return r.UID, taken
 			}
 			return r.UID, incomplete
+		}
+		f.refused = func(uid mail.UID, why *mail.Refused) {
+			f.stopped = !yield(mail.Body{Message: mail.Message{UID: uid}, Refused: why}, nil)
 		}
 		if err := f.run(ctx, uids); err != nil && !f.stopped {
 			yield(mail.Body{}, fmt.Errorf("fetch messages: %w", err))
@@ -179,8 +182,9 @@ type fetch struct {
 	options imap.FetchOptions
 	bodies  bool
 	take    func(*imapclient.FetchMessageData) (mail.UID, outcome)
-	known   map[mail.UID]mail.Message // metadata that was asked for apart
-	current *content                  // of the last message
+	refused func(mail.UID, *mail.Refused) // is told what is not served; may be nil
+	known   map[mail.UID]mail.Message     // metadata that was asked for apart
+	current *content                      // of the last message
 	stopped bool
 }
 
@@ -226,6 +230,8 @@ func (f *fetch) part(ctx context.Context, uids []mail.UID) error {
 			if len(part) > 1 {
 				half := (len(left) + 1) / 2
 				work = append([][]mail.UID{left[:half], left[half:]}, work...)
+			} else if len(left) > 0 && f.refused != nil {
+				f.refused(left[0], refused)
 			}
 		case err != nil:
 			return err

@@ -33,6 +33,9 @@ func digests(ctx context.Context, side Reader, box mail.Ref, uids []mail.UID) (m
 		if err != nil {
 			return nil, err
 		}
+		if body.Refused != nil {
+			continue
+		}
 		d, err := g.digest(body.Content)
 		if err != nil {
 			return nil, fmt.Errorf("read message %d: %w", body.UID, err)
@@ -153,7 +156,7 @@ func (c *comparison) differAt(ctx context.Context, b *box, place *pile, m *match
 func body(ctx context.Context, side Reader, box mail.Ref, uid mail.UID) (r *bufio.Reader, stop func(), err error) {
 	next, stop := iter.Pull2(side.Bodies(ctx, box, []mail.UID{uid}))
 	found, err, served := next()
-	if err != nil || !served {
+	if err != nil || !served || found.Refused != nil {
 		return nil, stop, err
 	}
 	return bufio.NewReader(found.Content), stop, nil
