@@ -350,6 +350,9 @@ func (a *account) recover(ctx context.Context, cause error, tries int) error {
 	}
 	// Full jitter, so that the accounts of one server do not come back at once.
 	wait := a.daemon.Jitter(time.Second << tries)
+	if asked := mail.SuggestedBackoff(cause.Error()); asked > 0 {
+		wait += min(asked, suggestedMost)
+	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {

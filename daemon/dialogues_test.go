@@ -98,7 +98,11 @@ func playDialogue(t *testing.T, parent string, d *dialogue.Dialogue) {
 	}()
 
 	p.configure(ports)
+	began := time.Now()
 	first, logged := p.sync(), p.log.String()
+	if took := time.Since(began); took < d.Takes {
+		t.Errorf("it took %s", took)
+	}
 	p.compare(d.End, first)
 	carried := len(p.carried())
 	changes := p.other.Count(imapsim.Changing...)

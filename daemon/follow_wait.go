@@ -15,6 +15,8 @@ const (
 	backoffLeast = time.Second
 	backoffAway  = 10 * time.Second
 	backoffMost  = 30 * time.Second
+	// suggestedMost is how long a server is left alone at most that asks for it.
+	suggestedMost = time.Hour
 	// authWait is the pause after a refused log-in: servers lock accounts.
 	authWait = 10 * time.Minute
 	// spentWait is how often daily_bytes is looked at while it is used up.
@@ -47,8 +49,12 @@ func needsOperator(err *remote.Error) bool {
 }
 
 // backoff grows with the failures in a row, with full jitter, so that the
-// accounts of a server that comes back do not come at once.
+// accounts of a server that comes back do not come at once. A server that says how
+// long it wants to be left alone is.
 func (d *Daemon) backoff(failures int, err error) time.Duration {
+	if asked := mail.SuggestedBackoff(err.Error()); asked > 0 {
+		return min(asked, suggestedMost) + d.Jitter(backoffLeast)
+	}
 	most := backoffAway
 	var far *remote.Error
 	if errors.As(err, &far) && (far.Class == remote.ClassLimit || far.Class == remote.ClassUnavailable) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -143,6 +145,20 @@ func (e *Refused) Error() string {
 		s += " " + e.Text
 	}
 	return s
+}
+
+// SuggestedBackoff is how long a server asks to be left alone: Exchange says
+// "Suggested Backoff Time: N milliseconds". 0: it does not.
+func SuggestedBackoff(words string) time.Duration {
+	const before, after = "suggested backoff time: ", " millisecond"
+	words = strings.ToLower(words)
+	_, rest, said := strings.Cut(words, before)
+	number, _, whole := strings.Cut(rest, after)
+	n, err := strconv.ParseUint(number, 10, 32)
+	if !said || !whole || err != nil {
+		return 0
+	}
+	return time.Duration(n) * time.Millisecond
 }
 
 var (

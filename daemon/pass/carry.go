@@ -305,6 +305,9 @@ func lasting(err error) error {
 // transient tells whether the server may well take the command later (RFC
 // 5530), so that waiting, not holding, is the answer.
 func transient(r *mail.Refused) bool {
+	if mail.SuggestedBackoff(r.Text) > 0 {
+		return true
+	}
 	switch r.Code {
 	case "LIMIT":
 		// Of a log-in or of a rate; else, as RFC 5530 has it, of what the

@@ -325,7 +325,7 @@ func (w *writer) end(fetchErr error) {
 	case errors.Is(fetchErr, errInterrupted) || errors.Is(fetchErr, ErrStopped):
 		w.err = fetchErr
 	default:
-		w.err = mailboxError(fetchErr)
+		w.err = lasting(fetchErr)
 	}
 	if err := w.own(func(change *mail.Change) {
 		w.earned(change)

@@ -89,6 +89,8 @@ func (s Server) dialError(err error) *Error {
 // lost says why a connection ended, with the server's last words.
 func (s Server) lost(err error, bye string) *Error {
 	switch {
+	case strings.Contains(strings.ToLower(bye), "bandwidth"):
+		return s.fail(ClassLimit, err, "closed the connection: "+bye, "the volume of a day may be used up: set daily_bytes in ["+string(s.Side)+".limits]")
 	case bye != "" && isLimit(bye):
 		return s.fail(ClassLimit, err, "closed the connection: "+bye, "lower max_connections in ["+string(s.Side)+"]")
 	case bye != "":
@@ -115,7 +117,7 @@ const remoteAlert = "remote error: tls: "
 // isLimit tells whether the words of a server are about too many connections.
 func isLimit(text string) bool {
 	text = strings.ToLower(text)
-	return strings.Contains(text, "too many") || strings.Contains(text, "maximum number of connections") || strings.Contains(text, "limit")
+	return strings.Contains(text, "too many") || strings.Contains(text, "maximum number of connections") || strings.Contains(text, "limit") || strings.Contains(text, "throttled")
 }
 
 func brief(err error) string {

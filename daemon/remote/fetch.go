@@ -256,6 +256,9 @@ func passing(err error) bool {
 	if !errors.As(err, &refused) {
 		return false
 	}
+	if mail.SuggestedBackoff(refused.Text) > 0 {
+		return true
+	}
 	switch refused.Code {
 	case "UNAVAILABLE", "INUSE", "SERVERBUG", "LIMIT", "THROTTLED", "NOPERM":
 		return true

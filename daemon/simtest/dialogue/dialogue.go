@@ -22,6 +22,7 @@
 //	close                   the server closes the connection
 //	plain                   the server says what the plain one says
 //	end TEXT                a line of how it ends; all of them are compared
+//	takes DURATION          how long that takes at least
 //	log TEXT                what is logged, in just one line
 //
 // Of the exchanges that fit the first is meant, and one of the plain server only
@@ -52,6 +53,7 @@ type Dialogue struct {
 	Mail        map[string]string
 	Has, Other  []Message
 	End, Log    []string
+	Takes       time.Duration
 
 	exchanges, plain []*exchange
 }
@@ -188,6 +190,8 @@ func (d *Dialogue) add(where, line string) (err error) {
 		d.End = append(d.End, text)
 	case "log":
 		d.Log = append(d.Log, text)
+	case "takes":
+		d.Takes, err = time.ParseDuration(text)
 	case "C:":
 		d.exchanges = append(d.exchanges, &exchange{where: where, fits: pattern(text)})
 	default:
