@@ -16,7 +16,9 @@ func newFind(c *common) *cobra.Command {
 	return &cobra.Command{
 		Use:   "find ACCOUNT MESSAGE-ID",
 		Short: "Tell where a message is, on either server, and why not",
-		Args:  cobra.ExactArgs(2),
+		Long: `find asks both servers for the messages that have this very Message-ID, written
+with its angle brackets or without, and tells what the state knows of each.`,
+		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.operate(cmd, args[:1], func(o daemon.Operator) error {
 				found, err := o.Find(cmd.Context(), args[0], args[1])
