@@ -48,8 +48,10 @@ type accountOptions struct {
 	listed   func(messages int)
 	stopping <-chan struct{}
 	arrivals *pass.Arrivals // nil: they are forgotten with the account
-	quota    *quota         // nil: it is forgotten with the account
-	readOnly bool           // nothing is going to be appended
+	// complaints are those of the mailboxes; nil: they are forgotten with it too.
+	complaints *pass.Complaints
+	quota      *quota // nil: it is forgotten with the account
+	readOnly   bool   // nothing is going to be appended
 	// draining is true once the users work on the new server (I8).
 	draining bool
 	purpose  purpose
@@ -273,14 +275,15 @@ func (a *account) openStateAt(path string, options state.Options) error {
 			KeepDeleted: a.daemon.Config.Policy.Deletions == "keep",
 			CopyAgain:   a.daemon.Config.Policy.AlreadyThere == "copy",
 		},
-		Arrivals:  a.with.arrivals,
-		Quiet:     a.daemon.Quiet,
-		LookAgain: a.daemon.LookAgain,
-		TwinWait:  a.daemon.TwinWait,
-		Stopping:  a.with.stopping,
-		Yield:     a.room.yield,
-		Observer:  a.with.observer,
-		Logger:    a.daemon.Logger.With("account", a.Name),
+		Arrivals:   a.with.arrivals,
+		Complaints: a.with.complaints,
+		Quiet:      a.daemon.Quiet,
+		LookAgain:  a.daemon.LookAgain,
+		TwinWait:   a.daemon.TwinWait,
+		Stopping:   a.with.stopping,
+		Yield:      a.room.yield,
+		Observer:   a.with.observer,
+		Logger:     a.daemon.Logger.With("account", a.Name),
 	}
 	if a.daemon.mutate != nil {
 		a.daemon.mutate(&o)

@@ -28,6 +28,7 @@ type connections struct {
 	// check looks whether the source is the one that it was; nil: nobody does.
 	check func(context.Context, config.Server, *remote.Conn, net.Addr) error
 
+	alerts alerts       // what the servers want to be seen
 	traced atomic.Bool  // what is said is logged
 	opened atomic.Int64 // so many, to tell them apart
 
@@ -96,6 +97,7 @@ func (c *connections) opener(side remote.Side, s config.Server, then metrics.Con
 			c.mu.Unlock()
 			return at, err
 		}
+		options.Alert = func(text string) { c.alerts.told(options.Logger, side, text) }
 		options.Lost = func(err *remote.Error) {
 			if loggedIn { // else Dial returns it
 				c.metrics.ConnectionFailed(at.side, errorClass(err))

@@ -39,11 +39,12 @@ type follower struct {
 	ending      context.Context // done when the account is to end, with all answers collected
 	turned      atomic.Int64    // since when the loop is at work, in Unix nanoseconds; 0: it waits
 
-	arrivals pass.Arrivals
-	full     bool // the next pass compares everything
-	compare  bool // the next pass compares flags where the source does not tell what has changed
-	failures int  // passes that failed in a row
-	notUntil time.Time
+	arrivals   pass.Arrivals
+	complaints pass.Complaints // of its mailboxes
+	full       bool            // the next pass compares everything
+	compare    bool            // the next pass compares flags where the source does not tell what has changed
+	failures   int             // passes that failed in a row
+	notUntil   time.Time
 
 	mu       sync.Mutex
 	status   followerStatus

@@ -290,7 +290,13 @@ func (r *record) put(changes []cutover.Change, entries ...state.Entry) error {
 		return fmt.Errorf("remember the phases: %w", err)
 	}
 	for _, c := range changes {
-		r.logger.Info(c.What, "domain", c.Domain, "account", c.Account, "why", c.Why)
+		var of []any // a change of a domain is of no account, and the other way round
+		for _, key := range []struct{ name, value string }{{"domain", c.Domain}, {"account", c.Account}} {
+			if key.value != "" {
+				of = append(of, key.name, key.value)
+			}
+		}
+		r.logger.Info(c.What, append(of, "why", c.Why)...)
 	}
 	r.sequence = sequence
 	r.changes = append(r.changes, changes...)

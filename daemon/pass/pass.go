@@ -41,6 +41,9 @@ type Options struct {
 	// Arrivals remembers what reaches the destination by itself; nil: a new one.
 	// It may outlive the Pass.
 	Arrivals *Arrivals
+	// Complaints remembers what the operator was told; nil: a new one. It may
+	// outlive the Pass.
+	Complaints *Complaints
 	// Quiet is how long nothing of ours must have appeared on the destination
 	// before a lost answer is taken to mean "not stored"; 0: 5 s.
 	Quiet time.Duration
@@ -188,6 +191,9 @@ func New(o Options) *Pass {
 	}
 	if o.Arrivals == nil {
 		o.Arrivals = new(Arrivals)
+	}
+	if o.Complaints == nil {
+		o.Complaints = new(Complaints)
 	}
 	if o.Budget == nil {
 		o.Budget = NewBudget(32 << 20)

@@ -30,6 +30,9 @@ type Options struct {
 	Traced *atomic.Bool // nil: always
 	// Lost is told, once, why a connection ended that was not closed by us.
 	Lost func(*Error)
+	// Alert is told what the server wants its user to see (RFC 3501 §7.1, ALERT);
+	// nil: it is logged.
+	Alert func(text string)
 	// Dial opens the transport; nil: net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -77,6 +80,11 @@ func newConn(server Server, options Options, transport net.Conn) *Conn {
 	}
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
+	}
+	if options.Alert == nil {
+		options.Alert = func(text string) {
+			options.Logger.Warn("the server says", "side", string(server.Side), "alert", text)
+		}
 	}
 	c := &Conn{server: server, options: options}
 	c.use(transport)
@@ -246,7 +254,7 @@ func (c *Conn) note(r Response) {
 		c.mu.Unlock()
 	}
 	if r.Code == "ALERT" {
-		c.options.Logger.Warn("the server says", "side", string(c.server.Side), "alert", printable(c.masked(r.Text)))
+		c.options.Alert(printable(c.masked(r.Text)))
 	}
 	if c.tracing() {
 		c.options.Trace('<', c.masked(traced(r)))
