@@ -11,6 +11,7 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/config"
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
+	"github.com/imapsyncd/imapsyncd/daemon/web"
 	"github.com/imapsyncd/imapsyncd/metrics"
 )
 
@@ -58,8 +59,10 @@ type follower struct {
 	asked    []chan error       // who waits for a complete pass
 	whole    bool               // and it is to compare everything
 	errands  []errand           // to be done between two passes
+	passes   []web.PassStatus   // the last ones, the newest first
 
 	quota   *quota
+	seen    seen
 	storeMu sync.Mutex // held while work's state is opened, closed or lent
 	work    *account   // open between passes while warm
 }

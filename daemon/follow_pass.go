@@ -24,6 +24,7 @@ func (f *follower) pass(ctx context.Context) time.Duration {
 	f.full, f.whole = f.full || f.whole, false
 	f.mu.Unlock()
 
+	began := time.Now()
 	result, err := f.passOnce(ctx, stopping)
 	f.connections.work(false)
 	f.mu.Lock()
@@ -50,6 +51,7 @@ func (f *follower) pass(ctx context.Context) time.Duration {
 	case err == nil:
 		f.failures, f.full, f.compare = 0, false, false
 		f.succeeded(result)
+		f.passed(result, began, nil)
 		wait := f.pollWait()
 		if !result.Due.IsZero() {
 			wait = min(wait, max(time.Until(result.Due), time.Second))
@@ -62,6 +64,7 @@ func (f *follower) pass(ctx context.Context) time.Duration {
 		}
 		return f.pollWait()
 	}
+	f.passed(result, began, err)
 	f.failures++
 	health, wait := f.judge(err)
 	if errors.Is(err, pass.ErrJournal) {

@@ -88,7 +88,7 @@ func (r *running) run(ctx context.Context) error {
 			}
 		})
 	}
-	handler := web.New(web.Options{Status: r.Status, Ready: r.ready.Load, Gatherer: d.Gatherer, Logger: d.Logger})
+	handler := web.New(web.Options{Status: r.Status, Account: r.accountDetails, Ready: r.ready.Load, Gatherer: d.Gatherer, Logger: d.Logger})
 	serve(func() error { return web.Serve(serving, page, d.Config.Web.ConfigFile, handler, d.Logger) })
 	serve(func() error { return control.Serve(serving) })
 	address := page.Addr().String()

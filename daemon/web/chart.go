@@ -1,6 +1,9 @@
 package web
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // chart is late mail by the hour as a picture: a unit is an hour wide and a
 // message high.
@@ -8,6 +11,20 @@ type chart struct {
 	From, To    time.Time
 	Hours, Most int
 	Bars        []bar
+}
+
+// Told says in words what the picture shows.
+func (c *chart) Told() string {
+	sum := 0
+	for _, b := range c.Bars {
+		sum += b.Messages
+	}
+	if sum == 0 {
+		return "none since " + date(c.From)
+	}
+	last := c.Bars[len(c.Bars)-1]
+	return fmt.Sprintf("%s since %s, at most %s in an hour; in the last hour with any, %s, it was %s",
+		count(sum), date(c.From), count(c.Most), date(last.Hour), count(last.Messages))
 }
 
 // bar is one hour of it.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -56,6 +57,27 @@ func ago(now, t time.Time) string {
 	return span(now.Sub(t)) + " ago"
 }
 
+// about says roughly how long before now t was, so that a page that is watched
+// does not change all the time.
+func about(now, t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	switch d := now.Sub(t); {
+	case d < time.Minute:
+		return "just now"
+	case d < time.Hour:
+		return fmt.Sprintf("%dm ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh ago", int(d.Hours()))
+	default:
+		return fmt.Sprintf("%dd ago", int(d.Hours())/24)
+	}
+}
+
+// clock writes the time of day for people.
+func clock(t time.Time) string { return t.Format("15:04:05 MST") }
+
 // date writes a moment for people.
 func date(t time.Time) string { return t.Format("2006-01-02 15:04 MST") }
 
@@ -72,3 +94,7 @@ func oneLine(s string) string {
 		return c
 	}, s)
 }
+
+// elementID makes the id of an element that stands for something with a name: what
+// it is of has a letter of its own.
+func elementID(of, name string) string { return of + "-" + url.PathEscape(name) }

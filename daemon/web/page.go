@@ -1,114 +1,178 @@
 package web
 
 import (
-	"cmp"
-	_ "embed"
+	"bytes"
+	"embed"
 	"html/template"
-	"io"
-	"net/url"
 	"slices"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
-//go:embed page.html
-var pageText string
+//go:embed page.html account.html
+var pageFiles embed.FS
 
-func newPage() *template.Template {
-	return template.Must(template.New("page").Funcs(template.FuncMap{
-		"count": count[int], "size": size, "ago": ago, "span": span, "seconds": seconds, "date": date, "chart": newChart,
-	}).Parse(pageText))
+func newPages() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
+		"count": count[int], "size": size, "about": about, "span": span, "seconds": seconds, "date": date, "clock": clock, "chart": newChart, "id": elementID,
+	}).ParseFS(pageFiles, "*.html"))
 }
 
-// rowsAtMost bounds the page, which browsers fetch again every few seconds.
-const rowsAtMost = 200
+// What bounds the page, which is rendered every few seconds while somebody
+// watches.
+const (
+	rowsAtMost    = 100 // accounts on one page
+	domainsAtMost = 6   // in full
+	namesAtMost   = 200 // of domains, in one line each
+)
 
-// view is what the page shows.
-type view struct {
+// frame is what every page has.
+type frame struct {
 	Status
-	Phases  []choice
-	Healths []choice
-	Rows    []AccountStatus
-	More    int // accounts without a row
-	// Phase and Health are what the reader has chosen; empty: all.
-	Phase  mail.Phase
-	Health mail.Health
-	// Details tells that the reader wants everything open, which the page, fetched
-	// anew, would else close again. With and Without lead there and back.
-	Details       bool
-	With, Without string
+	Title  string
+	Events string // where it is told what changes
+	// Stays says that the page is not to be fetched anew by itself. Toggle leads to
+	// the contrary.
+	Stays  bool
+	Toggle string
 }
 
-// choice is a phase or health that some account is in.
-type choice struct {
+// overview is what the page of all accounts shows.
+type overview struct {
+	frame
+	choice
+	Shown         []DomainStatus // in full
+	Others        []DomainStatus // in one line
+	Unnamed       int            // domains without a line
+	Names         []string       // of domains, to choose from
+	Phases        []option
+	Healths       []option
+	Headers       []header
+	Rows          []AccountStatus
+	Chosen        int // accounts
+	From, To      int // rows, from 1
+	Pages         int
+	Narrowed      bool   // not all accounts are chosen
+	All           string // leads to all
+	Back, On      string // to the rows before and after; empty: there are none
+	With, Without string // to the page with everything open, and back
+	Sorted        string // what the address says of the order
+}
+
+// OnlyDomain leads to one domain and its accounts.
+func (v overview) OnlyDomain(name string) string {
+	to := v.choice
+	to.Domain, to.Page = name, 1
+	return to.link()
+}
+
+// option is a phase or health that some account is in.
+type option struct {
 	Name   string
 	Count  int
 	Link   string
 	Chosen bool
 }
 
-// writePage writes the page: those who need the operator first.
-func writePage(w io.Writer, page *template.Template, s Status, query url.Values) error {
-	v := view{Status: s, Phase: mail.Phase(query.Get("phase")), Health: mail.Health(query.Get("health")), Details: query.Has("details")}
-	v.With, v.Without = link(query, "details", "1"), link(query, "details", "")
+// newOverview lays out the page of all accounts.
+func newOverview(s Status, c choice) overview {
+	v := overview{choice: c, Headers: c.headers(), Narrowed: c.Phase != "" || c.Health != "" || c.Domain != "" || c.Text != ""}
 	for _, p := range mail.Phases() {
-		if n := s.Totals.Phases[p]; n > 0 {
-			v.Phases = append(v.Phases, newChoice(query, "phase", string(p), n))
+		if n := s.Totals.Phases[p]; n > 0 || p == c.Phase {
+			to := c
+			if to.Page, to.Phase = 1, p; p == c.Phase {
+				to.Phase = ""
+			}
+			v.Phases = append(v.Phases, option{string(p), n, to.link(), p == c.Phase})
 		}
 	}
 	for _, h := range mail.Healths() {
-		if n := s.Totals.Healths[h]; n > 0 {
-			v.Healths = append(v.Healths, newChoice(query, "health", string(h), n))
+		if n := s.Totals.Healths[h]; n > 0 || h == c.Health {
+			to := c
+			if to.Page, to.Health = 1, h; h == c.Health {
+				to.Health = ""
+			}
+			v.Healths = append(v.Healths, option{string(h), n, to.link(), h == c.Health})
 		}
 	}
-	for _, a := range s.Accounts {
-		if (v.Phase == "" || a.Phase == v.Phase) && (v.Health == "" || a.Health == v.Health) {
-			v.Rows = append(v.Rows, a)
+	v.domains(s.Domains)
+
+	rows := c.from(s.Accounts)
+	v.Chosen = len(rows)
+	v.Pages = max(1, (len(rows)+rowsAtMost-1)/rowsAtMost)
+	c.Page = min(c.Page, v.Pages)
+	v.Page = c.Page
+	v.Rows = rows[(c.Page-1)*rowsAtMost : min(c.Page*rowsAtMost, len(rows))]
+	v.From, v.To = (c.Page-1)*rowsAtMost+1, (c.Page-1)*rowsAtMost+len(v.Rows)
+	turn := func(by int) string {
+		to := c
+		to.Page += by
+		return to.link()
+	}
+	if c.Page > 1 {
+		v.Back = turn(-1)
+	}
+	if c.Page < v.Pages {
+		v.On = turn(1)
+	}
+
+	v.All = choice{Sort: c.Sort, Down: c.Down, Details: c.Details, Still: c.Still}.link()
+	if c.Sort != "" {
+		v.Sorted = c.order()
+	}
+	opened, closed, toggled := c, c, c
+	opened.Details, closed.Details, toggled.Still = true, false, !c.Still
+	v.With, v.Without = opened.link(), closed.link()
+	v.frame = frame{Status: s, Title: s.Totals.Done(), Events: "/events?" + c.query(), Stays: c.Still, Toggle: toggled.link()}
+	return v
+}
+
+// domains lays out what is said of domains: the finished ones come last, and
+// where there are many most of them have one line.
+func (v *overview) domains(all []DomainStatus) {
+	for _, d := range all {
+		if len(v.Names) < namesAtMost {
+			v.Names = append(v.Names, d.Name)
+		}
+		if v.Domain == "" || d.Name == v.Domain {
+			v.Shown = append(v.Shown, d)
 		}
 	}
-	slices.SortStableFunc(v.Rows, func(a, b AccountStatus) int {
-		return cmp.Or(cmp.Compare(urgency(a.Health), urgency(b.Health)), cmp.Compare(b.LagSeconds, a.LagSeconds), cmp.Compare(a.Name, b.Name))
-	})
-	if len(v.Rows) > rowsAtMost {
-		v.Rows, v.More = v.Rows[:rowsAtMost], len(v.Rows)-rowsAtMost
+	slices.SortStableFunc(v.Shown, func(a, b DomainStatus) int { return finishedLast(a) - finishedLast(b) })
+	if len(v.Shown) > domainsAtMost {
+		v.Shown, v.Others = v.Shown[:domainsAtMost:domainsAtMost], v.Shown[domainsAtMost:]
 	}
-	return page.Execute(w, v)
+	if len(v.Others) > namesAtMost {
+		v.Others, v.Unnamed = v.Others[:namesAtMost], len(v.Others)-namesAtMost
+	}
 }
 
-// newChoice links to the page with the choice made, or undone. Only one is made
-// at a time.
-func newChoice(query url.Values, key, name string, n int) choice {
-	c := choice{Name: name, Count: n, Chosen: query.Get(key) == name}
-	plain := url.Values{}
-	if query.Has("details") {
-		plain.Set("details", "1")
+func finishedLast(d DomainStatus) int {
+	if d.Phase == mail.PhaseFinished {
+		return 1
 	}
-	if c.Link = link(plain, key, name); c.Chosen {
-		c.Link = link(plain, key, "")
-	}
-	return c
+	return 0
 }
 
-// link leads to the page with one thing chosen otherwise; an empty value is
-// none.
-func link(query url.Values, key, value string) string {
-	next := url.Values{}
-	for _, known := range []string{"phase", "health", "details"} {
-		if v := query.Get(known); v != "" && known != key {
-			next.Set(known, v)
+// fragment is a part of a page that changes by itself.
+type fragment struct {
+	Name string // of its template, and the id of the element that it stands in
+	HTML []byte
+}
+
+// overviewParts and accountParts are the parts of either page that change.
+func overviewParts() []string { return []string{"head", "domains", "totals", "accounts"} }
+func accountParts() []string  { return []string{"head", "account"} }
+
+// render renders parts of a page.
+func render(pages *template.Template, parts []string, v any) ([]fragment, error) {
+	fragments := make([]fragment, len(parts))
+	for i, name := range parts {
+		var b bytes.Buffer
+		if err := pages.ExecuteTemplate(&b, name, v); err != nil {
+			return nil, err
 		}
+		fragments[i] = fragment{name, b.Bytes()}
 	}
-	if value != "" {
-		next.Set(key, value)
-	}
-	if len(next) == 0 {
-		return "/"
-	}
-	return "/?" + next.Encode()
-}
-
-// urgency orders accounts by how much they need the operator.
-func urgency(h mail.Health) int {
-	return slices.Index([]mail.Health{mail.HealthStopped, mail.HealthAuth, mail.HealthQuota, mail.HealthHeld,
-		mail.HealthBackoff, mail.HealthPaused, mail.HealthOK}, h)
+	return fragments, nil
 }

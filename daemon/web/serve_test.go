@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
@@ -78,7 +79,32 @@ func TestWebConfigFile(t *testing.T) {
 	write("web.yml", tls+users+"$2y$04$YH0kuE6G82SK7oQ/wCpPWuYOkh0DF2uZEfKUj0Bo9t0tvs5uUKsI.\n")
 	expect("https://"+address, "secret", 401)
 	expect("https://"+address, "other", 200)
+
+	// Who watches is let go at the end, over HTTP/2 too.
+	transport := lender.Client().Transport.(*http.Transport).Clone()
+	transport.ForceAttemptHTTP2 = true
+	defer transport.CloseIdleConnections()
+	q, err := http.NewRequestWithContext(t.Context(), "GET", "https://"+address+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.SetBasicAuth("prometheus", "other")
+	events, err := transport.RoundTrip(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Body.Close()
+	if events.ProtoMajor != 2 || events.StatusCode != 200 {
+		t.Errorf("events: %s %s", events.Proto, events.Status)
+	}
+	lines := bufio.NewReader(events.Body)
+	if line, err := lines.ReadString('\n'); err != nil || line != "event: head\n" {
+		t.Errorf("events: %q, %v", line, err)
+	}
 	cancel()
+	if _, err := io.Copy(io.Discard, lines); err != nil {
+		t.Errorf("the events end with %v", err)
+	}
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
