@@ -256,6 +256,10 @@ func bodiesOf(t *testing.T, src *Source, uids ...mail.UID) ([]string, error) {
 		if err != nil {
 			return got, err
 		}
+		if body.Refused != nil {
+			got = append(got, fmt.Sprintf("%d: %s", body.UID, body.Refused))
+			continue
+		}
 		data, err := io.ReadAll(body.Content)
 		if err != nil {
 			return got, err
@@ -326,7 +330,7 @@ func TestBodies(t *testing.T) {
 				out += full(uid, body)
 			}
 			return out + "TAG OK\r\n"
-		}, []string{"1" + tail + "one", "3" + tail + "three"}},
+		}, []string{"1" + tail + "one", "2: UID FETCH refused: NO Retrieval using the IMAP4 protocol failed", "3" + tail + "three"}},
 		{"odd spelling", func(string, string) string {
 			return "* 1 fetch (uid 1 flags ( \\seen x] \\Recent) modseq (5) x-gm-labels (a \"b\") internaldate \" 7-Jul-1996 02:44:25 +0000\" rfc822.size NIL body[] \"one\")\r\nTAG OK\r\n"
 		}, []string{`1 (\Seen x]) one`}},
