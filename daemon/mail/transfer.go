@@ -164,6 +164,9 @@ func SuggestedBackoff(words string) time.Duration {
 var (
 	// ErrInDoubt: the message was sent, its answer never came.
 	ErrInDoubt = errors.New("the answer to an APPEND was lost")
+	// ErrLost: a connection that was in use has ended, and the server has not asked
+	// for patience: what it was asked for may be why.
+	ErrLost = errors.New("the connection ended")
 	// ErrNotSent: nothing of the message was sent.
 	ErrNotSent = errors.New("not sent")
 	// ErrUIDValidity: the mailbox shows another UIDVALIDITY than the one the

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
@@ -89,9 +91,14 @@ func (c *carriage) interrupted(lane *Lane) error {
 // parcels. It waits for memory before it asks, never in the middle of an answer,
 // so that no FETCH is held open.
 func (c *carriage) fetchTask(ctx context.Context, lane *Lane, t *task, parcels chan<- parcel) error {
+	ends := make(map[mail.UID]int) // how often the connection has ended at a message
 	for uids := t.uids; len(uids) > 0; {
 		n, bytes, octets := 0, int64(0), int64(0)
-		for n < len(uids) && n < c.Parcel && bytes < parcelBytes {
+		most := c.Parcel
+		if ends[uids[0]] > 0 {
+			most = 1
+		}
+		for n < len(uids) && n < most && bytes < parcelBytes {
 			bytes += inMemory(t.sizes.of(uids[n]))
 			octets += t.sizes.of(uids[n])
 			n++
@@ -108,8 +115,17 @@ func (c *carriage) fetchTask(ctx context.Context, lane *Lane, t *task, parcels c
 			return err
 		}
 		next, err := c.fetchParcel(ctx, lane.Source, t, uids[:n], release)
+		if errors.Is(err, mail.ErrLost) && ctx.Err() == nil {
+			err = c.afterEnd(ctx, t, &next, ends, err)
+		}
 		if err != nil {
+			next.release()
 			return err
+		}
+		uids = uids[len(next.asked):]
+		if len(next.asked) == 0 {
+			next.release()
+			continue
 		}
 		select {
 		case parcels <- next:
@@ -117,9 +133,54 @@ func (c *carriage) fetchTask(ctx context.Context, lane *Lane, t *task, parcels c
 			next.release()
 			return nil
 		}
-		uids = uids[n:]
 	}
 	return nil
+}
+
+const (
+	// endsMost is how often the connection may end at a message, in the end one that
+	// was asked for by itself, until that is held.
+	endsMost = 3
+	// endPause is the pause after such an end, longer each time.
+	endPause = time.Second
+)
+
+// afterEnd cuts a parcel in the middle of which the connection has ended before
+// the first message that has not come. That message is asked for by itself next;
+// where the connection ends at it again and again, it is not served.
+func (c *carriage) afterEnd(ctx context.Context, t *task, p *parcel, ends map[mail.UID]int, cause error) error {
+	came := make(map[mail.UID]bool, len(p.pieces))
+	for _, m := range p.pieces {
+		came[m.UID] = true
+	}
+	asked, n := p.asked, 0
+	for n < len(asked) && came[asked[n]] {
+		n++
+	}
+	p.asked = asked[:n]
+	p.pieces = slices.DeleteFunc(p.pieces, func(m piece) bool { return !slices.Contains(p.asked, m.UID) })
+	if n == len(asked) {
+		return nil
+	}
+	at := asked[n]
+	for next := errors.Unwrap(cause); errors.Is(next, mail.ErrLost); next = errors.Unwrap(cause) {
+		cause = next // the bare words
+	}
+	if ends[at]++; ends[at] == 1 {
+		c.Logger.Info("the connection ended in the middle of a mailbox: going on", "mailbox", t.job.source.DisplayName(), "uid", at, "error", cause)
+	}
+	if len(asked) == 1 && ends[at] >= endsMost {
+		p.asked = asked
+		p.pieces = []piece{{Message: mail.Message{UID: at}, unserved: &unserved{mail.ReasonMissing, t.sizes.of(at), fmt.Sprintf("the connection ends at it, %d times by now: %s", ends[at], cause)}}}
+		return nil
+	}
+	select {
+	case <-time.After(time.Duration(ends[at]) * endPause):
+	case <-c.quit:
+	case <-c.Stopping:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
 }
 
 // pace waits until so many messages may be asked for, or until nothing more is to
@@ -159,24 +220,22 @@ func inMemory(size int64) int64 {
 }
 
 // fetchParcel takes the given messages in hand. A message that the server
-// leaves out is left out.
-func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids []mail.UID, release func()) (_ parcel, err error) {
+// leaves out is left out. The caller releases the parcel; with an error it holds
+// what has come before it.
+func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids []mail.UID, release func()) (out parcel, err error) {
 	var files []*os.File
-	out := parcel{task: t, asked: uids, release: func() {
+	out = parcel{task: t, asked: uids, release: func() {
 		release()
 		for _, f := range files {
 			f.Close()
 		}
 	}}
-	defer func() {
-		if err != nil {
-			out.release()
-		}
-	}()
+	// A server may answer in another order (I9).
+	defer func() { slices.SortFunc(out.pieces, func(a, b piece) int { return cmp.Compare(a.UID, b.UID) }) }()
 	inHand := int64(0) // the truth, which RFC822.SIZE need not be
 	for body, err := range source.Bodies(ctx, t.ref(), uids) {
 		if err != nil {
-			return parcel{}, err
+			return out, err
 		}
 		next := piece{Message: body.Message}
 		if body.Refused != nil {
@@ -187,21 +246,21 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 		if body.Size > spoolAbove || inHand+body.Size > parcelBytes+spoolAbove {
 			file, err := c.spool(body)
 			if err != nil {
-				return parcel{}, err
+				return out, err
 			}
 			files = append(files, file)
 			next.content = file
 		} else {
 			data := make([]byte, body.Size)
 			if _, err := io.ReadFull(body.Content, data); err != nil {
-				return parcel{}, fmt.Errorf("fetch message %d: %w", body.UID, err)
+				return out, fmt.Errorf("fetch message %d: %w", body.UID, err)
 			}
 			next.content = bytes.NewReader(data)
 			inHand += body.Size
 		}
 		prefix := make([]byte, min(body.Size, mail.PrefixLen))
 		if _, err := next.content.ReadAt(prefix, 0); err != nil && err != io.EOF {
-			return parcel{}, fmt.Errorf("read spool: %w", err)
+			return out, fmt.Errorf("read spool: %w", err)
 		}
 		next.Fingerprint = mail.NewFingerprint(body.Size, body.InternalDate, prefix)
 		next.InternalDate = mail.StorableDate(body.InternalDate, prefix)
@@ -212,8 +271,6 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 		}
 		out.pieces = append(out.pieces, next)
 	}
-	// A server may answer in another order (I9).
-	slices.SortFunc(out.pieces, func(a, b piece) int { return cmp.Compare(a.UID, b.UID) })
 	return out, nil
 }
 

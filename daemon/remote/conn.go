@@ -55,6 +55,7 @@ type Conn struct {
 	caps     map[string]bool
 	id       string
 	security Security
+	inUse    bool     // it has logged in
 	hidden   []string // secrets that must not appear in what the server says
 	tags     int
 	library  *imapclient.Client
@@ -70,7 +71,9 @@ type Conn struct {
 	mu  sync.Mutex
 	err error  // why it ended
 	bye string // the server's last words
-	raw *collector
+	// later: by them it asks for patience.
+	later bool
+	raw   *collector
 }
 
 // newConn takes a transport into use. Nothing is read yet.
@@ -251,6 +254,10 @@ func (c *Conn) note(r Response) {
 		if c.bye == "" {
 			c.bye = "BYE"
 		}
+		switch r.Code {
+		case "UNAVAILABLE", "INUSE", "LIMIT", "OVERQUOTA", "THROTTLED":
+			c.later = true
+		}
 		c.mu.Unlock()
 	}
 	if r.Code == "ALERT" {
@@ -273,6 +280,7 @@ func (c *Conn) ended(err error) error {
 			c.err = err
 		default:
 			lost = c.server.lost(err, c.bye)
+			lost.lost = c.inUse && !c.later && lost.Class != ClassLimit
 			c.err = lost
 		}
 	}
@@ -309,6 +317,15 @@ func (c *Conn) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
+}
+
+// why is the reason why the connection has ended, or err where it has not.
+func (c *Conn) why(err error) error {
+	var known *Error
+	if errors.As(c.Err(), &known) {
+		return known
+	}
+	return err
 }
 
 // logoutTime is how long a polite end may take.

@@ -136,6 +136,7 @@ func Dial(ctx context.Context, server Server, options Options) (*Conn, error) {
 		}
 		return nil, server.fail(ClassProtocol, err, err.Error(), "")
 	}
+	c.inUse = true
 	return c, nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
 // Side is one of the two servers.
@@ -55,6 +57,8 @@ type Error struct {
 	// is one line.
 	Key, Value string
 	Err        error
+
+	lost bool // it is a mail.ErrLost
 }
 
 func (e *Error) Error() string {
@@ -66,6 +70,9 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// Is tells that the end of a connection in use may be for what was asked.
+func (e *Error) Is(target error) bool { return target == mail.ErrLost && e.lost }
 
 // fail makes an *Error of what went wrong with a server.
 func (s Server) fail(class Class, err error, text, advice string) *Error {

@@ -134,13 +134,14 @@ func (r *row) next(data *imapclient.FetchMessageData) bool {
 // where the library may show a clean end. After an error it is not touched
 // again: the library's own goroutine reads on then.
 type content struct {
+	conn    *Conn
 	literal io.Reader
 	left    int64
 	err     error // io.EOF included
 }
 
 func (f *fetch) content(literal imap.LiteralReader) *content {
-	f.current = &content{literal: literal, left: literal.Size()}
+	f.current = &content{conn: f.conn, literal: literal, left: literal.Size()}
 	return f.current
 }
 
@@ -153,8 +154,10 @@ func (c *content) Read(p []byte) (int, error) {
 	if err == io.EOF && c.left > 0 {
 		err = io.ErrUnexpectedEOF
 	}
-	c.err = err
-	return n, err
+	if c.err = err; err != nil && err != io.EOF {
+		c.err = c.conn.why(err)
+	}
+	return n, c.err
 }
 
 // failed is why the literal ended before its time, nil if it did not.
@@ -342,10 +345,10 @@ func (f *fetch) command(ctx context.Context, uids []mail.UID) (left []mail.UID, 
 // lost drops the connection and says why it ended, in our words rather than in
 // the library's.
 func (f *fetch) lost(ctx context.Context, err error) error {
-	var known *Error
-	if errors.As(f.conn.Err(), &known) {
-		err = known
-	}
+	err = f.conn.why(err)
 	f.drop()
-	return errors.Join(ctx.Err(), err)
+	if ctx.Err() != nil {
+		return ctx.Err() // which closed the connection
+	}
+	return err
 }
