@@ -61,11 +61,11 @@ func Opening(prefix []byte) Fingerprint {
 // add. It reads to the end.
 func Content(r io.Reader) (Fingerprint, error) {
 	hash := sha256.New()
-	in, out := make([]byte, 16<<10), make([]byte, 16<<10)
+	in := make([]byte, 16<<10)
 	held := 0 // line ends that may be the last
 	for {
 		n, err := r.Read(in)
-		text := out[:normalise(out, in[:n])]
+		text := in[:normalise(in, in[:n])]
 		if body := bytes.TrimRight(text, "\n"); len(body) > 0 {
 			for ; held > 0; held-- {
 				hash.Write([]byte{'\n'})
@@ -144,6 +144,6 @@ func MessageID(header []byte) string {
 
 // headerFields reads a header. A broken one yields the fields before the break.
 func headerFields(header []byte) textproto.MIMEHeader {
-	fields, _ := textproto.NewReader(bufio.NewReader(bytes.NewReader(header))).ReadMIMEHeader()
+	fields, _ := textproto.NewReader(bufio.NewReaderSize(bytes.NewReader(header), min(len(header), 4096))).ReadMIMEHeader()
 	return fields
 }

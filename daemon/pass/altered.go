@@ -138,6 +138,7 @@ func (p *Pass) contents(ctx context.Context, items []plan.Item, read func(plan.I
 			indices = append(indices, i)
 		}
 	}
+	text := bufio.NewReaderSize(nil, mail.PrefixLen)
 	for box, of := range group(indices, func(i int) place { return at(items[i]) }) {
 		called, gone := callRoll(slices.Sorted(maps.Keys(of))), false
 		for body, err := range p.reader(box.side).Bodies(ctx, box.ref, called.uids) {
@@ -153,7 +154,7 @@ func (p *Pass) contents(ctx context.Context, items []plan.Item, read func(plan.I
 			}
 			called.mark(body.UID)
 			c := &out[of[body.UID]]
-			text := bufio.NewReaderSize(body.Content, mail.PrefixLen)
+			text.Reset(body.Content)
 			prefix, _ := text.Peek(mail.PrefixLen) // what fails here fails below
 			c.date = mail.StorableDate(body.InternalDate, prefix)
 			if c.text, err = mail.Content(text); err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -20,7 +21,7 @@ func (p *Pass) load() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
-	p.pairs = make(map[mail.PairID]mail.Pair, len(pairs))
+	p.pairs, p.ordered = make(map[mail.PairID]mail.Pair, len(pairs)), nil
 	for _, pair := range pairs {
 		p.pairs[pair.ID] = pair
 		p.lastPair = max(p.lastPair, pair.ID)
@@ -82,7 +83,7 @@ func (p *Pass) commit(c mail.Change) error {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
 	for _, pair := range c.Pairs {
-		p.pairs[pair.ID] = pair
+		p.keep(pair)
 	}
 	for _, id := range c.Settle {
 		delete(p.intents, id)
@@ -105,6 +106,19 @@ func (p *Pass) commit(c mail.Change) error {
 	}
 	p.gone.apply(c)
 	return nil
+}
+
+// keep takes a pair as it is now.
+func (p *Pass) keep(pair mail.Pair) { p.pairs[pair.ID], p.ordered = pair, nil }
+
+// storedPairs returns the stored pairs by ascending ID, as they are now. They are
+// not to be changed.
+func (p *Pass) storedPairs() []mail.Pair {
+	if p.ordered == nil {
+		p.ordered = slices.AppendSeq(make([]mail.Pair, 0, len(p.pairs)), maps.Values(p.pairs))
+		slices.SortFunc(p.ordered, func(a, b mail.Pair) int { return cmp.Compare(a.ID, b.ID) })
+	}
+	return p.ordered
 }
 
 // intentsWhere returns the intents for which want is true by ascending ID.
@@ -148,9 +162,6 @@ func (p *Pass) inDoubt(pair mail.PairID) bool {
 // the UIDs at or above its UIDNext that receipts name under its UIDVALIDITY.
 func (p *Pass) named(from map[string]mail.Anchor) (map[string]map[mail.UID]bool, error) {
 	names := make(map[string]map[mail.UID]bool, len(from))
-	for name := range from {
-		names[name] = make(map[mail.UID]bool)
-	}
 	for _, pair := range p.pairs {
 		for r, err := range p.Journal.Receipts(pair.ID) {
 			if err != nil {
@@ -158,6 +169,9 @@ func (p *Pass) named(from map[string]mail.Anchor) (map[string]map[mail.UID]bool,
 			}
 			name, validity := whereabouts(pair, r)
 			if a, ok := from[name]; ok && a.UIDValidity == validity && r.Destination >= a.UIDNext && r.Destination != 0 {
+				if names[name] == nil {
+					names[name] = make(map[mail.UID]bool)
+				}
 				names[name][r.Destination] = true
 			}
 		}

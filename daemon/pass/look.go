@@ -93,7 +93,7 @@ func (p *Pass) glance(ctx context.Context, l *look) error {
 		// What an earlier run has carried has the flags of that time.
 		for range p.Journal.Receipts(job.Pair.ID) {
 			job.Pair.SourceAnchor.HighestModSeq = compareAll
-			p.pairs[job.Pair.ID] = job.Pair
+			p.keep(job.Pair)
 			break
 		}
 	}
@@ -180,9 +180,11 @@ func above(from mail.UID, receipts iter.Seq2[mail.Receipt, error]) iter.Seq2[mai
 // heldOf returns what is held of a pair: true for what stays so, and those
 // that are to be tried again.
 func (p *Pass) heldOf(pair mail.PairID) (held map[mail.UID]bool, retry []mail.UID) {
-	held = make(map[mail.UID]bool)
 	for key, h := range p.holds {
 		if key.Pair == pair && key.UID != 0 && h.Reason != mail.ReasonLateTwin {
+			if held == nil {
+				held = make(map[mail.UID]bool)
+			}
 			held[key.UID] = !h.Retry
 			if h.Retry {
 				retry = append(retry, key.UID)

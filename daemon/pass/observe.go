@@ -68,7 +68,7 @@ func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 	}
 	var work []*job
 	var settled mail.Change
-	var looked []*look
+	looked := make([]*look, 0, len(pairings))
 	for _, pairing := range pairings {
 		pairing.Pair = p.pairs[pairing.Pair.ID] // as resolving left it
 		if !p.holds[mail.HoldKey{Pair: pairing.Pair.ID}].Skipped {

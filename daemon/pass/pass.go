@@ -146,6 +146,7 @@ type Pass struct {
 	result     Result
 
 	pairs    map[mail.PairID]mail.Pair
+	ordered  []mail.Pair // the same by ID; nil: see storedPairs
 	intents  map[uint64]mail.Intent
 	holds    map[mail.HoldKey]mail.Hold
 	anchors  map[string]mail.Anchor // of destination mailboxes, by raw name
@@ -262,7 +263,13 @@ func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 	if err != nil {
 		return p.result, err
 	}
-	if waiting := slices.DeleteFunc(slices.Clone(pairings), func(pairing plan.Pairing) bool { return !p.mustWait(pairing.Pair) }); len(waiting) > 0 {
+	var waiting []plan.Pairing
+	for _, pairing := range pairings {
+		if p.mustWait(pairing.Pair) {
+			waiting = append(waiting, pairing)
+		}
+	}
+	if len(waiting) > 0 {
 		p.waiting = nil
 		if err := p.resolve(ctx); err != nil {
 			return p.result, fmt.Errorf("resolve: %w", err)

@@ -1,11 +1,8 @@
 package pass
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/plan"
@@ -72,9 +69,4 @@ func (p *Pass) Preview(ctx context.Context) (Preview, error) {
 		out.Rows = append(out.Rows, row)
 	}
 	return out, nil
-}
-
-// storedPairs returns the stored pairs by ascending ID.
-func (p *Pass) storedPairs() []mail.Pair {
-	return slices.SortedFunc(maps.Values(p.pairs), func(a, b mail.Pair) int { return cmp.Compare(a.ID, b.ID) })
 }

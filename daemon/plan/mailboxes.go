@@ -66,116 +66,125 @@ func Mailboxes(source, destination mail.Listing, stored []mail.Pair, rules Rules
 		l.wanted[l.key(place)] = true
 	}
 
-	var pairings []Pairing
+	pairings := make([]Pairing, 0, len(boxes))
 	var conflicts []Conflict
-	for _, m := range boxes {
-		pair, known := l.stored[m.Name]
-		if known && !rules.Moves(pair) {
-			d := l.byName[pair.Destination]
-			path := d.Path
-			if d.Name == "" {
-				path = strings.Split(pair.DestinationPath, "/")
-			}
-			pairings = append(pairings, Pairing{Pair: pair, Source: m, Destination: selectable(d), Path: path, Role: l.role(m)})
+	for i := range boxes {
+		m := &boxes[i]
+		stored, known := l.stored[m.Name]
+		if known && !rules.Moves(*stored) {
+			pairings = append(pairings, Pairing{Pair: *stored, Source: *m, Destination: selectable(l.byName[stored.Destination]), Path: l.storedPath(stored), Role: l.role(m)})
 			continue
 		}
 		path := l.place(m.Path)
 		d, there := l.byPath[l.key(path)]
-		name := d.Name
+		name := ""
 		if !there {
 			path = l.below(spellable(l.composed(path), destination))
 			name = spell(path)
 			if d, there = l.byName[name]; !there {
 				d, there = l.byPath[l.key(path)]
-				name = cmp.Or(d.Name, name)
 			}
 		}
 		if there {
-			path = d.Path
+			name, path = d.Name, d.Path
 		}
 		if other, used := l.takenBy(name, path); used {
-			conflicts = append(conflicts, Conflict{Source: m, With: other, Name: strings.Join(path, "/"), ByCase: destination.Folds && pathKey(m.Path) != pathKey(other.Path) && foldedKey(m.Path) == foldedKey(other.Path)})
+			conflicts = append(conflicts, Conflict{Source: *m, With: other, Name: strings.Join(path, "/"), ByCase: destination.Folds && pathKey(m.Path) != pathKey(other.Path) && foldedKey(m.Path) == foldedKey(other.Path)})
 			continue
 		}
 		l.take(name, path, m)
-		if !known {
+		pair := mail.Pair{}
+		if known {
+			pair = *stored
+		} else {
 			pair = mail.Pair{Source: m.Name, SourcePath: m.DisplayName(), Rule: rules.Place(m.DisplayName())}
 		}
 		pair.Destination, pair.DestinationPath = name, strings.Join(path, "/")
-		pairings = append(pairings, Pairing{Pair: pair, Source: m, Destination: selectable(d), Path: path, Role: l.role(m)})
+		pairings = append(pairings, Pairing{Pair: pair, Source: *m, Destination: selectable(d), Path: path, Role: l.role(m)})
 	}
 	return pairings, conflicts
 }
 
-// selectable is the mailbox, if it can hold mail.
-func selectable(m mail.Mailbox) mail.Mailbox {
-	if m.NoSelect {
-		m.Name = ""
+// selectable is a mailbox of the destination, without its name if it cannot hold
+// mail; nil: there is none.
+func selectable(m *mail.Mailbox) (there mail.Mailbox) {
+	if m == nil {
+		return there
 	}
-	return m
+	if there = *m; there.NoSelect {
+		there.Name = ""
+	}
+	return there
 }
 
 // layout is what is known about the places while they are given.
 type layout struct {
-	rules  Rules
-	key    func(path []string) string // of a path on the destination
-	source map[string]mail.Mailbox    // by path
-	stored map[string]mail.Pair       // by raw source name
-	wanted map[string]bool            // paths that mailboxes have by their name, or by a rule
-	byName map[string]mail.Mailbox    // destination, raw
-	byPath map[string]mail.Mailbox    // destination
-	byRole map[string]mail.Mailbox    // destination
-	taken  map[string]mail.Mailbox    // source mailboxes by raw destination name and by path
-	roles  map[string]bool            // that have been given to a mailbox that is to be made
+	rules     Rules
+	key       func(path []string) string // of a path on the destination
+	source    map[string]*mail.Mailbox   // by path
+	stored    map[string]*mail.Pair      // by raw source name
+	wanted    map[string]bool            // paths that mailboxes have by their name, or by a rule
+	byName    map[string]*mail.Mailbox   // destination, raw
+	byPath    map[string]*mail.Mailbox   // destination
+	byRole    map[string]*mail.Mailbox   // destination
+	nameTaken map[string]*mail.Mailbox   // source mailboxes by raw destination name
+	pathTaken map[string]*mail.Mailbox   // and by its path
+	roles     map[string]bool            // that have been given to a mailbox that is to be made
 }
 
 func newLayout(source, destination mail.Listing, stored []mail.Pair, rules Rules) *layout {
 	l := &layout{
 		rules: rules, key: pathKey,
-		source: make(map[string]mail.Mailbox, len(source.Mailboxes)), stored: make(map[string]mail.Pair, len(stored)), wanted: make(map[string]bool),
-		byName: make(map[string]mail.Mailbox, len(destination.Mailboxes)), byPath: make(map[string]mail.Mailbox, len(destination.Mailboxes)),
-		byRole: make(map[string]mail.Mailbox), taken: make(map[string]mail.Mailbox), roles: make(map[string]bool),
+		source: make(map[string]*mail.Mailbox, len(source.Mailboxes)), stored: make(map[string]*mail.Pair, len(stored)),
+		wanted: make(map[string]bool, len(source.Mailboxes)), roles: make(map[string]bool),
+		byName: make(map[string]*mail.Mailbox, len(destination.Mailboxes)), byPath: make(map[string]*mail.Mailbox, len(destination.Mailboxes)),
+		byRole: make(map[string]*mail.Mailbox), nameTaken: make(map[string]*mail.Mailbox, len(source.Mailboxes)), pathTaken: make(map[string]*mail.Mailbox, len(source.Mailboxes)),
 	}
 	if destination.Folds {
 		l.key = foldedKey
 	}
-	for _, m := range source.Mailboxes {
+	for i := range source.Mailboxes {
+		m := &source.Mailboxes[i]
 		l.source[pathKey(m.Path)] = m
 	}
-	for _, m := range destination.Mailboxes {
+	for i := range destination.Mailboxes {
+		m := &destination.Mailboxes[i]
 		l.byName[m.Name] = m
 		l.byPath[l.key(m.Path)] = m
 		if _, ok := l.byRole[m.Role]; !ok && m.Role != "" && !m.NoSelect {
 			l.byRole[m.Role] = m
 		}
 	}
-	for _, p := range stored {
+	for i := range stored {
+		p := &stored[i]
 		l.stored[p.Source] = p
-		if !rules.Moves(p) {
-			l.take(p.Destination, l.storedPath(p), mail.Mailbox{Name: p.Source, Path: strings.Split(p.SourcePath, "/")})
+		if !rules.Moves(*p) {
+			l.take(p.Destination, l.storedPath(p), &mail.Mailbox{Name: p.Source, Path: strings.Split(p.SourcePath, "/")})
 		}
 	}
 	return l
 }
 
 // storedPath is where a stored pair has its place.
-func (l *layout) storedPath(p mail.Pair) []string {
+func (l *layout) storedPath(p *mail.Pair) []string {
 	if d, ok := l.byName[p.Destination]; ok {
 		return d.Path
 	}
 	return strings.Split(p.DestinationPath, "/")
 }
 
-func (l *layout) take(name string, path []string, m mail.Mailbox) {
-	l.taken["name\x00"+name], l.taken["path\x00"+l.key(path)] = m, m
+func (l *layout) take(name string, path []string, m *mail.Mailbox) {
+	l.nameTaken[name], l.pathTaken[l.key(path)] = m, m
 }
 
 func (l *layout) takenBy(name string, path []string) (mail.Mailbox, bool) {
-	m, used := l.taken["name\x00"+name]
+	m, used := l.nameTaken[name]
 	if !used {
-		m, used = l.taken["path\x00"+l.key(path)]
+		if m, used = l.pathTaken[l.key(path)]; !used {
+			return mail.Mailbox{}, false
+		}
 	}
-	return m, used
+	return *m, true
 }
 
 // place is where a source path belongs.
@@ -185,7 +194,7 @@ func (l *layout) place(path []string) []string {
 	}
 	m, listed := l.source[pathKey(path)]
 	if listed {
-		if p, ok := l.stored[m.Name]; ok && !l.rules.Moves(p) {
+		if p, ok := l.stored[m.Name]; ok && !l.rules.Moves(*p) {
 			return l.storedPath(p)
 		}
 		if d, ok := l.byRole[m.Role]; ok && !l.isReserved(d, path) {
@@ -224,11 +233,11 @@ func (l *layout) below(path []string) []string {
 // isReserved tells whether the destination mailbox that has a role is not for a
 // mailbox of that role: another has its name, or its place; or it has the role by
 // its name only, and the destination has one of the same name as well.
-func (l *layout) isReserved(d mail.Mailbox, path []string) bool {
+func (l *layout) isReserved(d *mail.Mailbox, path []string) bool {
 	if l.key(d.Path) == l.key(path) {
 		return false
 	}
-	if other, used := l.taken["name\x00"+d.Name]; used && pathKey(other.Path) != pathKey(path) || l.wanted[l.key(d.Path)] {
+	if other, used := l.nameTaken[d.Name]; used && pathKey(other.Path) != pathKey(path) || l.wanted[l.key(d.Path)] {
 		return true
 	}
 	_, same := l.byPath[l.key(path)]
@@ -237,7 +246,7 @@ func (l *layout) isReserved(d mail.Mailbox, path []string) bool {
 
 // role is what a mailbox for m is made with. Everything below a prefix is a
 // copy for the shelf: clients do not put their drafts there.
-func (l *layout) role(m mail.Mailbox) string {
+func (l *layout) role(m *mail.Mailbox) string {
 	if _, has := l.byRole[m.Role]; has || l.roles[m.Role] || l.rules.Prefix != "" {
 		return ""
 	}
@@ -248,7 +257,10 @@ func (l *layout) role(m mail.Mailbox) string {
 // Alike tells whether a pairing that is new has a place which a server that does
 // not tell names apart by case takes for that of another, or for another mailbox.
 func Alike(pairings []Pairing, destination mail.Listing) bool {
-	places := make(map[string]string)
+	if !slices.ContainsFunc(pairings, Pairing.New) {
+		return false
+	}
+	places := make(map[string]string, len(destination.Mailboxes)+len(pairings))
 	for _, m := range destination.Mailboxes {
 		places[foldedKey(m.Path)] = pathKey(m.Path)
 	}

@@ -28,7 +28,7 @@ func (r Rules) Wants(m mail.Mailbox) bool { return r.Want == nil || r.Want(m) }
 // place is where the rules put a path; false: they say nothing about it.
 func (r Rules) place(path []string) (place []string, told bool) {
 	place = path
-	for n := len(path); n > 0; n-- {
+	for n := len(path); n > 0 && len(r.Rename) > 0; n-- {
 		name, ok := r.Rename[norm.NFC.String(strings.Join(path[:n], "/"))]
 		if ok {
 			place, told = slices.Concat(strings.Split(name, "/"), path[n:]), true

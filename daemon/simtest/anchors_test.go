@@ -2,7 +2,6 @@ package simtest
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -16,11 +15,14 @@ type anchored struct {
 }
 
 func (j anchored) Commit(c mail.Change) error {
-	before := maps.Clone(j.pairs)
+	before := make([]mail.Anchor, len(c.Pairs))
+	for i, p := range c.Pairs {
+		before[i] = j.pairs[p.ID].SourceAnchor
+	}
 	err := j.JournalView.Commit(c)
-	for _, p := range c.Pairs {
+	for i, p := range c.Pairs {
 		if after, ok := j.pairs[p.ID]; ok && !j.Dead() {
-			errs := j.w.checkAnchor(before[p.ID].SourceAnchor, after)
+			errs := j.w.checkAnchor(before[i], after)
 			j.w.mu.Lock()
 			j.w.errs = append(j.w.errs, errs...)
 			j.w.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 type Journal struct {
 	mu       sync.Mutex // of the maps: the servers look while a pass commits
 	pairs    map[mail.PairID]mail.Pair
-	receipts map[mail.PairID][]mail.Receipt
+	receipts map[mail.PairID][]mail.Receipt // read without lock: a list is replaced, not changed
 	intents  map[uint64]mail.Intent
 	holds    map[mail.HoldKey]mail.Hold
 	anchors  map[string]mail.Anchor
@@ -56,12 +56,12 @@ func (j *Journal) apply(c mail.Change) {
 		j.receipts[d.Pair] = slices.DeleteFunc(slices.Clone(j.receipts[d.Pair]), func(r mail.Receipt) bool { return slices.Contains(d.UIDs, r.Source) })
 	}
 	for _, r := range c.Receipts {
+		list := slices.Clone(j.receipts[r.Pair])
 		for _, x := range r.Receipts {
-			list := slices.DeleteFunc(j.receipts[r.Pair], func(y mail.Receipt) bool { return y.Source == x.Source })
-			list = append(list, x)
+			list = append(slices.DeleteFunc(list, func(y mail.Receipt) bool { return y.Source == x.Source }), x)
 			slices.SortStableFunc(list, func(a, b mail.Receipt) int { return cmp.Compare(a.Source, b.Source) })
-			j.receipts[r.Pair] = list
 		}
+		j.receipts[r.Pair] = list
 	}
 	for _, id := range c.Settle {
 		delete(j.intents, id)
@@ -101,12 +101,21 @@ func (v JournalView) usable() error {
 	return *v.failed
 }
 
+// sorted are the values of a map by ascending key.
+func sorted[K cmp.Ordered, V any](of map[K]V) []V {
+	values := make([]V, 0, len(of))
+	for _, key := range slices.Sorted(maps.Keys(of)) {
+		values = append(values, of[key])
+	}
+	return values
+}
+
 func (v JournalView) Pairs() ([]mail.Pair, error) {
-	return slices.SortedFunc(maps.Values(v.pairs), func(a, b mail.Pair) int { return cmp.Compare(a.ID, b.ID) }), v.usable()
+	return sorted(v.pairs), v.usable()
 }
 
 func (v JournalView) Intents() ([]mail.Intent, error) {
-	return slices.SortedFunc(maps.Values(v.intents), func(a, b mail.Intent) int { return cmp.Compare(a.ID, b.ID) }), v.usable()
+	return sorted(v.intents), v.usable()
 }
 
 func (v JournalView) Holds() ([]mail.Hold, error) {
@@ -127,7 +136,7 @@ func (v JournalView) Receipts(pair mail.PairID) iter.Seq2[mail.Receipt, error] {
 			yield(mail.Receipt{}, err)
 			return
 		}
-		for _, r := range slices.Clone(v.receipts[pair]) {
+		for _, r := range v.receipts[pair] {
 			if !yield(r, nil) {
 				return
 			}
@@ -139,10 +148,10 @@ func (v JournalView) Commit(c mail.Change) error {
 	if err := v.usable(); err != nil {
 		return err
 	}
-	err := v.ask("commit")
+	err := v.ask(step{what: "commit"})
 	if err == nil {
 		v.apply(c)
-		err = v.ask("commit")
+		err = v.ask(step{what: "commit"})
 	}
 	*v.failed = err
 	return err
@@ -191,7 +200,7 @@ func (j *Journal) changing(kind mail.IntentKind, box mail.Ref, uid mail.UID) (in
 func (j *Journal) Forget(mailbox string, source mail.UID) {
 	for id, p := range j.pairs {
 		if p.Source == mailbox {
-			j.receipts[id] = slices.DeleteFunc(j.receipts[id], func(r mail.Receipt) bool { return r.Source == source })
+			j.receipts[id] = slices.DeleteFunc(slices.Clone(j.receipts[id]), func(r mail.Receipt) bool { return r.Source == source })
 		}
 	}
 }

@@ -112,13 +112,13 @@ func (w *world) incarnation(t *testing.T, f *Faults) *pass.Pass {
 	options.Beside = func(context.Context) (pass.Lane, error) {
 		w.mu.Lock()
 		opened++
-		step := fmt.Sprint("lane ", opened)
+		lane := fmt.Sprint("lane ", opened)
 		w.mu.Unlock()
-		if err := f.ask(step); err != nil {
+		if err := f.ask(step{what: lane}); err != nil {
 			return pass.Lane{}, err
 		}
 		yield := make(chan struct{})
-		timer := time.AfterFunc(20*f.duration("yield of "+step), func() { close(yield) })
+		timer := time.AfterFunc(20*f.duration(step{what: "yield of " + lane}), func() { close(yield) })
 		return pass.Lane{Source: options.Source, Destination: options.Destination, Yield: yield, Close: func() { timer.Stop() }}, nil
 	}
 	if w.mutate != nil {
@@ -355,8 +355,7 @@ func random(t *testing.T, seed int64, mutate func(*world, *pass.Options)) error 
 	}
 	deliver()
 	backup := w.journal.Clone()
-	var trace []string
-	note := func(format string, args ...any) { trace = append(trace, fmt.Sprintf(format, args...)) }
+	var done trace
 	inOrder := true
 	for range 1 + rng.IntN(4) {
 		f := &Faults{At: 1 + rng.IntN(80), Crash: rng.IntN(2) == 0}
@@ -365,31 +364,31 @@ func random(t *testing.T, seed int64, mutate func(*world, *pass.Options)) error 
 			f.Late = func() (time.Duration, bool) { return delay, true }
 		}
 		err := w.live(t, f)
-		note("run with a fault at %d (crash %v, late %v): %v", f.At, f.Crash, f.Late != nil, err)
+		done.note("run with a fault at %d (crash %v, late %v): %v", f.At, f.Crash, f.Late != nil, err)
 		time.Sleep(5 * time.Second) // later than any late commit: the promise has that limit
 		switch rng.IntN(6) {
 		case 0:
 			w.settle(t)
 			w.journal = NewJournal()
-			note("state lost")
+			done.note("state lost")
 			inOrder = false
 		case 1:
 			w.settle(t)
 			w.journal = backup.Clone()
-			note("an old state restored")
+			done.note("an old state restored")
 			inOrder = false
 		case 2:
 			name := boxes[rng.IntN(3)]
 			if w.old.Boxes[name] != nil {
 				w.old.Rebuild(name)
-				note("old %s rebuilt", name)
+				done.note("old %s rebuilt", name)
 			}
 		case 3:
 			name := boxes[rng.IntN(3)]
 			if w.new.Boxes[name] != nil {
 				w.settle(t)
 				w.new.Rebuild(name)
-				note("new %s rebuilt", name)
+				done.note("new %s rebuilt", name)
 			}
 		case 4:
 			w.settle(t)
@@ -397,7 +396,7 @@ func random(t *testing.T, seed int64, mutate func(*world, *pass.Options)) error 
 			// beyond recognition: such a twin may come again.
 			if b := w.new.Boxes["INBOX"]; len(b.Messages) > 0 && !w.new.Alters {
 				w.new.Move("INBOX", rng.IntN(len(b.Messages)), "kept")
-				note("a copy moved by its user")
+				done.note("a copy moved by its user")
 				inOrder = false
 			}
 		case 5:
@@ -405,14 +404,14 @@ func random(t *testing.T, seed int64, mutate func(*world, *pass.Options)) error 
 			backup = w.journal.Clone()
 			w.new.Deliver("INBOX", "born here", day, mail.Flags{})
 			w.foreign["born here of "+day.Format(time.DateOnly)]++
-			note("backup; mail born on the new server")
+			done.note("backup; mail born on the new server")
 		}
 		deliver()
 	}
 	w.settle(t)
 	time.Sleep(time.Minute)
 	if err := w.check(t, inOrder); err != nil {
-		return fmt.Errorf("%s\n%w", strings.Join(trace, "\n"), err)
+		return fmt.Errorf("%s\n%w", done, err)
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ type People struct {
 	Foreign map[string]int
 
 	fates []*fate
-	trace []string
+	trace trace
 	names int
 }
 
@@ -99,11 +99,30 @@ func (f *fate) print() mail.Fingerprint {
 func (p *People) Note(format string, args ...any) { p.note(format, args...) }
 
 func (p *People) note(format string, args ...any) {
-	p.trace = append(p.trace, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
+	p.trace.note(format, args...)
 }
 
 // Trace is what they did.
-func (p *People) Trace() string { return strings.Join(p.trace, "\n") }
+func (p *People) Trace() string { return p.trace.String() }
+
+// trace is what happened in a world, put into words only if it is to be read.
+type trace []struct {
+	at     time.Time
+	format string
+	args   []any
+}
+
+func (t *trace) note(format string, args ...any) {
+	*t = append(*t, trace{{time.Now(), format, args}}...)
+}
+
+func (t trace) String() string {
+	lines := make([]string, len(t))
+	for i, line := range t {
+		lines[i] = line.at.Format("15:04:05.000 ") + fmt.Sprintf(line.format, line.args...)
+	}
+	return strings.Join(lines, "\n")
+}
 
 // stored is a content without what a server that alters adds to it.
 func stored(data string) string { return strings.TrimRight(data, "\r\n") }

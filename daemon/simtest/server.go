@@ -6,7 +6,6 @@ package simtest
 import (
 	"errors"
 	"hash/fnv"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -228,7 +227,7 @@ type Faults struct {
 
 	mu    sync.Mutex // mailboxes are carried side by side
 	asked int
-	steps map[string]int // how often each was taken
+	steps map[step]int // how often each was taken
 	dead  bool
 }
 
@@ -252,10 +251,16 @@ func (f *Faults) Dead() bool {
 	return f.dead
 }
 
+// step is something that is done, to a mailbox of a server unless box is empty.
+type step struct {
+	what, box string
+	server    mail.UIDValidity
+}
+
 // ask is asked by a step, which no two take at once.
-func (f *Faults) ask(step string) error {
+func (f *Faults) ask(s step) error {
 	if f.Pace != 0 {
-		time.Sleep(f.duration(step))
+		time.Sleep(f.duration(s))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -276,15 +281,20 @@ func (f *Faults) ask(step string) error {
 	return errCut
 }
 
-func (f *Faults) duration(step string) time.Duration {
+func (f *Faults) duration(s step) time.Duration {
 	f.mu.Lock()
 	if f.steps == nil {
-		f.steps = make(map[string]int)
+		f.steps = make(map[step]int)
 	}
-	f.steps[step]++
-	n := f.steps[step]
+	n := f.steps[s] + 1
+	f.steps[s] = n
 	f.mu.Unlock()
-	name := fnv.New64a()
-	io.WriteString(name, step+strconv.Itoa(n))
-	return time.Duration(rand.NewPCG(f.Pace, name.Sum64()).Uint64() % uint64(time.Millisecond))
+	var room [64]byte // for the name of the step, which comes often
+	name := append(room[:0], s.what...)
+	if s.box != "" {
+		name = append(append(append(append(name, ' '), s.box...), " on "...), strconv.Itoa(int(s.server))...)
+	}
+	hash := fnv.New64a()
+	hash.Write(strconv.AppendInt(name, int64(n), 10))
+	return time.Duration(rand.NewPCG(f.Pace, hash.Sum64()).Uint64() % uint64(time.Millisecond))
 }

@@ -6,7 +6,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -19,9 +18,7 @@ type View struct {
 }
 
 // step names what is done to a mailbox of the server.
-func (v View) step(what, box string) string {
-	return what + " " + box + " on " + strconv.Itoa(int(v.first))
-}
+func (v View) step(what, box string) step { return step{what, box, v.first} }
 
 // Mailboxes lists one mailbox after the other: each shows a moment of its own.
 func (v View) Mailboxes(context.Context) (mail.Listing, error) {
@@ -29,6 +26,7 @@ func (v View) Mailboxes(context.Context) (mail.Listing, error) {
 	v.Server.mu.Lock()
 	names := slices.Sorted(maps.Keys(v.Boxes))
 	v.Server.mu.Unlock()
+	l.Mailboxes = make([]mail.Mailbox, 0, len(names))
 	for _, name := range names {
 		if err := v.ask(v.step("list", name)); err != nil {
 			return mail.Listing{}, err
@@ -162,8 +160,11 @@ func (v View) Headers(_ context.Context, box mail.Ref, uids []mail.UID) iter.Seq
 			return
 		}
 		for _, m := range b.Messages {
-			x := mail.Message{UID: m.UID, InternalDate: m.Date, Flags: m.Flags, Key: mail.HeaderKey([]byte(m.Data)), MessageID: mail.MessageID([]byte(m.Data))}
-			if slices.Contains(uids, m.UID) && !yield(x, nil) {
+			if !slices.Contains(uids, m.UID) {
+				continue
+			}
+			header := []byte(m.Data)
+			if !yield(mail.Message{UID: m.UID, InternalDate: m.Date, Flags: m.Flags, Key: mail.HeaderKey(header), MessageID: mail.MessageID(header)}, nil) {
 				return
 			}
 		}

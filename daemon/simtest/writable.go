@@ -26,15 +26,15 @@ func (w Writable) Name(path []string) string { return strings.Join(path, "/") }
 func (w Writable) Folds(context.Context, mail.Listing) (bool, error) { return false, nil }
 
 // effect runs a change between two questions.
-func (w Writable) effect(step string, change func()) error {
-	if err := w.ask(step); err != nil {
+func (w Writable) effect(s step, change func()) error {
+	if err := w.ask(s); err != nil {
 		return err
 	}
 	w.Server.mu.Lock()
 	w.Changes++
 	change()
 	w.Server.mu.Unlock()
-	return w.ask(step)
+	return w.ask(s)
 }
 
 func (w Writable) Create(_ context.Context, boxes []mail.Creation) ([]error, error) {
