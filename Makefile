@@ -27,15 +27,17 @@ help: ## list the targets
 build: ## build the program into ./imapsyncd
 	$(GO) build -o imapsyncd ./cmd/imapsyncd
 
-# The simulations go beside the rest, which mostly waits for real servers.
+# The simulations go beside the rest, which mostly waits for real servers. In a
+# world one thing happens after the other: on one processor nothing is woken on
+# another for it, and the same seed is nearly always the same world.
 test: ## all tests; those that need real servers skip without them
-	@$(COUNTED) { $(GO) test -timeout 20m -run 'Worlds|Lives' ./daemon/simtest -worlds 100000 && $(GO) test -run Wire ./daemon -wires 30; } & worlds=$$!; \
+	@$(COUNTED) { $(GO) test -timeout 20m -cpu 1 -run 'Worlds|Lives' ./daemon/simtest -worlds 100000 && $(GO) test -run Wire ./daemon -wires 30; } & worlds=$$!; \
 	$(GO) test -race -timeout 20m -parallel 4 ./...; status=$$?; \
 	wait $$worlds || status=1; exit $$status
 
 storm: ## the simulations, faults and fuzz targets at length, as root
 	@$(COUNTED) set -e; \
-	$(GO) test -timeout 0 ./daemon/simtest -worlds $(WORLDS); \
+	$(GO) test -cpu 1 -timeout 0 ./daemon/simtest -worlds $(WORLDS); \
 	$(GO) test -timeout 0 -run Wire ./daemon -wires $(WIRES); \
 	$(GO) test -timeout 3h ./cmd/imapsyncd -run TestStorm -kills $(KILLS); \
 	$(GO) test -timeout 12h ./cmd/imapsyncd -run 'TestFaults|TestLists' -storm; \
