@@ -54,7 +54,7 @@ func TestWorkInTheMiddle(t *testing.T) {
 	for name, do := range inTheMiddle {
 		for copyDeed := range copyDeeds {
 			for fresh := range 2 {
-				for when := 1; !t.Failed(); when++ {
+				for when := 1 + worlds%oneIn(); !t.Failed(); when += oneIn() {
 					asked := 0
 					synctest.Test(t, func(t *testing.T) {
 						l := newLife(t, rand.New(rand.NewPCG(1, 1)))

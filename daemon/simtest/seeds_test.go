@@ -36,3 +36,13 @@ func everySeed(t *testing.T, one func(t *testing.T, seed int64) error) {
 	}
 	proof.Count(t, begun, "%d worlds", seed-first)
 }
+
+// oneIn says of how many worlds of an enumeration one is lived through. All are,
+// but where the race detector watches, which makes a world six times as dear and
+// needs each kind of them only: make test goes through all without it.
+func oneIn() int {
+	if raced || testing.Short() {
+		return 20
+	}
+	return 1
+}
