@@ -34,7 +34,7 @@ var refusals = []struct{ options, instead string }{
 	{"delete delete1 expunge expunge1 noexpunge1 delete1emptyfolders", "there is none: the old server is never changed"},
 	{"delete2 delete2folders delete2foldersonly delete2foldersbutnot expunge2 uidexpunge2 noexpunge2", "what is deleted on the old server is deleted from the copies by policy.deletions = \"follow\"; what else is on the new server is never removed"},
 	{"delete2duplicates", "there is none: what is on the new server is not removed, and nothing is copied twice"},
-	{"syncduplicates nosyncduplicates", "leave it out: a message that is there twice is carried twice"},
+	{"syncduplicates nosyncduplicates skipcrossduplicates noskipcrossduplicates", "leave it out: a message that is there twice is carried twice"},
 	{"maxsize minsize maxage minage search search1 search2 noabletosearch noabletosearch1 noabletosearch2", "there is none: every message is carried; what the new server refuses is held, with its reason"},
 	{"skipmess pipemess regexmess disarmreadreceipts truncmess addheader skipsize allowsizemismatch fixcolonbug", "there is none: messages are carried octet for octet"},
 	{"useheader skipheader wholeheaderifneeded useuid usecache nousecache", "leave it out: messages are known by UID, and by content where UIDs have changed"},
