@@ -274,6 +274,7 @@ func (a *account) openStateAt(path string, options state.Options) error {
 			KeepFlags:   a.daemon.Config.Policy.Flags == "copy",
 			KeepDeleted: a.daemon.Config.Policy.Deletions == "keep",
 			CopyAgain:   a.daemon.Config.Policy.AlreadyThere == "copy",
+			Fixups:      a.daemon.Config.Policy.Fixups,
 		},
 		Arrivals:   a.with.arrivals,
 		Complaints: a.with.complaints,

@@ -243,6 +243,7 @@ func (o *Outcome) add(r pass.Result) {
 	o.Mailboxes = r.Mailboxes
 	o.Copied += r.Copied
 	o.Bytes += r.Bytes
+	o.Mended += r.Mended
 	o.Recognised += r.Recognised
 	o.Resent += r.Resent
 	o.Changed = r.Changed

@@ -150,7 +150,7 @@ func (f *follower) succeeded(result pass.Result) {
 		s.Pending, s.PendingBytes, s.PendingSince = 0, 0, time.Time{}
 	})
 	if result.Copied+result.Recognised+result.Reflagged+result.Moved+result.Removed > 0 {
-		f.logger.Info("pass done", "copied", result.Copied, "bytes", result.Bytes, "recognised", result.Recognised,
+		f.logger.Info("pass done", "copied", result.Copied, "bytes", result.Bytes, "mended", result.Mended, "recognised", result.Recognised,
 			"reflagged", result.Reflagged, "moved", result.Moved, "removed", result.Removed, "held", total)
 	}
 }
@@ -222,6 +222,13 @@ func (o observer) Appended(messages int, took time.Duration) {
 	o.daemon.Metrics.ObserveAppend(took)
 	if o.also != nil {
 		o.also.Appended(messages, took)
+	}
+}
+
+func (o observer) Mended(fixups mail.Fixups) {
+	o.metrics.Mended(fixups)
+	if o.also != nil {
+		o.also.Mended(fixups)
 	}
 }
 

@@ -69,6 +69,7 @@ type Account struct {
 	mutex      sync.Mutex
 	figures    [figureCount]float64
 	held       map[mail.Reason]int
+	mended     map[mail.Fixups]int // by a single one
 	phase      mail.Phase
 	health     mail.Health
 	stateBytes int64
@@ -138,6 +139,18 @@ func (a *Account) Copied(messages int, bytes int64) {
 	a.mutex.Unlock()
 }
 
+// Mended counts a message that was copied in another form, for each of the
+// fixups.
+func (a *Account) Mended(fixups mail.Fixups) {
+	a.mutex.Lock()
+	for one := mail.Fixups(1); one <= mail.AllFixups; one <<= 1 {
+		if fixups&one != 0 {
+			a.mended[one]++
+		}
+	}
+	a.mutex.Unlock()
+}
+
 // FlagsUpdated counts copies whose flags were brought up to date.
 func (a *Account) FlagsUpdated(copies int) { a.add(flagUpdates, copies) }
 
@@ -157,7 +170,7 @@ func (m *Metrics) Account(name string) *Account {
 	defer c.mutex.Unlock()
 	a := c.byName[name]
 	if a == nil {
-		a = &Account{phase: mail.PhaseSeeding, health: mail.HealthOK}
+		a = &Account{phase: mail.PhaseSeeding, health: mail.HealthOK, mended: make(map[mail.Fixups]int)}
 		c.byName[name] = a
 	}
 	return a
@@ -181,17 +194,22 @@ func (m *Metrics) RemoveAccount(name string) {
 			c.removed[f] += a.figures[f]
 		}
 	}
+	for one, n := range a.mended {
+		c.removedMended[one] += n
+	}
 }
 
 // accounts is the collector of what belongs to accounts.
 type accounts struct {
-	label   AccountLabel
-	mutex   sync.Mutex
-	byName  map[string]*Account
-	removed [figureCount]float64 // counters of removed accounts
+	label  AccountLabel
+	mutex  sync.Mutex
+	byName map[string]*Account
+	// The counters of removed accounts.
+	removed       [figureCount]float64
+	removedMended map[mail.Fixups]int
 
-	figures                           [figureCount]*prometheus.Desc
-	held, byState, health, stateBytes *prometheus.Desc
+	figures                                   [figureCount]*prometheus.Desc
+	held, mended, byState, health, stateBytes *prometheus.Desc
 }
 
 func newAccounts(label AccountLabel) *accounts {
@@ -203,12 +221,14 @@ func newAccounts(label AccountLabel) *accounts {
 		return prometheus.NewDesc(prefix+name, help, labels, nil)
 	}
 	c := &accounts{
-		label:      label,
-		byName:     map[string]*Account{},
-		held:       desc("messages_held", "Messages that cannot be copied now, by reason.", append(own, "reason")...),
-		health:     desc("account_health", "1 for the state of health an account is in, 0 for the others.", append(own, "health")...),
-		byState:    desc("accounts", "Accounts by phase and health.", "phase", "health"),
-		stateBytes: desc("state_bytes", "Size of the state files of all accounts."),
+		label:         label,
+		byName:        map[string]*Account{},
+		removedMended: make(map[mail.Fixups]int),
+		mended:        desc("messages_mended_total", "Messages on the new server in another form than their own because it refused that, by what was changed.", append(own, "fixup")...),
+		held:          desc("messages_held", "Messages that cannot be copied now, by reason.", append(own, "reason")...),
+		health:        desc("account_health", "1 for the state of health an account is in, 0 for the others.", append(own, "health")...),
+		byState:       desc("accounts", "Accounts by phase and health.", "phase", "health"),
+		stateBytes:    desc("state_bytes", "Size of the state files of all accounts."),
 	}
 	for f, d := range descriptions {
 		c.figures[f] = desc(d.name, d.help, own...)
@@ -234,6 +254,7 @@ func (c *accounts) Describe(out chan<- *prometheus.Desc) {
 		out <- d
 	}
 	out <- c.held
+	out <- c.mended
 	out <- c.health
 	out <- c.byState
 	out <- c.stateBytes
@@ -249,6 +270,7 @@ type state struct {
 type group struct {
 	figures [figureCount]float64
 	held    map[mail.Reason]int
+	mended  map[mail.Fixups]int
 	health  map[mail.Health]int
 }
 
@@ -272,6 +294,9 @@ func (c *accounts) Collect(out chan<- prometheus.Metric) {
 		for _, reason := range mail.Reasons() {
 			out <- value(c.held, prometheus.GaugeValue, float64(g.held[reason]), append(own, string(reason))...)
 		}
+		for one := mail.Fixups(1); one <= mail.AllFixups; one <<= 1 {
+			out <- value(c.mended, prometheus.CounterValue, float64(g.mended[one]), append(own, one.String())...)
+		}
 		for _, health := range mail.Healths() {
 			out <- value(c.health, prometheus.GaugeValue, float64(g.health[health]), append(own, string(health))...)
 		}
@@ -283,7 +308,9 @@ func (c *accounts) gather() (map[string]*group, map[state]int, int64) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	groups, states, bytes := map[string]*group{}, map[state]int{}, int64(0)
-	empty := func() *group { return &group{held: map[mail.Reason]int{}, health: map[mail.Health]int{}} }
+	empty := func() *group {
+		return &group{held: map[mail.Reason]int{}, mended: map[mail.Fixups]int{}, health: map[mail.Health]int{}}
+	}
 	for name, a := range c.byName {
 		label := c.labelOf(name)
 		a.mutex.Lock()
@@ -304,6 +331,9 @@ func (c *accounts) gather() (map[string]*group, map[state]int, int64) {
 		for reason, n := range a.held {
 			g.held[reason] += n
 		}
+		for one, n := range a.mended {
+			g.mended[one] += n
+		}
 		g.health[a.health]++
 		states[state{a.phase, a.health}]++
 		bytes += a.stateBytes
@@ -315,6 +345,9 @@ func (c *accounts) gather() (map[string]*group, map[state]int, int64) {
 		}
 		for f, n := range c.removed {
 			groups[""].figures[f] += n
+		}
+		for one, n := range c.removedMended {
+			groups[""].mended[one] += n
 		}
 	}
 	return groups, states, bytes

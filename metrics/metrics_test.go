@@ -53,6 +53,7 @@ func fill(a *metrics.Account) {
 	a.Succeeded(time.Unix(2000, 500e6))
 	a.Copied(7, 7000)
 	a.Copied(1, 1)
+	a.Mended(mail.NUL | mail.OddKeywords)
 	a.FlagsUpdated(5)
 	a.Moved(6)
 	a.Expunged(8)
@@ -204,7 +205,7 @@ func TestAccountLabel(t *testing.T) {
 			t.Errorf("messages_copied_total of foo = %v, want 8", v)
 		}
 		for name := range got {
-			if strings.Contains(name, "foo") || strings.Contains(name, "bar") {
+			if strings.Contains(name, "=foo") || strings.Contains(name, "=bar,") || strings.Contains(name, "=bar}") {
 				t.Errorf("%s shows the name of an account", name)
 			}
 		}
@@ -228,6 +229,7 @@ func TestAccountLabel(t *testing.T) {
 			"oldest_pending_timestamp_seconds": 500, // idle has none, which is not 1970
 			"last_success_timestamp_seconds":   1000,
 			"messages_held{reason=too_big}":    4,
+			"messages_mended_total{fixup=nul}": 2,
 			"account_health{health=held}":      2,
 			"account_health{health=ok}":        1,
 		})
@@ -241,8 +243,10 @@ func TestAccountLabel(t *testing.T) {
 		m.RemoveAccount("idle")
 		m.RemoveAccount("bar")
 		check(map[string]float64{
-			"messages_copied_total": 17,
-			"pending_messages":      0,
+			"messages_copied_total":                 17,
+			"messages_mended_total{fixup=keywords}": 2,
+			"messages_mended_total{fixup=bare-lf}":  0,
+			"pending_messages":                      0,
 		})
 	})
 

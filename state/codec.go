@@ -139,6 +139,8 @@ type storedIntent struct {
 	FromSource   uint32  `json:"fs,omitempty"`
 	FromMailbox  octets  `json:"fb,omitempty"`
 	FromValidity uint32  `json:"fv,omitempty"`
+	Original     uint64  `json:"o,omitempty"`
+	Mended       uint8   `json:"m,omitempty"`
 }
 
 func intentOf(i mail.Intent) storedIntent {
@@ -147,6 +149,7 @@ func intentOf(i mail.Intent) storedIntent {
 		uint8(i.Flags.System), octets(i.Flags.Keywords), octets(i.Mailbox), uint32(i.UIDValidity), uint32(i.Floor),
 		uint32(i.Destination), instant(i.Resent), i.Looks,
 		uint32(i.FromPair), uint32(i.FromSource), octets(i.FromMailbox), uint32(i.FromValidity),
+		uint64(i.Original), uint8(i.Mended),
 	}
 }
 
@@ -159,6 +162,7 @@ func (i storedIntent) mail(id uint64) mail.Intent {
 		Destination: mail.UID(i.Destination), Resent: time.Time(i.Resent), Looks: i.Looks,
 		FromPair: mail.PairID(i.FromPair), FromSource: mail.UID(i.FromSource),
 		FromMailbox: string(i.FromMailbox), FromValidity: mail.UIDValidity(i.FromValidity),
+		Original: mail.Fingerprint(i.Original), Mended: mail.Fixups(i.Mended),
 	}
 }
 

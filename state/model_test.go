@@ -197,7 +197,7 @@ func randomChange(rng *rand.Rand) mail.Change {
 	c.Settle = []uint64{rng.Uint64N(20)}
 	c.Intents = []mail.Intent{{ID: 1 + rng.Uint64N(20), Kind: mail.IntentAppend, Pair: pair, Source: 3, Size: 1 << 40, InternalDate: at,
 		Fingerprint: mail.Fingerprint(rng.Uint64()), Flags: mail.Flags{System: mail.Seen, Keywords: "\xff"}, Mailbox: "\xfe", UIDValidity: 4, Floor: 5, Destination: 6, Resent: at, Looks: 2,
-		FromPair: 7, FromSource: 8, FromMailbox: "\xfd", FromValidity: 9}}
+		FromPair: 7, FromSource: 8, FromMailbox: "\xfd", FromValidity: 9, Original: mail.Fingerprint(rng.Uint64()), Mended: mail.NUL}}
 	key := mail.HoldKey{Pair: pair, UID: mail.UID(rng.Uint32N(9))}
 	if rng.IntN(4) == 0 {
 		key = mail.HoldKey{Path: odd[1+rng.IntN(5)]}

@@ -82,6 +82,7 @@ func report(stdout, stderr io.Writer, outcomes []daemon.Outcome, seeHeld string)
 	for _, o := range outcomes {
 		total.Copied += o.Copied
 		total.Bytes += o.Bytes
+		total.Mended += o.Mended
 		total.Recognised += o.Recognised
 		total.Held += o.Held
 		if o.Err != nil {
@@ -90,6 +91,9 @@ func report(stdout, stderr io.Writer, outcomes []daemon.Outcome, seeHeld string)
 		}
 	}
 	fmt.Fprintf(stdout, "%s: %s copied (%s)", count(len(outcomes), "account"), count(total.Copied, "message"), size(total.Bytes))
+	if total.Mended > 0 {
+		fmt.Fprintf(stdout, ", %d of them in another form", total.Mended)
+	}
 	if total.Recognised > 0 {
 		fmt.Fprintf(stdout, ", %d there already", total.Recognised)
 	}

@@ -14,6 +14,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
 // Config is a configuration that can be worked with.
@@ -48,6 +50,8 @@ type Config struct {
 type Policy struct {
 	Flags     string // follow or copy
 	Deletions string // follow or keep
+	// Fixups may be made of messages that the new server refuses as they are.
+	Fixups mail.Fixups
 	// AlreadyThere is skip or copy: what becomes of mail that has reached the
 	// new server by itself.
 	AlreadyThere string

@@ -68,9 +68,10 @@ type domainKeys struct {
 }
 
 type policyKeys struct {
-	Flags        *string `toml:"flags"`
-	Deletions    *string `toml:"deletions"`
-	AlreadyThere *string `toml:"already_there"`
+	Flags        *string  `toml:"flags"`
+	Deletions    *string  `toml:"deletions"`
+	Fixups       []string `toml:"fixups"`
+	AlreadyThere *string  `toml:"already_there"`
 }
 
 type limitsKeys struct {

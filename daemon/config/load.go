@@ -245,11 +245,7 @@ func (l *loader) top(c *Config, f fileKeys) {
 	if err := CheckWebConfig(c.Web.ConfigFile); err != nil {
 		l.complain("web.config_file", "web.config_file: %v", err)
 	}
-	c.Policy = Policy{
-		Flags:        l.oneOf("policy.flags", or(f.Policy.Flags, "follow"), "follow", "copy"),
-		Deletions:    l.oneOf("policy.deletions", or(f.Policy.Deletions, "follow"), "follow", "keep"),
-		AlreadyThere: l.oneOf("policy.already_there", or(f.Policy.AlreadyThere, "skip"), "skip", "copy"),
-	}
+	c.Policy = l.policy(f.Policy)
 	c.AccountLabel = l.oneOf("metrics.account_label", or(f.Metrics.AccountLabel, "name"), "name", "hash", "none")
 	c.Memory = l.size("limits.memory", or(f.Limits.Memory, "32MiB"))
 	if c.Memory > 0 && c.Memory < 4<<20 {

@@ -87,6 +87,7 @@ func TestProblems(t *testing.T) {
 		"no TOML":             {"[source\n", []string{"c.toml:1:"}},
 		"several at once":     {"poll_interval = \"5 minutes\"\n[log]\nlevel = \"loud\"\n" + good, []string{"c.toml:1:1: poll_interval: \"5 minutes\" is no duration", "c.toml:3:1: log.level: \"loud\"; write one of debug, info, warn, error"}},
 		"policy":              {"[policy]\nflags = \"keep\"\n" + good, []string{"c.toml:2:1: policy.flags: \"keep\"; write one of follow, copy"}},
+		"fixup":               {"[policy]\nfixups = [\"nul\", \"crlf\"]\n" + good, []string{"c.toml:2:1: policy.fixups: \"crlf\"; write any of final-crlf, bare-lf, nul, header-line"}},
 		"size":                {"[limits]\nmemory = \"much\"\n" + good, []string{"c.toml:2:1: limits.memory: \"much\" is no size"}},
 		"no account":          {"[source]\nhost = \"a\"\n", []string{"there is no account; every mailbox to be moved needs an [[account]]"}},
 		"no password":         {strings.Replace(good, "password_file = \"pw\"\n", "", 1), []string{"c.toml:8:", "account foo: [source] there is no password"}},

@@ -44,28 +44,33 @@ func NewFingerprint(size int64, date time.Time, prefix []byte) Fingerprint {
 }
 
 // Opening is the fingerprint of the beginning of a message alone: it is the
-// same for every form in which servers are known to store one message, but not
-// only for those. Whether two messages with one opening are one, [Content] has
+// same for every form in which servers are known to store one message, and for
+// those that [Mend] gives it, but not only for those. Whether two messages with one opening are one, [Content] has
 // to tell.
 func Opening(prefix []byte) Fingerprint {
 	if len(prefix) > PrefixLen {
 		prefix = prefix[:PrefixLen]
 	}
-	var buf [digestLen]byte
-	n := normalise(buf[:], prefix)
-	return digest(bytes.TrimRight(buf[:n], "\n"))
+	var buf [PrefixLen]byte
+	var form normalForm
+	text := form.end(form.add(buf[:0], prefix))
+	return digest(bytes.TrimRight(text[:min(len(text), digestLen)], "\n"))
 }
 
 // Content is the fingerprint of a whole message without what servers are known
-// to alter in it: see [NewFingerprint], and line ends at its end, which some
-// add. It reads to the end.
+// to alter in it, see [NewFingerprint], without line ends at its end, which some
+// add, and without what [Mend] changes. It reads to the end.
 func Content(r io.Reader) (Fingerprint, error) {
 	hash := sha256.New()
-	in := make([]byte, 16<<10)
+	in, out := make([]byte, 16<<10), make([]byte, 0, 17<<10)
+	var form normalForm
 	held := 0 // line ends that may be the last
 	for {
 		n, err := r.Read(in)
-		text := in[:normalise(in, in[:n])]
+		text := form.add(out, in[:n])
+		if err == io.EOF {
+			text = form.end(text)
+		}
 		if body := bytes.TrimRight(text, "\n"); len(body) > 0 {
 			for ; held > 0; held-- {
 				hash.Write([]byte{'\n'})
@@ -101,6 +106,44 @@ func normalise(to, text []byte) int {
 		n++
 	}
 	return n
+}
+
+// normalForm is what [normalise] makes of a text, without what [Mend] puts before
+// lines that are no fields.
+type normalForm struct {
+	within  bool // a line
+	matched int  // octets of invalidLine that it began with, and that wait
+}
+
+// add appends the normal form of a further part of the text, but for what may yet
+// be left away.
+func (f *normalForm) add(to, text []byte) []byte {
+	for _, c := range text {
+		if !f.within && c == invalidLine[f.matched] {
+			if f.matched++; f.matched == len(invalidLine) {
+				f.within, f.matched = true, 0
+			}
+			continue
+		}
+		if f.matched > 0 {
+			to, f.within = f.end(to), true
+		}
+		switch {
+		case c == '\r':
+			continue
+		case c == 0 || c >= 0x80:
+			c = 'X'
+		}
+		to, f.within = append(to, c), c != '\n'
+	}
+	return to
+}
+
+// end appends what has waited.
+func (f *normalForm) end(to []byte) []byte {
+	to = append(to, invalidLine[:f.matched]...)
+	f.matched = 0
+	return to
 }
 
 func digest(data []byte) Fingerprint {

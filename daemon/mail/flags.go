@@ -104,6 +104,18 @@ func (f Flags) Keep(keep func(keyword string) bool) Flags {
 	return Flags{System: f.System, Keywords: strings.Join(slices.DeleteFunc(f.KeywordList(), func(k string) bool { return !keep(k) }), " ")}
 }
 
+// plainMost is how many octets a keyword may have to be taken by every server:
+// Dovecot's mail_max_keyword_length, unless it was changed.
+const plainMost = 50
+
+// PlainKeyword tells whether any server can parse the keyword, even when it
+// refuses it, and has room for its name.
+func PlainKeyword(keyword string) bool {
+	return keyword != "" && len(keyword) <= plainMost && !strings.EqualFold(keyword, "NIL") && !strings.ContainsFunc(keyword, func(r rune) bool {
+		return !('A' <= r && r <= 'Z' || 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || strings.ContainsRune("$_.+-", r))
+	})
+}
+
 // noise are the keywords that only servers and clients add by themselves; a
 // copy that gains one has not been touched by its user.
 var noise = []string{"$HasAttachment", "$HasNoAttachment", "NonJunk", "$NotJunk", "Junk", "$Junk", "JunkRecorded", "$MDNSent"}

@@ -197,6 +197,10 @@ type Intent struct {
 	Size         int64
 	InternalDate time.Time
 	Fingerprint  Fingerprint
+	// Original is the fingerprint of the source message (append only; 0: the same),
+	// and Mended what is done to it.
+	Original Fingerprint
+	Mended   Fixups
 	// Flags are the flags as sent (append) or to be (store).
 	Flags Flags
 	// Mailbox is the raw name of the destination mailbox that the message is
@@ -212,6 +216,14 @@ type Intent struct {
 	// intent is kept to recognise a late twin, looked for Looks times so far.
 	Resent time.Time
 	Looks  uint8
+}
+
+// Print is the fingerprint of the source message.
+func (i Intent) Print() Fingerprint {
+	if i.Original != 0 {
+		return i.Original
+	}
+	return i.Fingerprint
 }
 
 // Open tells whether the intent still awaits its outcome.

@@ -179,7 +179,7 @@ func (p *Pass) conclude(ctx context.Context, t *task) (more bool, err error) {
 		return false, t.err
 	case len(job.uids) == 0:
 		return false, p.finish(job)
-	case len(job.uids) == before && !goesOn:
+	case len(job.uids) == before && !goesOn && !t.again:
 		return false, fmt.Errorf("carry: no progress: %w", errors.Join(t.err, mail.ErrInDoubt))
 	}
 	return true, nil

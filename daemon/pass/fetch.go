@@ -34,6 +34,7 @@ type piece struct {
 	mail.Message // Size is exact: the octets in hand
 	content      io.ReaderAt
 	unserved     *unserved // there is no content, and why; nil: there is
+	form         form      // as it is to be sent
 }
 
 // unserved is why a message cannot be had, for its hold.
@@ -258,9 +259,9 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 			next.content = bytes.NewReader(data)
 			inHand += body.Size
 		}
-		prefix := make([]byte, min(body.Size, mail.PrefixLen))
-		if _, err := next.content.ReadAt(prefix, 0); err != nil && err != io.EOF {
-			return out, fmt.Errorf("read spool: %w", err)
+		prefix, err := beginning(next.content, body.Size)
+		if err != nil {
+			return out, err
 		}
 		next.Fingerprint = mail.NewFingerprint(body.Size, body.InternalDate, prefix)
 		next.InternalDate = mail.StorableDate(body.InternalDate, prefix)
@@ -274,9 +275,18 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 	return out, nil
 }
 
-// spool keeps a large message in a file that has no name any more, so that
-// nothing is left behind whatever happens.
-func (p *Pass) spool(body mail.Body) (*os.File, error) {
+// beginning is what of a message its fingerprint needs.
+func beginning(content io.ReaderAt, size int64) ([]byte, error) {
+	prefix := make([]byte, min(size, mail.PrefixLen))
+	if _, err := content.ReadAt(prefix, 0); err != nil && err != io.EOF {
+		return nil, fmt.Errorf("read spool: %w", err)
+	}
+	return prefix, nil
+}
+
+// temporary is a file that has no name any more, so that nothing is left behind
+// whatever happens.
+func (p *Pass) temporary() (*os.File, error) {
 	file, err := os.CreateTemp(p.SpoolDir, "spool-*")
 	if err != nil {
 		return nil, fmt.Errorf("spool message: %w", err)
@@ -284,6 +294,15 @@ func (p *Pass) spool(body mail.Body) (*os.File, error) {
 	if err := os.Remove(file.Name()); err != nil {
 		file.Close()
 		return nil, fmt.Errorf("spool message: %w", err)
+	}
+	return file, nil
+}
+
+// spool keeps a large message in a file.
+func (p *Pass) spool(body mail.Body) (*os.File, error) {
+	file, err := p.temporary()
+	if err != nil {
+		return nil, err
 	}
 	n, err := io.Copy(file, body.Content)
 	if err == nil && n != body.Size {

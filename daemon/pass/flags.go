@@ -119,7 +119,8 @@ func (p *Pass) reflag(ctx context.Context, at mail.Ref, list []reflagged) error 
 		return err
 	}
 	defer editor.Close()
-	list = slices.DeleteFunc(slices.Clone(list), func(r reflagged) bool { return editor.Storable(r.now).Equal(r.Flags) })
+	storable := func(f mail.Flags) mail.Flags { return p.unwanted.from(at.Name, editor.Storable(f)) }
+	list = slices.DeleteFunc(slices.Clone(list), func(r reflagged) bool { return storable(r.now).Equal(r.Flags) })
 	found, err := flagsAt(ctx, editor, list, func(r reflagged) mail.UID { return r.Destination })
 	if err != nil {
 		return err
@@ -132,7 +133,7 @@ func (p *Pass) reflag(ctx context.Context, at mail.Ref, list []reflagged) error 
 		if !there {
 			continue // its user has moved or removed it
 		}
-		to := editor.Storable(r.now)
+		to := storable(r.now)
 		switch decision, _ := plan.Reflag(r.Flags, to, has); decision {
 		case plan.LeaveFlags:
 			r.Flags = to
@@ -244,17 +245,21 @@ func (p *Pass) storeBy(ctx context.Context, editor mail.Editor, found map[mail.U
 			edited = append(edited, s)
 		}
 	}
-	changed, err := p.storeEdits(ctx, editor, edits)
+	asked := slices.Clone(edits)
+	changed, err := p.storeEdits(ctx, editor, edits, edited)
 	if err != nil {
 		return fmt.Errorf("change flags: %w", err)
 	}
 	done := 0
-	for _, s := range edited {
-		if slices.Contains(changed, s.Destination) {
+	for n, s := range edited {
+		switch {
+		case slices.Contains(changed, s.Destination):
 			touch(s) // while we were at it
 			continue
+		case edits[n].To == edits[n].From && asked[n].To != asked[n].From:
+			continue // refused: the copy has what it had
 		}
-		s.receipt.Flags = s.Flags
+		s.receipt.Flags = s.Flags.Keep(func(k string) bool { return edits[n].To.Has(k) })
 		receipts[s.Pair] = append(receipts[s.Pair], s.receipt)
 		done++
 	}
@@ -276,8 +281,9 @@ func asWeLeftIt(editor mail.Editor, s store, has mail.Flags) bool {
 }
 
 // storeEdits stores flags. What the server refuses is stored one by one, so
-// that one message that cannot have its keywords keeps no other back.
-func (p *Pass) storeEdits(ctx context.Context, editor mail.Editor, edits []mail.Edit) (changed []mail.UID, err error) {
+// that one message that cannot have its keywords keeps no other back, and then
+// without those that not every server takes. What became of it is in edits.
+func (p *Pass) storeEdits(ctx context.Context, editor mail.Editor, edits []mail.Edit, of []store) (changed []mail.UID, err error) {
 	if len(edits) == 0 {
 		return nil, nil
 	}
@@ -287,12 +293,24 @@ func (p *Pass) storeEdits(ctx context.Context, editor mail.Editor, edits []mail.
 	case !errors.As(err, &refused) || passes(refused):
 		return changed, err // it says nothing about these flags
 	case len(edits) == 1:
-		p.Logger.Warn("flags could not be changed", "uid", edits[0].UID, "error", err)
+		edit := &edits[0]
+		all := edit.To
+		some := all.Keep(func(k string) bool { return mail.PlainKeyword(k) || edit.From.Has(k) })
+		if !some.Equal(all) {
+			edit.To = some
+			if changed, err = p.storeEdits(ctx, editor, edits, of); err == nil && len(changed) == 0 && edit.To == some {
+				p.noteUnwanted(p.destination[of[0].Mailbox], all, some)
+				p.Observer.Mended(mail.OddKeywords)
+			}
+			return changed, err
+		}
+		edit.To = edit.From
+		p.Logger.Warn("flags could not be changed", "uid", edit.UID, "error", err)
 		return nil, nil
 	}
 	changed = nil
-	for _, edit := range edits {
-		more, err := p.storeEdits(ctx, editor, []mail.Edit{edit})
+	for n := range edits {
+		more, err := p.storeEdits(ctx, editor, edits[n:n+1], of[n:n+1])
 		if err != nil {
 			return nil, err
 		}

@@ -83,6 +83,7 @@ type task struct {
 	// What became of it, once it is over.
 	over    bool       // nothing is left to be done
 	missing []mail.UID // asked for and not served
+	again   bool       // something was refused that is to be offered in another form
 	err     error      // why not all of it has been carried
 }
 

@@ -80,6 +80,8 @@ type Policy struct {
 	CopyAgain bool
 	// KeepDeleted keeps the copies of what is deleted on the source.
 	KeepDeleted bool
+	// Fixups may be made of messages that the new server refuses as they are.
+	Fixups mail.Fixups
 }
 
 // Observer is told what a pass does as it does it; it is called from more
@@ -92,6 +94,8 @@ type Observer interface {
 	Copied(mailbox string, bytes int64, arrived time.Time)
 	// Appended: a batch was answered after so long.
 	Appended(messages int, took time.Duration)
+	// Mended: a message was copied with these fixups.
+	Mended(mail.Fixups)
 	Held(mail.Hold)
 	// Recognised: so many messages were there already.
 	Recognised(messages int)
@@ -111,6 +115,7 @@ type Result struct {
 	SourceMessages int
 	Copied         int
 	Bytes          int64
+	Mended         int // of these, copied in another form than their own
 	Recognised     int // adopted or rebound, not sent
 	Resent         int
 	Reflagged      int // copies whose flags, place or existence followed the source
@@ -174,6 +179,7 @@ type Pass struct {
 	// that saw it last.
 	uncountable map[mail.PairID]int
 	runs        int
+	unwanted    unwanted
 }
 
 // New returns a Pass for one account.
@@ -351,6 +357,8 @@ type job struct {
 	absent map[mail.UID]bool
 	// unserved says why messages that were asked for could not be had.
 	unserved map[mail.UID]unserved
+	// refused are messages that are to be offered in another form.
+	refused map[mail.UID]refusal
 	// lifted are holds of messages that have gone.
 	lifted []mail.HoldKey
 	// sidelined tells that the mailbox is held and left out of this run.
@@ -380,6 +388,7 @@ type Nobody struct{}
 func (Nobody) Pending(int, int64)              {}
 func (Nobody) Copied(string, int64, time.Time) {}
 func (Nobody) Appended(int, time.Duration)     {}
+func (Nobody) Mended(mail.Fixups)              {}
 func (Nobody) Held(mail.Hold)                  {}
 func (Nobody) Recognised(int)                  {}
 func (Nobody) Reflagged(int)                   {}

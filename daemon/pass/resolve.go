@@ -164,7 +164,7 @@ func (p *Pass) resolveAppends(ctx context.Context, ref mail.Ref, intents []mail.
 	receipts := make(map[mail.PairID][]mail.Receipt)
 	var found []mail.Intent
 	add := func(i mail.Intent, r mail.Receipt) {
-		r.Source, r.Fingerprint = i.Source, i.Fingerprint
+		r.Source, r.Fingerprint = i.Source, i.Print()
 		r.Touched = r.Touched || !r.Flags.WithoutNoise().Equal(i.Flags.WithoutNoise())
 		receipts[i.Pair] = append(receipts[i.Pair], r)
 		change.Settle = append(change.Settle, i.ID)
@@ -209,7 +209,7 @@ func (p *Pass) resolveAppends(ctx context.Context, ref mail.Ref, intents []mail.
 		return err
 	}
 	for _, i := range found {
-		p.copied(p.pairs[i.Pair].SourcePath, i.Size, i.InternalDate)
+		p.copied(p.pairs[i.Pair].SourcePath, i.Size, i.InternalDate, i.Mended)
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ func (p *Pass) lookForTwins(ctx context.Context, ref mail.Ref, intents []mail.In
 			if err != nil {
 				return err
 			}
-			if !prints[i.Fingerprint] {
+			if !prints[i.Print()] {
 				// It was never sent again: this is the copy, not a twin of it.
 				i.Resent, i.Looks = time.Time{}, 0
 				change.Intents = append(change.Intents, i)

@@ -53,6 +53,7 @@ const flightMost = 3
 type done struct {
 	bytes   int64
 	arrived time.Time
+	mended  mail.Fixups
 }
 
 func (c *carriage) writer(ctx context.Context, to Opener, t *task) *writer {
@@ -157,6 +158,10 @@ func (w *writer) begin() error {
 // send sends one parcel.
 func (w *writer) send(ctx context.Context, next parcel) error {
 	next.pieces = w.served(next)
+	if err := w.dress(&next); err != nil {
+		next.release()
+		return err
+	}
 	f := flight{parcel: next}
 	var cut error // before the end of the parcel
 	err := w.own(func(change *mail.Change) {
@@ -223,12 +228,15 @@ func (w *writer) intend(pieces []piece) ([]mail.Upload, []mail.Intent) {
 	uploads := make([]mail.Upload, len(pieces))
 	intents := make([]mail.Intent, len(pieces))
 	for i, m := range pieces {
-		uploads[i] = mail.Upload{Size: m.Size, Date: m.InternalDate, Flags: w.appender.Storable(m.Flags), Content: m.content}
+		uploads[i] = mail.Upload{Size: m.form.size, Date: m.InternalDate, Flags: m.form.flags, Content: m.form.content}
 		w.lastID++
 		intents[i] = mail.Intent{
 			ID: w.lastID, Kind: mail.IntentAppend, Pair: w.Pair.ID, Source: m.UID,
-			Size: m.Size, InternalDate: m.InternalDate, Fingerprint: m.Fingerprint, Flags: uploads[i].Flags,
+			Size: m.form.size, InternalDate: m.InternalDate, Fingerprint: m.form.print, Mended: m.form.mended, Flags: m.form.flags,
 			Mailbox: w.to.Name, UIDValidity: w.status.UIDValidity, Floor: w.floor,
+		}
+		if m.form.print != m.Fingerprint {
+			intents[i].Original = m.Fingerprint
 		}
 	}
 	return uploads, intents
@@ -258,7 +266,8 @@ func (w *writer) landed(answer mail.Answer) {
 			w.settled(f.intents[i])
 			w.floor = max(w.floor, outcome.UID+1)
 			w.stored = append(w.stored, outcome.UID)
-			w.tell = append(w.tell, done{m.Size, m.InternalDate})
+			w.tell = append(w.tell, done{m.form.size, m.InternalDate, m.form.mended})
+			w.accepted(m)
 			w.left--
 		case outcome.Err == nil:
 			// Stored, but where? The intent stays open and is resolved (I2).
@@ -279,7 +288,7 @@ func (w *writer) landed(answer mail.Answer) {
 	if answer.Err != nil && stop == nil {
 		stop = errors.Join(answer.Err, mail.ErrInDoubt)
 	}
-	if stop == nil && w.err == nil && f.whole {
+	if stop == nil && w.err == nil && f.whole && !w.again {
 		w.anchor = f.asked[len(f.asked)-1] + 1
 	}
 	w.fail(stop)
@@ -303,6 +312,14 @@ func (w *writer) refused(m piece, r *mail.Refused) error {
 		reason = mail.ReasonTooBig
 	case r.Code == "FLAGS":
 		reason = mail.ReasonFlags
+	}
+	if reason != mail.ReasonTooBig {
+		if again, err := w.otherForm(m, r, reason); again || err != nil {
+			return err
+		}
+	}
+	if tried, ok := w.job.refused[m.UID]; ok {
+		r, reason = tried.first, tried.reason // what it said of the message as it is
 	}
 	w.change.Holds = append(w.change.Holds, w.hold(w.job, m.UID, m.Size, reason, r.Error()))
 	w.left--
@@ -361,7 +378,7 @@ func (w *writer) earned(change *mail.Change) {
 // told tells the observer what has become durable. It is the owner's.
 func (w *writer) told() {
 	for _, d := range w.tell {
-		w.copied(w.job.source.DisplayName(), d.bytes, d.arrived)
+		w.copied(w.job.source.DisplayName(), d.bytes, d.arrived, d.mended)
 	}
 	w.tell = nil
 }
@@ -398,8 +415,12 @@ func (w *writer) advance(uid mail.UID, change *mail.Change) {
 }
 
 // copied counts a message that has its receipt.
-func (p *Pass) copied(mailbox string, bytes int64, arrived time.Time) {
+func (p *Pass) copied(mailbox string, bytes int64, arrived time.Time, mended mail.Fixups) {
 	p.result.Copied++
 	p.result.Bytes += bytes
 	p.Observer.Copied(mailbox, bytes, arrived)
+	if mended != 0 {
+		p.result.Mended++
+		p.Observer.Mended(mended)
+	}
 }

@@ -23,18 +23,6 @@ func quote(name string) (string, error) {
 	return quoted(name), nil
 }
 
-// maxKeyword is how long a keyword may be, in octets, to be sent before a
-// literal that the server has to accept unseen.
-const maxKeyword = 64
-
-// plainKeyword tells whether any server can parse the keyword, even when it
-// refuses it.
-func plainKeyword(keyword string) bool {
-	return keyword != "" && len(keyword) <= maxKeyword && !strings.EqualFold(keyword, "NIL") && !strings.ContainsFunc(keyword, func(r rune) bool {
-		return !('A' <= r && r <= 'Z' || 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || strings.ContainsRune("$_.+-", r))
-	})
-}
-
 // sendableKeyword tells whether the keyword can be sent at all: it stays one
 // token of its line. Atoms may hold more (RFC 3501 §9), so such a keyword is
 // offered, but never together with a literal that does not wait.
@@ -106,7 +94,7 @@ func (s *storable) reduce(f mail.Flags) mail.Flags {
 func (s *storable) known(f mail.Flags) bool {
 	for _, keyword := range f.KeywordList() {
 		key := strings.ToLower(keyword)
-		if !plainKeyword(keyword) || !(s.permanent[key] || s.flags[key] || s.accepted[key]) {
+		if !mail.PlainKeyword(keyword) || !(s.permanent[key] || s.flags[key] || s.accepted[key]) {
 			return false
 		}
 	}

@@ -64,7 +64,7 @@ func TestKeywords(t *testing.T) {
 		{"grün", false, false},
 		{"", false, false},
 	} {
-		if got := plainKeyword(c.keyword); got != c.plain {
+		if got := mail.PlainKeyword(c.keyword); got != c.plain {
 			t.Errorf("plain %q: %v", c.keyword, got)
 		}
 		if got := sendableKeyword(c.keyword); got != c.sendable {

@@ -100,6 +100,11 @@ func (e *editor) each(edits []mail.Edit, kind mail.IntentKind, change func(b *Bo
 }
 
 func (e *editor) Store(_ context.Context, edits []mail.Edit) ([]mail.UID, error) {
+	for _, edit := range edits {
+		if err := e.w.refusedKeyword("UID STORE", edit.To); err != nil {
+			return nil, err
+		}
+	}
 	return e.each(edits, mail.IntentStore, func(b *Box, i int, edit mail.Edit) { b.Flag(i, edit.To) })
 }
 

@@ -45,6 +45,8 @@ type Server struct {
 	news     chan struct{} // closed at the next change; nil: nobody waits for it
 	// Refuse tells that an APPEND of this content is answered NO.
 	Refuse func(data string) bool
+	// RefuseKeyword tells that APPEND and STORE with this keyword are answered NO.
+	RefuseKeyword func(keyword string) bool
 	// NoUIDPlus, NoCondstore and NoMove leave away what an old server does not
 	// know: APPENDUID, COPYUID and UID EXPUNGE, MODSEQ, and MOVE.
 	NoUIDPlus, NoCondstore, NoMove bool
@@ -67,7 +69,7 @@ func (s *Server) Clone() *Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := &Server{
-		Boxes: make(map[string]*Box, len(s.Boxes)), validity: s.validity, Refuse: s.Refuse,
+		Boxes: make(map[string]*Box, len(s.Boxes)), validity: s.validity, Refuse: s.Refuse, RefuseKeyword: s.RefuseKeyword,
 		NoUIDPlus: s.NoUIDPlus, NoCondstore: s.NoCondstore, NoMove: s.NoMove, Alters: s.Alters, Appends: s.Appends, Changes: s.Changes,
 	}
 	for name, b := range s.Boxes {
@@ -145,6 +147,21 @@ func (s *Server) Move(from string, i int, to string) {
 		m := s.Boxes[from].Take(i)
 		s.Box(to).Add(m.Data, m.Date, m.Flags)
 	})
+}
+
+// refusal is the answer to an APPEND, nil: it is taken.
+func (s *Server) refusal(data string, flags mail.Flags) error {
+	if s.Refuse != nil && s.Refuse(data) {
+		return &mail.Refused{Command: "APPEND", Type: "NO", Text: "not this one"}
+	}
+	return s.refusedKeyword("APPEND", flags)
+}
+
+func (s *Server) refusedKeyword(command string, flags mail.Flags) error {
+	if s.RefuseKeyword != nil && slices.ContainsFunc(flags.KeywordList(), s.RefuseKeyword) {
+		return &mail.Refused{Command: command, Type: "NO", Code: "CANNOT", Text: "that is no keyword"}
+	}
+	return nil
 }
 
 // future is a date that no server can have received a message on.

@@ -135,8 +135,8 @@ func (a *appender) Append(_ context.Context, messages []mail.Upload) <-chan mail
 				fail(i, mail.ErrInDoubt, a.ended(err))
 				return
 			}
-			if a.w.Refuse != nil && a.w.Refuse(contents[i]) {
-				outcomes[i].Err = &mail.Refused{Command: "APPEND", Type: "NO", Text: "not this one"}
+			if err := a.w.refusal(contents[i], m.Flags); err != nil {
+				outcomes[i].Err = err
 				continue
 			}
 			stored := a.store(m, contents[i])
@@ -183,7 +183,7 @@ func (a *appender) lose(messages []mail.Upload, contents []string) {
 			<-before
 		}
 		for i, m := range rest {
-			if a.w.Refuse == nil || !a.w.Refuse(texts[i]) {
+			if a.w.refusal(texts[i], m.Flags) == nil {
 				a.store(m, texts[i])
 			}
 		}

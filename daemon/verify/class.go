@@ -114,11 +114,12 @@ const (
 	DateReplaced Alteration = "date"
 	Keywords     Alteration = "keywords"
 	Length       Alteration = "length"
+	HeaderLines  Alteration = "header_line"
 )
 
 // Alterations lists every [Alteration].
 func Alterations() []Alteration {
-	return []Alteration{FinalLineEnd, LineEnds, NUL, EightBit, DateReplaced, Keywords, Length}
+	return []Alteration{FinalLineEnd, LineEnds, NUL, EightBit, HeaderLines, DateReplaced, Keywords, Length}
 }
 
 // Explain says what an alteration is, for people.
@@ -132,6 +133,8 @@ func (a Alteration) Explain() string {
 		return "NUL octets, which no message may hold, were replaced"
 	case EightBit:
 		return "octets above 0x7F, which no header may hold unencoded, were replaced"
+	case HeaderLines:
+		return "lines in the header that are no fields were made fields (X-Invalid-Header-Line), at [policy] fixups' word"
 	case DateReplaced:
 		return "a date of arrival that the new server does not take (in the future, or before 1971) was replaced"
 	case Keywords:

@@ -265,8 +265,14 @@ func (c *comparison) settle(ctx context.Context, b *box, place *pile, part []*ma
 			continue
 		}
 		if f.class == Damaged {
-			at, err := c.differAt(ctx, b, place, m)
+			mended, err := c.isMended(ctx, b, place, m)
 			if err != nil {
+				return err
+			}
+			at := ""
+			if mended {
+				f = finding{Altered, "lines in the header that are no fields were made fields, at [policy] fixups' word", []Alteration{HeaderLines}}
+			} else if at, err = c.differAt(ctx, b, place, m); err != nil {
 				return err
 			}
 			f.what += at

@@ -152,6 +152,24 @@ func (c *comparison) differAt(ctx context.Context, b *box, place *pile, m *match
 	return fmt.Sprintf(" from octet %d on", at), nil
 }
 
+// isMended tells whether a message and its copy differ by nothing but what
+// servers alter and [mail.Mend] mends.
+func (c *comparison) isMended(ctx context.Context, b *box, place *pile, m *match) (bool, error) {
+	theirs, stop, err := body(ctx, c.Source, b.ref(), m.source)
+	defer stop()
+	if theirs == nil || err != nil {
+		return false, err
+	}
+	ours, stopOurs, err := body(ctx, c.Destination, place.ref(), m.copied)
+	defer stopOurs()
+	if ours == nil || err != nil {
+		return false, err
+	}
+	was, err := mail.Content(theirs)
+	is, errOurs := mail.Content(ours)
+	return was == is, errors.Join(err, errOurs)
+}
+
 // body begins to read one message; nil: it is not served.
 func body(ctx context.Context, side Reader, box mail.Ref, uid mail.UID) (r *bufio.Reader, stop func(), err error) {
 	next, stop := iter.Pull2(side.Bodies(ctx, box, []mail.UID{uid}))

@@ -300,6 +300,22 @@ func TestAlterations(t *testing.T) {
 	}
 }
 
+// TestMended: what fixups have made of a header is no damage.
+func TestMended(t *testing.T) {
+	for there, want := range map[string]verify.Class{
+		"Subject: z\r\nX-Invalid-Header-Line: no field\r\n\r\nbody\r\n": verify.Altered,
+		"Subject: z\r\nX-Invalid-Header-Line: no filed\r\n\r\nbody\r\n": verify.Damaged,
+	} {
+		w := copied(t)
+		w.old.Deliver("z", "Subject: z\r\nno field\r\n\r\nbody", day, mail.Flags{})
+		w.sync(t)
+		w.new.Boxes["z"].Messages[0].Data = there
+		if r := w.verify(t, w.options(verify.Quick)); r.Counts[want] != 1 || want == verify.Altered && r.Alterations[verify.HeaderLines] != 1 {
+			t.Errorf("%q: %v %v", there, r.Counts, r.Alterations)
+		}
+	}
+}
+
 func orDay(t time.Time) time.Time {
 	if t.IsZero() {
 		return day
