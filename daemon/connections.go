@@ -73,6 +73,9 @@ type connection struct {
 // in the given state.
 func (c *connections) opener(side remote.Side, s config.Server, then metrics.ConnectionState) func(context.Context) (*remote.Conn, error) {
 	server := c.credentials.server(side, c.account, s)
+	if then == metrics.Watching {
+		server.Compress = remote.CompressOff // it says little, and is kept for days
+	}
 	allowance := c.limits.allowance(side, s, c.account)
 	return func(ctx context.Context) (*remote.Conn, error) {
 		server := server

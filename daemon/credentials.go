@@ -10,10 +10,11 @@ import (
 )
 
 // credentials are what all accounts of a process log in by: accounts that
-// share a way to access tokens share the tokens, and what one log-in has shown
-// serves the next.
+// share a way to access tokens share the tokens, and what one connection has
+// shown serves the next.
 type credentials struct {
-	logIns remote.LogIns
+	logIns      remote.LogIns
+	compression remote.Compression
 
 	mu     sync.Mutex
 	tokens map[string]*token.Source
@@ -25,7 +26,7 @@ func (c *credentials) server(side remote.Side, account string, s config.Server) 
 		Side: side, Account: account, Host: s.Host, Port: s.Port, TLS: remote.TLSMode(s.TLS), AllowCleartext: s.AllowCleartext,
 		TLSServerName: s.TLSServerName, TLSCAFile: s.TLSCAFile, TLSFingerprint: s.TLSFingerprint,
 		TLSMinVersion: s.TLSMinVersion, TLSLegacy: s.TLSLegacyCiphers, TLSCertFile: s.TLSCertFile, TLSKeyFile: s.TLSKeyFile,
-		Auth: s.Auth, User: s.User, LogIns: &c.logIns,
+		Auth: s.Auth, User: s.User, LogIns: &c.logIns, Compress: remote.Compress(s.Compress), Compression: &c.compression,
 		Admin: remote.Admin{Style: remote.AdminStyle(s.Admin.Style), User: s.Admin.User, Separator: s.Admin.Separator},
 	}
 	switch {

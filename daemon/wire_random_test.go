@@ -164,6 +164,10 @@ func randomWire(t *testing.T, dir string, seed int64, mutate func(*wire, *pass.O
 		trace = append(trace, fmt.Sprintf("old: %v", old.Capabilities), fmt.Sprintf("new: %v", new.Capabilities))
 	})
 	defer w.close()
+	if rng.IntN(2) == 0 {
+		trace = append(trace, "compressed")
+		w.compressed()
+	}
 	w.mutate = mutate
 	w.network.Faults, w.wire.jitter = w.connection, w.jitter
 	w.people.New.Alters = rng.IntN(6) == 0

@@ -136,6 +136,12 @@ func (w *wire) keepDeleted() {
 	w.policy.KeepDeleted, w.config.Policy.Deletions = true, "keep"
 }
 
+// compressed has what carries mail be compressed where the servers can; nobody
+// is far away in this network.
+func (w *wire) compressed() {
+	w.config.Accounts[0].Source.Compress, w.config.Accounts[0].Destination.Compress = "on", "on"
+}
+
 // wireConfig is a configuration for accounts of these names and log-ins. It is
 // not watched for changes: who waits for the kernel would hold the time up.
 func wireConfig(t testing.TB, dir string, accounts ...string) *config.Config {

@@ -113,6 +113,7 @@ type Server struct {
 	TLSKeyFile               string
 	tlsKey                   Secret
 	Auth                     string
+	Compress                 string // auto, on or off
 	MaxConnections           int
 	MaxConnectionsPerAccount int
 	QuotaReserve             float64 // of the new server: the part of its quota that is left alone

@@ -105,6 +105,7 @@ type serverKeys struct {
 	TLSCertFile              *string `toml:"tls_cert_file"`
 	TLSKeyFile               *string `toml:"tls_key_file"`
 	Auth                     *string `toml:"auth"`
+	Compress                 *string `toml:"compress"`
 	MaxConnections           *int    `toml:"max_connections"`
 	MaxConnectionsPerAccount *int    `toml:"max_connections_per_account"`
 	QuotaReserve             *string `toml:"quota_reserve"`

@@ -112,6 +112,7 @@ func TestProblems(t *testing.T) {
 		"prefix":              {"[mailboxes]\nprefix = \"Old/\"\n" + good, []string{"c.toml:2:1: mailboxes.prefix: \"Old/\" is no name of a mailbox"}},
 		"control character":   {"[mailboxes]\nprefix = \"a\\tb\"\n" + good, []string{"has a control character"}},
 		"reserve":             {strings.Replace(good, "[destination]\n", "[destination]\nquota_reserve = \"5\"\n", 1), []string{"quota_reserve: \"5\"; write a part of the quota such as \"5%\""}},
+		"compress":            {strings.Replace(good, "host = \"192", "compress = \"yes\"\nhost = \"192", 1), []string{"compress: \"yes\"; write one of auto, on, off"}},
 		"reserve of the old":  {strings.Replace(good, "[source]\n", "[source]\nquota_reserve = \"5%\"\n", 1), []string{"nothing is written to the old server; write it below [destination]"}},
 		"long socket":         {"socket = \"/" + strings.Repeat("x", 200) + "\"\n" + good, []string{"c.toml:1:1: socket:", "107 octets"}},
 		"duration too short":  {"poll_interval = \"1ms\"\n" + good, []string{"too short; at least 1s"}},

@@ -37,7 +37,7 @@ func (l *loader) server(a *Account, side, account string, shared, own *serverKey
 		Host: or(k.Host, ""), Port: or(k.Port, 0), TLS: or(k.TLS, "implicit"), AllowCleartext: or(k.AllowCleartext, false),
 		TLSServerName: or(k.TLSServerName, ""), TLSCAFile: l.path(or(k.TLSCAFile, "")), TLSMinVersion: or(k.TLSMinVersion, "1.2"),
 		TLSLegacyCiphers: or(k.TLSLegacyCiphers, false), TLSCertFile: l.path(or(k.TLSCertFile, "")), TLSKeyFile: l.path(or(k.TLSKeyFile, "")),
-		Auth: or(k.Auth, "auto"), MaxConnections: or(k.MaxConnections, 50), MaxConnectionsPerAccount: or(k.MaxConnectionsPerAccount, 4),
+		Auth: or(k.Auth, "auto"), Compress: or(k.Compress, "auto"), MaxConnections: or(k.MaxConnections, 50), MaxConnectionsPerAccount: or(k.MaxConnectionsPerAccount, 4),
 		User: or(k.User, ""),
 	}
 	oneOf := func(name, value string, allowed ...string) {
@@ -51,6 +51,7 @@ func (l *loader) server(a *Account, side, account string, shared, own *serverKey
 		complain("tls_min_version", "tls_min_version: %q is not safe any more; if the server speaks nothing newer, write tls_legacy_ciphers = true too", s.TLSMinVersion)
 	}
 	oneOf("auth", s.Auth, "auto", "plain", "login", "cram-md5", "scram-sha-1", "scram-sha-256", "xoauth2", "oauthbearer", "external")
+	oneOf("compress", s.Compress, "auto", "on", "off")
 	if s.Host == "" {
 		complain("host", "host is missing; write the name or address of the server")
 	} else if strings.ContainsAny(s.Host, "/:@ ") && net.ParseIP(s.Host) == nil {

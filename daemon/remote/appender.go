@@ -193,11 +193,19 @@ func (b *batch) write(ctx context.Context) error {
 	return b.conn.Flush(ctx)
 }
 
-// enqueue has the reader wait for the answer to a command.
-func (b *batch) enqueue(s *sent) {
+// enqueue has the reader wait for the answer to a command. When it waits for as
+// many as it can, these have to be on their way.
+func (b *batch) enqueue(ctx context.Context, s *sent) error {
 	b.open.Add(1)
 	b.last = s
+	select {
+	case b.queue <- s:
+		return nil
+	default:
+	}
+	err := b.conn.Flush(ctx)
 	b.queue <- s
+	return err
 }
 
 func (a *Appender) hasEnded() bool {
@@ -245,7 +253,9 @@ func (b *batch) send(ctx context.Context, i int, first []byte, rest io.Reader) e
 	}
 	s.begun.Store(!s.waits)
 	s.tag = b.conn.nextTag()
-	b.enqueue(s)
+	if err := b.enqueue(ctx, s); err != nil {
+		return err
+	}
 	line := s.tag + " APPEND " + b.mailbox + " " + appendArguments(m) + " {" + strconv.FormatInt(m.Size, 10) + plus + "}\r\n"
 	if err := b.conn.Send(ctx, []byte(line)); err != nil {
 		return err

@@ -51,6 +51,9 @@ type Conn struct {
 	in        *bufio.Reader
 	out       *verbs
 	buffered  *bufio.Writer
+	inflating *inflating    // nil: not compressed
+	deflater  *deflater     // nil: not compressed
+	away      time.Duration // the shortest time in which an answer came at the log-in
 
 	caps     map[string]bool
 	id       string
@@ -121,6 +124,9 @@ func (p progress) Read(b []byte) (int, error) {
 		p.clock.Unlock()
 		n, err := p.transport.Read(b)
 		p.Conn.read.Add(int64(n))
+		if p.inflating != nil && err == nil {
+			err = p.inflating.take(n)
+		}
 		if n == 0 && isTimeout(err) && p.pending.Load() == 0 {
 			continue // the deadline of a command that has been answered
 		}
@@ -184,7 +190,8 @@ func (c *Conn) PeerCertificate() string { return c.security.Fingerprint }
 // Security is how the connection is protected.
 func (c *Conn) Security() Security { return c.security }
 
-// Bytes are the octets read and written, TLS not counted.
+// Bytes are the octets read and written on the wire, compressed where they are;
+// TLS not counted.
 func (c *Conn) Bytes() (read, written int64) { return c.read.Load(), c.written.Load() }
 
 // Library hands the connection to the library; from then on everything is read
@@ -219,7 +226,7 @@ func (c *Conn) Send(ctx context.Context, p []byte) error {
 
 // Flush sends what Send has left in the buffer.
 func (c *Conn) Flush(ctx context.Context) error {
-	if err := c.buffered.Flush(); err != nil {
+	if err := c.flush(); err != nil {
 		return c.ended(err)
 	}
 	return ctx.Err()

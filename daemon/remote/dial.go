@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // TLSMode is how a connection is protected.
@@ -46,6 +47,9 @@ type Server struct {
 	Password func(context.Context) (string, error)
 	Tokens   Tokens
 	LogIns   *LogIns // may be nil
+	// Compress says when the connection is compressed; never without Compression.
+	Compress    Compress
+	Compression *Compression
 }
 
 // Admin logs in in the place of users.
@@ -103,8 +107,8 @@ func (s Server) names() (authcid, authzid string) {
 
 func (s Server) address() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
 
-// Dial returns a logged-in connection: TLS, greeting, log-in, ID, ENABLE. Its
-// errors are of type *Error.
+// Dial returns a logged-in connection: TLS, greeting, log-in, ID, ENABLE,
+// COMPRESS. Its errors are of type *Error.
 func Dial(ctx context.Context, server Server, options Options) (*Conn, error) {
 	if server.TLS == TLSNone && !server.AllowCleartext && !isLoopback(server.Host) {
 		return nil, server.fail(ClassTLS, nil, "would be talked to in clear text", `set tls = "implicit" or "starttls", or allow_cleartext = true`)
@@ -171,7 +175,10 @@ func (c *Conn) logIn(ctx context.Context) error {
 	if err := c.capabilities(ctx); err != nil {
 		return err
 	}
-	return c.introduce(ctx)
+	if err := c.introduce(ctx); err != nil {
+		return err
+	}
+	return c.compress(ctx)
 }
 
 // greeting reads the server's first words. A PREAUTH is refused, because it
@@ -228,11 +235,16 @@ func (c *Conn) startTLS(ctx context.Context) error {
 }
 
 // capabilities asks afresh: what was offered before TLS or before the log-in
-// does not count after it.
+// does not count after it. It takes a server no time to answer: how long it
+// takes is how far the server is away.
 func (c *Conn) capabilities(ctx context.Context) error {
+	asked := time.Now()
 	replies, err := c.Raw(ctx, "CAPABILITY")
 	if err != nil {
 		return err
+	}
+	if took := time.Since(asked); c.away == 0 || took < c.away {
+		c.away = took
 	}
 	c.caps = make(map[string]bool)
 	for _, r := range replies[0].Untagged {

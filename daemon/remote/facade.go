@@ -251,7 +251,7 @@ func (f *facade) Write(p []byte) (int, error) {
 	f.begin(p)
 	n, err := f.out.Write(p)
 	if err == nil {
-		err = f.buffered.Flush()
+		err = f.flush()
 	}
 	return n, err
 }

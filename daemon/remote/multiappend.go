@@ -49,7 +49,9 @@ func (b *batch) sendTogether(ctx context.Context, i, n int) error {
 		}
 		if k == 0 {
 			s.begun.Store(true)
-			b.enqueue(s)
+			if err := b.enqueue(ctx, s); err != nil {
+				return err
+			}
 		}
 		line := start + " " + appendArguments(m) + " {" + strconv.FormatInt(m.Size, 10) + "+}\r\n"
 		start = ""

@@ -166,11 +166,11 @@ func (b *bench) once(t *testing.T, s scenario, r *results, make func(testing.TB,
 	}
 	var distant *link
 	if s.oldFar > 0 {
-		distant = newLink(t, b.old.Address(), s.oldFar)
+		distant = newLink(t, b.old.Address(), s.oldFar, 0)
 		j.oldPort = distant.port
 	}
 	if s.newFar > 0 {
-		distant = newLink(t, j.newServer.Address(), s.newFar)
+		distant = newLink(t, j.newServer.Address(), s.newFar, 0)
 		j.newPort = distant.port
 	}
 	o := make(t, j)
@@ -315,7 +315,7 @@ func (b *bench) noNews(t *testing.T, s site) {
 	fmt.Println("|---|--:|--:|--:|--:|--:|--:|--:|")
 	for _, c := range b.contenders {
 		j := b.job(t, s)
-		old, new := newLink(t, b.old.Address(), 0), newLink(t, b.new.Address(), 0)
+		old, new := newLink(t, b.old.Address(), 0, 0), newLink(t, b.new.Address(), 0, 0)
 		j.oldPort, j.newPort = old.port, new.port
 		o := c.order(t, j)
 		if u := measure(t, o); u.Err != "" {

@@ -12,12 +12,14 @@ import (
 )
 
 // link is a path to a server: a distance that costs time and no throughput,
-// since what follows a piece of data on its way does not wait for it; and a
-// count of what passes.
+// since what follows a piece of data on its way does not wait for it; a width,
+// which all connections share; and a count of what passes.
 type link struct {
 	port     int
 	target   string
 	oneWay   time.Duration
+	toServer lane
+	toClient lane
 	commands atomic.Int64 // command lines of clients
 	up, down atomic.Int64 // octets to the server, from it
 }
@@ -26,14 +28,39 @@ type link struct {
 // more than a path of that length needs: beyond it the sender waits.
 const window = 16 << 20
 
-// newLink starts a path to an address with a round-trip time.
-func newLink(t testing.TB, target string, roundTrip time.Duration) *link {
+// lane is one direction of a path.
+type lane struct {
+	rate float64 // octets a second; 0: any number
+
+	mu   sync.Mutex
+	free time.Time // when the last piece has gone
+}
+
+// gone is when so many octets have gone that come now.
+func (l *lane) gone(octets int) time.Time {
+	now := time.Now()
+	if l.rate == 0 {
+		return now
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.free.Before(now) {
+		l.free = now
+	}
+	l.free = l.free.Add(time.Duration(float64(octets) / l.rate * float64(time.Second)))
+	return l.free
+}
+
+// newLink starts a path to an address with a round-trip time and a width in
+// octets a second, 0 for any.
+func newLink(t testing.TB, target string, roundTrip time.Duration, rate float64) *link {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := &link{target: target, oneWay: roundTrip / 2, port: listener.Addr().(*net.TCPAddr).Port}
+	l.toServer.rate, l.toClient.rate = rate, rate
 	var (
 		all  sync.WaitGroup
 		mu   sync.Mutex
@@ -66,12 +93,12 @@ func newLink(t testing.TB, target string, roundTrip time.Duration) *link {
 				var lines lineCounter
 				var both sync.WaitGroup
 				both.Go(func() {
-					l.carry(client, server, func(data []byte) {
+					l.carry(client, server, &l.toServer, func(data []byte) {
 						l.up.Add(int64(len(data)))
 						l.commands.Add(int64(lines.count(data)))
 					})
 				})
-				both.Go(func() { l.carry(server, client, func(data []byte) { l.down.Add(int64(len(data))) }) })
+				both.Go(func() { l.carry(server, client, &l.toClient, func(data []byte) { l.down.Add(int64(len(data))) }) })
 				both.Wait()
 				mu.Lock()
 				delete(open, client)
@@ -94,7 +121,7 @@ func newLink(t testing.TB, target string, roundTrip time.Duration) *link {
 }
 
 // carry forwards what one end sends, each piece when it is due.
-func (l *link) carry(from, to net.Conn, passing func([]byte)) {
+func (l *link) carry(from, to net.Conn, by *lane, passing func([]byte)) {
 	type piece struct {
 		data []byte
 		due  time.Time
@@ -110,7 +137,7 @@ func (l *link) carry(from, to net.Conn, passing func([]byte)) {
 			if n > 0 {
 				passing(data[:n])
 				select {
-				case pieces <- piece{data[:n], time.Now().Add(l.oneWay)}:
+				case pieces <- piece{data[:n], by.gone(n).Add(l.oneWay)}:
 				case <-ended:
 					return
 				}

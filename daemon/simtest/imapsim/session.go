@@ -28,6 +28,7 @@ type session struct {
 	conn      net.Conn
 	in        *bufio.Reader
 	encrypted bool
+	deflated  bool
 	// talking is held by the one who answers a command or tells of news. It is a
 	// channel because waiting for it has to let fake time go on.
 	talking chan struct{}
@@ -294,6 +295,8 @@ func handlerOf(verb string) (h handler, known bool) {
 		h = handler{needs: "ID", run: (*session).id}
 	case "ENABLE":
 		h = handler{in: member, needs: "ENABLE", run: (*session).enable}
+	case "COMPRESS":
+		h = handler{in: member, needs: "COMPRESS=DEFLATE", run: (*session).compress}
 	case "NAMESPACE":
 		h = handler{in: member, needs: "NAMESPACE", run: (*session).namespace}
 	case "LIST":
