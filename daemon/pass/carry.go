@@ -287,7 +287,7 @@ func (p *Pass) account(ctx context.Context, job *job, missing []mail.UID) error 
 // held, and tried again by the next pass, while the others go on.
 func mailboxError(err error) error {
 	var refused *mail.Refused
-	if errors.As(err, &refused) && refused.Code != "OVERQUOTA" {
+	if errors.As(err, &refused) && !isOverQuota(refused) {
 		return errMailbox{err}
 	}
 	return err
@@ -318,6 +318,12 @@ func transient(r *mail.Refused) bool {
 		return true
 	}
 	return false
+}
+
+// isOverQuota tells whether a mailbox is full. Courier says so in words only.
+func isOverQuota(r *mail.Refused) bool {
+	text := strings.ToLower(r.Text)
+	return r.Code == "OVERQUOTA" || strings.Contains(text, "quota") && (strings.Contains(text, "exceeded") || strings.Contains(text, "over quota"))
 }
 
 // momentary tells whether a refusal says nothing about what was asked for, so

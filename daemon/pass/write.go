@@ -298,7 +298,7 @@ func (w *writer) landed(answer mail.Answer) {
 func (w *writer) refused(m piece, r *mail.Refused) error {
 	reason := mail.ReasonRefused
 	switch {
-	case r.Code == "OVERQUOTA":
+	case isOverQuota(r):
 		return fmt.Errorf("%w: %w", ErrOverQuota, r)
 	case r.Code == "TRYCREATE":
 		// The next listing tells whether it has gone; what was sent besides may
