@@ -3,6 +3,7 @@ package imapsim
 import (
 	"bufio"
 	"compress/flate"
+	"io"
 	"net"
 	"strings"
 )
@@ -21,6 +22,38 @@ func (d *deflated) Write(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// inflated is what a client has compressed, as long as the client is there. Go's
+// inflate keeps back what it has made until more comes, and gives it out when
+// nothing can come any more; other servers have seen it long before, so that it
+// must not be taken for a command of half an hour later.
+type inflated struct {
+	in   io.Reader
+	from io.Reader // inflates what is read of in
+	err  error     // of in
+}
+
+func inflate(in io.Reader) *inflated {
+	i := &inflated{in: in}
+	i.from = flate.NewReader(bufio.NewReader(readerFunc(func(p []byte) (n int, err error) {
+		n, err = i.in.Read(p)
+		i.err = err
+		return n, err
+	})))
+	return i
+}
+
+func (i *inflated) Read(p []byte) (int, error) {
+	n, err := i.from.Read(p)
+	if i.err != nil {
+		return 0, i.err
+	}
+	return n, err
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // compress is COMPRESS (RFC 4978). What the client has sent before it had the
 // answer is a violation.
@@ -45,6 +78,6 @@ func (c *session) compress(k *command) (string, error) {
 		return "", err
 	}
 	c.send("%s OK begin", k.tag)
-	c.deflated, c.conn, c.in = true, &deflated{c.conn, to}, bufio.NewReader(flate.NewReader(c.in))
+	c.deflated, c.conn, c.in = true, &deflated{c.conn, to}, bufio.NewReader(inflate(c.in))
 	return "", nil
 }
