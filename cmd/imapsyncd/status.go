@@ -15,7 +15,6 @@ import (
 
 	"github.com/imapsyncd/imapsyncd/daemon"
 	"github.com/imapsyncd/imapsyncd/daemon/config"
-	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/web"
 )
 
@@ -23,14 +22,16 @@ import (
 const watchEvery = 2 * time.Second
 
 func newStatus(c *common) *cobra.Command {
-	var asJSON, watch bool
-	var accounts, phases, healths []string
+	var asJSON, watch, all bool
+	var filter statusFilter
 	var check string
 	cmd := &cobra.Command{
 		Use:   "status [--check VERDICT DOMAIN]",
 		Short: "Show how far every domain and account has come and how it is",
 		Long: `status shows each domain with the verdict that matters now and its reasons, then
-the accounts. With --check it prints one verdict about one domain and exits with 0
+the accounts, those first that need you, and the totals. On a terminal it fills the
+screen at most and counts the other accounts; --all shows them, and so does a pipe.
+With --check it prints one verdict about one domain and exits with 0
 for yes, 4 for no, and 1 when nobody can be asked:
 
   imapsyncd status --check safe-to-switch example.org && change-the-mx`,
@@ -44,18 +45,11 @@ for yes, 4 for no, and 1 when nobody can be asked:
 			if check != "" {
 				return c.checkVerdict(cmd, check, domainName(args[0]), asJSON)
 			}
-			for _, p := range phases {
-				if !slices.Contains(mail.Phases(), mail.Phase(p)) {
-					return usage(fmt.Errorf("status: there is no phase %q; the phases are %v", p, mail.Phases()))
-				}
-			}
-			for _, h := range healths {
-				if !slices.Contains(mail.Healths(), mail.Health(h)) {
-					return usage(fmt.Errorf("status: there is no health %q; the states of health are %v", h, mail.Healths()))
-				}
+			if err := filter.check(); err != nil {
+				return usage(fmt.Errorf("status: %w", err))
 			}
 			ask := func(options daemon.Options) (web.Status, error) { return c.status(cmd, options.Config) }
-			options, err := c.open(cmd, accounts)
+			options, err := c.open(cmd, filter.names())
 			if err != nil {
 				socket, err := c.despite(cmd, err)
 				if err != nil {
@@ -63,24 +57,15 @@ for yes, 4 for no, and 1 when nobody can be asked:
 				}
 				ask = func(daemon.Options) (web.Status, error) { return web.Dial(socket).Status(cmd.Context()) }
 			}
-			wanted := func(a web.AccountStatus) bool {
-				return (len(accounts) == 0 || slices.Contains(accounts, a.Name)) &&
-					(len(phases) == 0 || slices.Contains(phases, string(a.Phase))) &&
-					(len(healths) == 0 || slices.Contains(healths, string(a.Health)))
-			}
 			for {
 				s, err := ask(options)
 				if err != nil {
 					return err
 				}
-				s.Accounts = slices.DeleteFunc(s.Accounts, func(a web.AccountStatus) bool { return !wanted(a) })
-				s.Domains = slices.DeleteFunc(s.Domains, func(d web.DomainStatus) bool {
-					return len(accounts)+len(healths) > 0 || len(phases) > 0 && !slices.Contains(phases, string(d.Phase))
-				})
-				if watch {
-					fmt.Fprint(cmd.OutOrStdout(), "\x1b[H\x1b[2J")
+				if s, err = filter.of(s); err != nil {
+					return usage(fmt.Errorf("status: %w", err))
 				}
-				if err := printStatus(cmd.OutOrStdout(), s, asJSON); err != nil || !watch {
+				if err := printStatus(cmd.OutOrStdout(), s, asJSON, all, watch); err != nil || !watch {
 					return err
 				}
 				select {
@@ -94,9 +79,10 @@ for yes, 4 for no, and 1 when nobody can be asked:
 	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs: what /api/status shows")
 	cmd.Flags().StringVar(&check, "check", "", "a verdict: safe-to-switch or safe-to-stop")
 	cmd.Flags().BoolVar(&watch, "watch", false, "show it again every two seconds")
-	cmd.Flags().StringArrayVar(&accounts, "account", nil, "only this `account` (may be repeated)")
-	cmd.Flags().StringArrayVar(&phases, "phase", nil, "only accounts in this `phase` (may be repeated)")
-	cmd.Flags().StringArrayVar(&healths, "health", nil, "only accounts in this state of `health` (may be repeated)")
+	cmd.Flags().BoolVar(&all, "all", false, "every account, though the screen is too small for them")
+	cmd.Flags().StringArrayVar(&filter.accounts, "account", nil, "only this `account`, or those that a pattern such as \"*@example.org\" fits (may be repeated)")
+	cmd.Flags().StringArrayVar(&filter.phases, "phase", nil, "only accounts in this `phase` (may be repeated)")
+	cmd.Flags().StringArrayVar(&filter.healths, "health", nil, "only accounts in this state of `health` (may be repeated)")
 	return cmd
 }
 
@@ -160,23 +146,47 @@ func (c *common) status(cmd *cobra.Command, cfg *config.Config) (web.Status, err
 	return s, nil
 }
 
-func printStatus(out io.Writer, s web.Status, asJSON bool) error {
-	if !asJSON {
-		return web.WriteStatus(out, s, width(out))
+// printStatus writes what was found; again and again in the same place of a
+// terminal, where it is watched.
+func printStatus(out io.Writer, s web.Status, asJSON, all, watched bool) error {
+	if asJSON {
+		e := json.NewEncoder(out)
+		e.SetIndent("", "  ")
+		return e.Encode(s.Counted())
 	}
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(s.Counted())
+	screen, moves := screenOf(out)
+	if all {
+		screen.Lines = 0
+	}
+	var b strings.Builder
+	if watched && moves {
+		b.WriteString("\x1b[H\x1b[2J")
+	}
+	if err := web.WriteStatus(&b, s, screen); err != nil {
+		return err
+	}
+	if watched && !moves {
+		b.WriteString("\n")
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// screenOf is the terminal that is written to, and whether its cursor can be moved.
+// What is no terminal has 80 columns, and as many lines as it takes.
+func screenOf(out io.Writer) (screen web.Screen, moves bool) {
+	if f, ok := out.(*os.File); ok {
+		if columns, rows, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
+			return web.Screen{Columns: columns, Lines: rows}, os.Getenv("TERM") != "dumb"
+		}
+	}
+	return web.Screen{Columns: 80}, false
 }
 
 // width is how many columns there are to write to.
 func width(out io.Writer) int {
-	if f, ok := out.(*os.File); ok {
-		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
-			return columns
-		}
-	}
-	return 80
+	screen, _ := screenOf(out)
+	return screen.Columns
 }
 
 // daemonClient is for what only a running daemon can do.

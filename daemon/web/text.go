@@ -3,6 +3,8 @@ package web
 import (
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,52 +15,118 @@ import (
 // leastWidth is the narrowest table that still has room for names.
 const leastWidth = 70
 
-// WriteStatus writes s for a terminal of so many columns: each domain with the
-// verdict that matters now and its reasons, a table with a line for each account,
-// one more for each that is not well, and the totals.
-func WriteStatus(w io.Writer, s Status, width int) error {
+// Screen is what text is written for.
+type Screen struct {
+	Columns int
+	// Lines is how many there are at most; 0: as many as it takes.
+	Lines int
+}
+
+// WriteStatus writes s for a terminal: each domain with the verdict that matters
+// now and its reasons, a table with a line for each account, those first that need
+// the operator, one more for each that is not well, and the totals. Where the lines
+// are few, domains have one each and the last accounts are only counted.
+func WriteStatus(w io.Writer, s Status, screen Screen) error {
 	s = s.Counted()
-	width = max(width, leastWidth)
+	width := max(screen.Columns, leastWidth)
+	totals := writeTotals(s, width)
+	var b strings.Builder
+	writeDomains(&b, s, width)
+	domains := lines(b.String())
+
+	// Between them a title, two empty lines, how many accounts are left out, and
+	// where the cursor stands.
+	room := max(screen.Lines-len(totals)-5, roomAtLeast)
+	if screen.Lines == 0 {
+		room = math.MaxInt
+	} else if len(domains) > room/2 {
+		domains = briefDomains(s, width, room/2)
+	}
+	room -= len(domains)
+	slices.SortFunc(s.Accounts, worstFirst)
+	out := domains
+	if len(domains) > 0 {
+		out = append(out, "")
+	}
+	out = append(out, accountLine(width, "ACCOUNT", "PHASE", "HEALTH", "MESSAGES", "DONE", "PENDING", "HELD", "LAG"))
+	for i, a := range s.Accounts {
+		of := accountLines(s, a, width)
+		if room -= len(of); room < 0 && i > 0 {
+			rest := Status{Accounts: s.Accounts[i:]}.Counted().Totals
+			out = append(out, cut(fmt.Sprintf("and %s more: %s", count(rest.Accounts), healths(rest)), width))
+			break
+		}
+		out = append(out, of...)
+	}
+	out = append(append(out, ""), totals...)
+	_, err := io.WriteString(w, strings.Join(out, "\n")+"\n")
+	return err
+}
+
+// roomAtLeast is how many lines domains and accounts have on however small a
+// screen.
+const roomAtLeast = 8
+
+// lines are those of a text.
+func lines(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+}
+
+// cut shortens a line to so many columns.
+func cut(line string, width int) string {
+	return strings.TrimRight(runewidth.Truncate(line, width, "…"), " ")
+}
+
+// accountLine is a line of the table.
+func accountLine(width int, account string, columns ...any) string {
 	const fixed = " %-9s %-7s %9s %4s %9s %5s %6s"
 	name := width - len(fmt.Sprintf(fixed, "", "", "", "", "", "", ""))
-	var b strings.Builder
-	line := func(text string) {
-		b.WriteString(strings.TrimRight(runewidth.Truncate(text, width, "…"), " ") + "\n")
-	}
-	row := func(account string, columns ...any) {
-		line(runewidth.FillRight(runewidth.Truncate(oneLine(account), name, "…"), name) + fmt.Sprintf(fixed, columns...))
-	}
+	return cut(runewidth.FillRight(runewidth.Truncate(oneLine(account), name, "…"), name)+fmt.Sprintf(fixed, columns...), width)
+}
 
-	writeDomains(&b, s, width)
-	row("ACCOUNT", "PHASE", "HEALTH", "MESSAGES", "DONE", "PENDING", "HELD", "LAG")
-	// Without a daemon nobody looks: what is new is not known.
-	looks := !s.Started.Equal(s.Now)
-	for _, a := range s.Accounts {
-		done := a.Done()
-		if !looks && a.Phase != mail.PhaseFinished {
-			done = "-"
-		}
-		row(a.Name, a.Phase, a.Health, count(a.Messages.Source), done,
-			count(a.Messages.Pending), count(a.Messages.Held), span(seconds(a.LagSeconds)))
-		if a.Error != "" {
-			line("  ! " + oneLine(a.Error))
-		}
-		if a.Skipped != "" {
-			line("  skipped: " + oneLine(a.Skipped))
-		}
+// accountLines are what is written of an account.
+func accountLines(s Status, a AccountStatus, width int) []string {
+	done := a.Done()
+	if !s.looks() && a.Phase != mail.PhaseFinished {
+		done = "-"
 	}
+	of := []string{accountLine(width, a.Name, a.Phase, a.Health, count(a.Messages.Source), done,
+		count(a.Messages.Pending), count(a.Messages.Held), span(seconds(a.LagSeconds)))}
+	if a.Error != "" {
+		of = append(of, cut("  ! "+oneLine(a.Error), width))
+	}
+	if a.Skipped != "" {
+		of = append(of, cut("  skipped: "+oneLine(a.Skipped), width))
+	}
+	return of
+}
 
+// looks tells whether a daemon looks: without one it is not known what is new.
+func (s Status) looks() bool { return !s.Started.Equal(s.Now) }
+
+// writeTotals are the lines about all accounts together.
+func writeTotals(s Status, width int) []string {
 	t := s.Totals
-	b.WriteString("\n")
-	if !looks {
-		line(fmt.Sprintf("%s messages on the new server, %s held; what is new is not known", count(t.Messages.There()), count(t.Messages.Held)))
-		line("accounts: " + healths(t))
-		_, err := io.WriteString(w, b.String())
-		return err
+	var b strings.Builder
+	line := func(format string, values ...any) { wrap(&b, fmt.Sprintf(format, values...), "  ", width) }
+	if s.looks() {
+		line("%s of %s messages on the new server (%s), %s pending, %s held",
+			count(t.Messages.There()), count(t.Messages.Source), t.Done(), count(t.Messages.Pending), count(t.Messages.Held))
+	} else {
+		line("%s messages on the new server, %s held; what is new is not known", count(t.Messages.There()), count(t.Messages.Held))
 	}
-	line(fmt.Sprintf("%s of %s messages on the new server (%s), %s pending, %s held",
-		count(t.Messages.There()), count(t.Messages.Source), t.Done(), count(t.Messages.Pending), count(t.Messages.Held)))
-	line(fmt.Sprintf("accounts: %s; lag %s", healths(t), span(seconds(t.LagSeconds))))
+	accounts := "none"
+	if t.Accounts > 0 {
+		accounts = healths(t) + "; " + counted(mail.Phases(), t.Phases)
+	}
+	if !s.looks() {
+		line("accounts: %s", accounts)
+		return lines(b.String())
+	}
+	line("accounts: %s; lag %s", accounts, span(seconds(t.LagSeconds)))
 	for _, l := range s.Limits {
 		if l.DailyBytes == 0 {
 			continue
@@ -67,23 +135,22 @@ func WriteStatus(w io.Writer, s Status, width int) error {
 		if l.Scarce() {
 			text += "; first copies go on " + date(l.Resumes)
 		}
-		line(text)
+		line("%s", text)
 	}
-	line(fmt.Sprintf("imapsyncd %s, running for %s, %s copied", oneLine(s.Version), span(s.Now.Sub(s.Started)), size(t.Messages.CopiedBytes)))
-	_, err := io.WriteString(w, b.String())
-	return err
+	line("imapsyncd %s, running for %s, %s copied", oneLine(s.Version), span(s.Now.Sub(s.Started)), size(t.Messages.CopiedBytes))
+	return lines(b.String())
 }
 
 // healths names how many accounts are in which health, without those none is in.
-func healths(t Totals) string {
+func healths(t Totals) string { return counted(mail.Healths(), t.Healths) }
+
+// counted names how many are what, without those that are none.
+func counted[K ~string](all []K, of map[K]int) string {
 	var parts []string
-	for _, h := range mail.Healths() {
-		if n := t.Healths[h]; n > 0 {
-			parts = append(parts, count(n)+" "+string(h))
+	for _, k := range all {
+		if n := of[k]; n > 0 {
+			parts = append(parts, count(n)+" "+string(k))
 		}
-	}
-	if parts == nil {
-		return "none"
 	}
 	return strings.Join(parts, ", ")
 }
@@ -103,9 +170,27 @@ func writeDomains(b *strings.Builder, s Status, width int) {
 			wrap(b, fmt.Sprintf("  late mail: %s, the last %s", count(n), ago(s.Now, d.LateMail.last())), "    ", width)
 		}
 	}
-	if len(s.Domains) > 0 {
-		b.WriteString("\n")
+}
+
+// briefDomains has a line for each domain, so many at most: those first that are
+// not finished.
+func briefDomains(s Status, width, most int) (out []string) {
+	domains := slices.Clone(s.Domains)
+	slices.SortStableFunc(domains, func(a, b DomainStatus) int { return finishedLast(a) - finishedLast(b) })
+	for i, d := range domains {
+		if i == most-1 && len(domains) > most {
+			return append(out, cut(fmt.Sprintf("and %s more domains", count(len(domains)-i)), width))
+		}
+		question, verdict := d.Asks()
+		text := fmt.Sprintf("%s: %s, %s: %s", oneLine(d.Name), d.Phase, question, verdict.Word())
+		if d.Phase == mail.PhaseFinished {
+			text = fmt.Sprintf("%s: finished", oneLine(d.Name))
+		} else if blocking := slices.IndexFunc(verdict.Reasons, func(r Reason) bool { return r.Blocking }); blocking >= 0 {
+			text += ": " + verdict.Reasons[blocking].Reason
+		}
+		out = append(out, cut(text, width))
 	}
+	return out
 }
 
 // last is when the last of it arrived.

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -233,7 +235,7 @@ func TestWriteStatus(t *testing.T) {
 		{"hostile.80.txt", hostile(), 80}, {"empty.80.txt", web.Status{}, 80},
 	} {
 		var b bytes.Buffer
-		if err := web.WriteStatus(&b, test.status, test.width); err != nil {
+		if err := web.WriteStatus(&b, test.status, web.Screen{Columns: test.width}); err != nil {
 			t.Fatal(err)
 		}
 		golden(t, test.file, b.Bytes())
@@ -246,8 +248,50 @@ func TestWriteStatus(t *testing.T) {
 			t.Errorf("%s: control characters reach the terminal", test.file)
 		}
 	}
-	if err := web.WriteStatus(brokenPipe{}, sample(), 80); err == nil {
+	if err := web.WriteStatus(brokenPipe{}, sample(), web.Screen{}); err == nil {
 		t.Error("a failed write is no error")
+	}
+}
+
+// TestStatusFitsAScreen: however small the screen, it has the totals, each domain in
+// a line as far as they go, and first the accounts that need the operator; what has
+// no room is counted.
+func TestStatusFitsAScreen(t *testing.T) {
+	s := crowd(1000)
+	s.Domains[0].Phase = mail.PhaseFinished
+	left := regexp.MustCompile(`(?m)^and ([0-9,]+) more(?:: | (domains)$)`)
+	for _, screen := range []web.Screen{{Columns: 80, Lines: 24}, {Columns: 80, Lines: 60}, {Columns: 132, Lines: 43}} {
+		var b bytes.Buffer
+		if err := web.WriteStatus(&b, s, screen); err != nil {
+			t.Fatal(err)
+		}
+		text := b.String()
+		if n := strings.Count(text, "\n"); n >= screen.Lines || n < screen.Lines-4 {
+			t.Errorf("%+v: %d lines\n%s", screen, n, text)
+		}
+		for line := range strings.Lines(text) {
+			if n := runewidth.StringWidth(strings.TrimSuffix(line, "\n")); n > screen.Columns {
+				t.Errorf("%+v: a line of %d columns: %q", screen, n, line)
+			}
+		}
+		accounts, domains := strings.Count(text, "\nuser"), strings.Count(text, "safe to stop: ")+strings.Count(text, ": finished")
+		for _, found := range left.FindAllStringSubmatch(text, -1) {
+			n, err := strconv.Atoi(strings.ReplaceAll(found[1], ",", ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found[2] == "" {
+				accounts += n
+			} else {
+				domains += n
+			}
+		}
+		if accounts != 1000 || domains != 10 {
+			t.Errorf("%+v: %d accounts and %d domains are shown or counted\n%s", screen, accounts, domains, text)
+		}
+		if _, table, _ := strings.Cut(text, "LAG\n"); !strings.Contains(strings.SplitN(table, "\n", 2)[0], " auth ") {
+			t.Errorf("%+v: who needs the operator is not first\n%s", screen, text)
+		}
 	}
 }
 
