@@ -11,7 +11,7 @@ var refusals = []struct{ options, instead string }{
 	{"oauthaccesstoken2 oauthdirect2", "an access token expires while mail is copied: token_command in [destination] of a configuration gets new ones"},
 	{"sslargs1 sslargs2", "see tls_ca_file, tls_min_version and tls_cert_file of a configuration, or --tlsservername1 and --tlsfingerprint1"},
 	{"timeout timeout1 timeout2 keepalive1 keepalive2 reconnectretry1 reconnectretry2 inet4 inet6", "leave it out: a connection that makes no progress is broken off and built anew"},
-	{"compress1 compress2", "leave it out; it changes nothing in what arrives"},
+	{"compress1 compress2", "leave it out: what crosses a narrow line is compressed where the server can; see compress in [source] and [destination] of a configuration"},
 	{"id noid", "leave it out: the ID is exchanged where a server offers it"},
 	{"showpasswords debugssl", "leave it out: passwords are never shown"},
 	// Mailboxes.
@@ -36,7 +36,7 @@ var refusals = []struct{ options, instead string }{
 	{"delete2duplicates", "there is none: what is on the new server is not removed, and nothing is copied twice"},
 	{"syncduplicates nosyncduplicates skipcrossduplicates noskipcrossduplicates", "leave it out: a message that is there twice is carried twice"},
 	{"maxsize minsize maxage minage search search1 search2 noabletosearch noabletosearch1 noabletosearch2", "there is none: every message is carried; what the new server refuses is held, with its reason"},
-	{"skipmess pipemess regexmess disarmreadreceipts truncmess addheader skipsize allowsizemismatch fixcolonbug", "there is none: messages are carried octet for octet"},
+	{"skipmess pipemess regexmess disarmreadreceipts truncmess addheader skipsize allowsizemismatch fixcolonbug", "there is none: messages are carried octet for octet, but for what policy.fixups of a configuration mends because the new server refuses it"},
 	{"useheader skipheader wholeheaderifneeded useuid usecache nousecache", "leave it out: messages are known by UID, and by content where UIDs have changed"},
 	{"synclabels nosynclabels resynclabels noresynclabels", "leave it out"},
 	{"syncinternaldates nosyncinternaldates idatefromheader", "leave it out: each message keeps its INTERNALDATE"},
