@@ -222,7 +222,7 @@ func readOnly(t *testing.T, commands []string) {
 	if len(commands) == 0 {
 		t.Error("nothing was recorded")
 	}
-	allowed := regexp.MustCompile(`^(CAPABILITY|NOOP|LOGOUT|ID|ENABLE|NAMESPACE|LIST|LSUB|STATUS|EXAMINE|UNSELECT|UID FETCH|UID SEARCH|IDLE|DONE|AUTHENTICATE|LOGIN)( |$)`)
+	allowed := regexp.MustCompile(`^(CAPABILITY|NOOP|LOGOUT|ID|ENABLE|NAMESPACE|LIST|LSUB|STATUS|EXAMINE|UNSELECT|UID FETCH|UID SEARCH|NOTIFY|IDLE|DONE|AUTHENTICATE|LOGIN)( |$)`)
 	for _, c := range commands {
 		if !allowed.MatchString(c) || strings.Contains(c, "BODY[") {
 			t.Errorf("the old server has seen %s", c)
