@@ -43,8 +43,8 @@ func TestKeywords(t *testing.T) {
 	}{
 		{"$Label1", true, true},
 		{"a_b.c+d-9", true, true},
-		{strings.Repeat("k", 64), true, true},
-		{strings.Repeat("k", 65), false, true},
+		{strings.Repeat("k", 50), true, true},
+		{strings.Repeat("k", 51), false, true},
 		{"NIL", false, true},
 		{"a]", false, true},
 		{"a/b:c", false, true},
