@@ -71,14 +71,13 @@ func (a *Appender) Close() error {
 func (a *Appender) Append(ctx context.Context, messages []mail.Upload) <-chan mail.Answer {
 	a.writing.Lock()
 	defer a.writing.Unlock()
-	return a.append(ctx, messages, false).answer
+	return a.append(ctx, messages, asAlways).answer
 }
 
-// append is Append for who holds writing. It sends each message by a command of
-// its own when single is true.
-func (a *Appender) append(ctx context.Context, messages []mail.Upload, single bool) *batch {
+// append is Append for who holds writing.
+func (a *Appender) append(ctx context.Context, messages []mail.Upload, how manner) *batch {
 	b := &batch{
-		Appender: a, ctx: ctx, messages: messages, outcomes: make([]mail.Appended, len(messages)), single: single,
+		Appender: a, ctx: ctx, messages: messages, outcomes: make([]mail.Appended, len(messages)), manner: how,
 		answer: make(chan mail.Answer, 1),
 	}
 	for i := range b.outcomes {
@@ -108,10 +107,10 @@ type batch struct {
 	ctx      context.Context
 	messages []mail.Upload
 	outcomes []mail.Appended // of a message in the queue: the reader's
-	single   bool            // each message by a command of its own
-	err      error           // of writing
-	refused  []int           // messages of commands that were refused together: the reader's
-	open     atomic.Int32    // commands that have no answer, and one while it is written
+	manner   manner
+	err      error        // of writing
+	refused  []int        // messages of commands that were refused together: the reader's
+	open     atomic.Int32 // commands that have no answer, and one while it is written
 	release  func() bool
 	answer   chan mail.Answer
 }
@@ -141,8 +140,8 @@ func (b *batch) over() {
 	if b.hasEnded() {
 		err = errors.Join(b.failed, err)
 	}
-	if err = errors.Join(err, b.ctx.Err()); err == nil && len(b.refused) > 0 {
-		go b.refusedTogether()
+	if err = errors.Join(err, b.ctx.Err()); err == nil && b.manner == asAlways && (len(b.refused) > 0 || len(b.literal8()) > 0) {
+		go b.again()
 		return
 	}
 	b.done(err)
@@ -228,7 +227,7 @@ func short(err error) error {
 // mustWait tells whether the server has to be asked before the literal.
 func (b *batch) mustWait(m mail.Upload) bool {
 	switch {
-	case b.cautious.Load(), m.Size == 0, !b.storable.known(m.Flags):
+	case b.cautious.Load(), b.manner == asLiteral8, m.Size == 0, !b.storable.known(m.Flags):
 		return true
 	case b.conn.Has("LITERAL+"):
 		return false
@@ -241,22 +240,27 @@ func (b *batch) mustWait(m mail.Upload) bool {
 func (b *batch) send(ctx context.Context, i int, first []byte, rest io.Reader) error {
 	m := b.messages[i]
 	s := &sent{batch: b, index: i, count: 1, waits: b.mustWait(m), proceed: make(chan struct{}), answered: make(chan struct{})}
-	plus := "+"
+	literal := "{" + strconv.FormatInt(m.Size, 10)
+	if b.manner == asLiteral8 {
+		literal = "~" + literal
+	}
 	if s.waits {
-		plus = ""
+		literal += "}\r\n"
 		if err := b.conn.Flush(ctx); err != nil {
 			return err
 		}
 		if b.last != nil && !b.await(b.last.answered) {
 			return nil
 		}
+	} else {
+		literal += "+}\r\n"
 	}
 	s.begun.Store(!s.waits)
 	s.tag = b.conn.nextTag()
 	if err := b.enqueue(ctx, s); err != nil {
 		return err
 	}
-	line := s.tag + " APPEND " + b.mailbox + " " + appendArguments(m) + " {" + strconv.FormatInt(m.Size, 10) + plus + "}\r\n"
+	line := s.tag + " APPEND " + b.mailbox + " " + appendArguments(m) + " " + literal
 	if err := b.conn.Send(ctx, []byte(line)); err != nil {
 		return err
 	}
@@ -398,7 +402,9 @@ func (s *sent) reply() error {
 				return nil
 			case r.Type == "BAD":
 				outcome.Err = refusal("APPEND", r)
-				s.cautious.Store(true)
+				if s.manner != asLiteral8 { // else that is to blame
+					s.cautious.Store(true)
+				}
 				return errors.New("the server could not parse the command")
 			}
 			return errors.New("the server answered before it had the message")

@@ -38,6 +38,11 @@ type dovecotLike struct {
 	hidden   int // UIDs that were given to others meanwhile
 	// refuse is an answer to a message with that body.
 	refuse map[string]string
+	// likeCyrus: NUL is taken in a literal8 only, and what is marked as binary
+	// there is not stored as it is.
+	likeCyrus  bool
+	literal8s  int
+	noLiteral8 string // the answer to a literal8; empty: it is taken
 }
 
 func (d *dovecotLike) serve(conn net.Conn, in *bufio.Reader) {
@@ -137,10 +142,15 @@ func (d *dovecotLike) message(tag, args string, in *bufio.Reader, out *bufio.Wri
 	}
 	digits, plus := strings.CutSuffix(args[open+1:len(args)-1], "+")
 	size, err := strconv.Atoi(digits)
-	flags, ok := dovecotFlags(args[:open])
+	before, literal8 := strings.CutSuffix(args[:open], "~")
+	flags, ok := dovecotFlags(before)
 	if err != nil || !ok {
 		fmt.Fprintf(out, "%s BAD Error in IMAP command APPEND: Invalid arguments.\r\n", tag)
 		return "", "BAD", false // and the literal, if it comes, is read as commands
+	}
+	if literal8 && d.noLiteral8 != "" {
+		fmt.Fprintf(out, "%s %s unknown literal\r\n", tag, d.noLiteral8)
+		return "", d.noLiteral8, false
 	}
 	refuse := ""
 	switch {
@@ -168,6 +178,15 @@ func (d *dovecotLike) message(tag, args string, in *bufio.Reader, out *bufio.Wri
 	}
 	if refuse == "" {
 		refuse = d.refuse[string(body)]
+	}
+	switch {
+	case literal8:
+		d.mu.Lock()
+		d.literal8s++
+		d.mu.Unlock()
+		body = bytes.ReplaceAll(body, []byte("binary"), []byte("base64"))
+	case d.likeCyrus && refuse == "" && bytes.IndexByte(body, 0) >= 0:
+		refuse = "NO Message contains NUL characters"
 	}
 	return flags + ": " + string(body), refuse, true
 }

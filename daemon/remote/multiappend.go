@@ -22,7 +22,7 @@ const (
 // together tells how many messages from the i-th on go into one command: those
 // that need no word of the server before their literals.
 func (b *batch) together(i int) int {
-	if b.single || !b.conn.Has("MULTIAPPEND") || !b.conn.Has("LITERAL+") {
+	if b.manner != asAlways || !b.conn.Has("MULTIAPPEND") || !b.conn.Has("LITERAL+") {
 		return 1
 	}
 	n, bytes := 0, int64(0)
@@ -108,24 +108,32 @@ func appendedTogether(r Response, count int) []mail.Appended {
 	return outcomes
 }
 
-// refusedTogether sends again what was refused together, each message by a
-// command of its own, once everything that was sent meanwhile is answered.
-// Should the mailbox hold more than the answers account for, something of it may
-// have been stored in spite of the refusal: it is in doubt.
-func (b *batch) refusedTogether() {
+// again sends once more what was refused and may not be: each message of those
+// that were refused together by a command of its own, and what a literal8 may
+// help. Everything that was sent meanwhile is answered first.
+func (b *batch) again() {
 	b.writing.Lock()
 	defer b.writing.Unlock()
-	err := b.oneByOne()
+	err := b.apart()
+	if worth := b.literal8(); err == nil && len(worth) > 0 {
+		err = b.repeat(worth, asLiteral8)
+	}
 	if err != nil {
 		b.useless = true
 	}
 	b.done(err)
 }
 
-func (b *batch) oneByOne() error {
-	err := errors.New("the connection ended")
+// apart sends what was refused together one by one. Should the mailbox hold more
+// than the answers account for, something of it may have been stored in spite of
+// the refusal: it is in doubt.
+func (b *batch) apart() error {
+	if len(b.refused) == 0 {
+		return nil
+	}
+	err := errEnded
 	grown := true
-	if !b.useless && b.await(b.last.answered) {
+	if b.settled() {
 		grown, err = b.grown(b.ctx)
 	}
 	if err != nil || grown {
@@ -134,12 +142,28 @@ func (b *batch) oneByOne() error {
 		}
 		return err
 	}
-	again := make([]mail.Upload, len(b.refused))
-	for i, index := range b.refused {
-		again[i] = b.messages[index]
+	return b.repeat(b.refused, oneByOne)
+}
+
+var errEnded = errors.New("the connection ended")
+
+// settled waits for the answers to all that was sent.
+func (b *batch) settled() bool { return !b.useless && b.await(b.last.answered) }
+
+// repeat sends some of the messages again.
+func (b *batch) repeat(which []int, how manner) error {
+	if !b.settled() {
+		return errEnded
 	}
-	answer := <-b.append(b.ctx, again, true).answer
-	for i, index := range b.refused {
+	messages := make([]mail.Upload, len(which))
+	for i, index := range which {
+		messages[i] = b.messages[index]
+	}
+	answer := <-b.append(b.ctx, messages, how).answer
+	for i, index := range which {
+		if how == asLiteral8 && errors.Is(answer.Outcomes[i].Err, mail.ErrNotSent) {
+			continue // what it was refused with still holds
+		}
 		b.outcomes[index] = answer.Outcomes[i]
 	}
 	return answer.Err
