@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -11,12 +12,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
@@ -142,12 +145,21 @@ func (b browser) scripts(allowed bool) {
 	call(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !allowed})
 }
 
-// await waits until an expression is true.
+// await waits until an expression is true. One that could not be evaluated, because
+// another page was just being loaded, is not.
 func (b browser) await(what, expression string) {
 	b.Helper()
-	for began := time.Now(); !evaluate[bool](b, expression); time.Sleep(20 * time.Millisecond) {
-		if time.Since(began) > patience {
-			b.Fatalf("waited in vain until %s; the page says:\n%s", what, evaluate[string](b, "document.body.innerText"))
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	for {
+		is, err := chromedp.Run(ctx, chromedp.Evaluate[bool](expression))
+		if is && err == nil {
+			return
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			b.Fatalf("waited in vain until %s (%v); the page says:\n%s", what, err, evaluate[string](b, "document.body.innerText"))
 		}
 	}
 }
@@ -221,7 +233,7 @@ func TestBrowser(t *testing.T) {
 			b.do(chromedp.Navigate(served.URL))
 			b.updates(s)
 			b.fits(fmt.Sprintf("page-%d", accounts))
-			b.chooses(last)
+			b.chooses(last, "sort=-pending", "sort=pending")
 			b.do(chromedp.Navigate(served.URL + "/account/" + last))
 			b.updatesAccount(s, last)
 			b.fits(fmt.Sprintf("account-%d", accounts))
@@ -230,11 +242,43 @@ func TestBrowser(t *testing.T) {
 			if !evaluate[bool](b, "document.body.innerText.includes('fetched anew every half minute')") {
 				t.Error("the page does not say what it does without JavaScript")
 			}
-			b.chooses(last)
+			b.chooses(last, "sort=-pending")
 			b.fits(fmt.Sprintf("plain-%d", accounts))
 			b.silent()
 		})
 	}
+	t.Run("refused", func(t *testing.T) { browser{t, chromium.tab}.refused() })
+}
+
+// refused is a page whose events are refused, as where too many watch: it is fetched
+// anew, and once the daemon has gone it says so. Its clocks go twenty times as fast.
+func (b browser) refused() {
+	s := &shown{status: crowd(1)}
+	pages := handlerOf(web.Options{Status: s.now, Account: details(s.now)})
+	var gone atomic.Bool
+	served := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if gone.Load() || r.URL.Path == "/events" {
+			http.Error(w, "refused", http.StatusServiceUnavailable)
+			return
+		}
+		pages.ServeHTTP(w, r)
+	}))
+	defer served.Close()
+	defer b.do(chromedp.Navigate("about:blank"))
+	b.scripts(true)
+	call(b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `(() => {
+		const [timeout, interval, now, began] = [window.setTimeout, window.setInterval, Date.now, Date.now()];
+		window.setTimeout = (act, wait) => timeout(act, wait / 20);
+		window.setInterval = (act, wait) => interval(act, wait / 20);
+		Date.now = () => began + (now() - began) * 20;
+	})()`})
+	b.do(chromedp.Navigate(served.URL), chromedp.Evaluate[chromedp.Void]("window.sameDocument = true"))
+	s.change(func(s *web.Status) { s.Accounts[0].Health = mail.HealthAuth })
+	b.await("the page is fetched anew", `window.sameDocument && document.querySelector("#list tbody tr").textContent.includes("auth")`)
+	gone.Store(true)
+	b.await("that nothing is heard is told", `window.sameDocument && document.getElementById("live").textContent.startsWith("No news")`)
+	gone.Store(false)
+	b.await("that something is heard again is told", `window.sameDocument && document.getElementById("live").textContent === ""`)
 }
 
 // updates changes the status while the page of all accounts is looked at.
@@ -281,17 +325,21 @@ func (b browser) updatesAccount(s *shown, name string) {
 	}
 }
 
-// chooses sorts and filters, by keyboard. last is an account that the filter is to
-// find.
-func (b browser) chooses(last string) {
+// chooses sorts, one order after the other, and filters, by keyboard. last is an
+// account that the filter is to find.
+func (b browser) chooses(last string, orders ...string) {
 	b.Helper()
 	const pending = `[...document.querySelectorAll("#list thead a")].find((a) => a.textContent === "Pending")`
-	for _, order := range []struct{ query, sorted, compare string }{{"sort=-pending", "descending", ">="}, {"sort=pending", "ascending", "<="}} {
+	for _, order := range orders {
+		sorted, compare := "ascending", "<="
+		if strings.Contains(order, "=-") {
+			sorted, compare = "descending", ">="
+		}
 		b.do(chromedp.Evaluate[chromedp.Void](pending+".focus()"), chromedp.KeyEvent("\r"))
-		b.await("the accounts are sorted by "+order.query, `document.readyState === "complete" && location.search === "?`+order.query+`"`)
-		if !evaluate[bool](b, pending+`.parentElement.ariaSort === "`+order.sorted+`" &&
-			[...document.querySelectorAll("#list tbody tr:not(.error, .note) td:nth-child(6)")].map((d) => Number(d.textContent.replace(",", ""))).every((n, i, all) => i === 0 || all[i-1] `+order.compare+` n)`) {
-			b.Errorf("%s does not sort", order.query)
+		b.await("the accounts are sorted by "+order, `document.readyState === "complete" && location.search === "?`+order+`"`)
+		if !evaluate[bool](b, pending+`.parentElement.ariaSort === "`+sorted+`" &&
+			[...document.querySelectorAll("#list tbody tr:not(.error, .note) td:nth-child(6)")].map((d) => Number(d.textContent.replace(",", ""))).every((n, i, all) => i === 0 || all[i-1] `+compare+` n)`) {
+			b.Errorf("%s does not sort", order)
 		}
 	}
 	b.do(chromedp.SendKeys(chromedp.CSS("input[name=q]"), strings.ToUpper(last)+"\r"))
@@ -299,7 +347,7 @@ func (b browser) chooses(last string) {
 	if listed := evaluate[[]string](b, `[...document.querySelectorAll("#list tbody th")].map((h) => h.textContent)`); !slices.Equal(listed, []string{last}) {
 		b.Errorf("the filter finds %q", listed)
 	}
-	if !evaluate[bool](b, `location.search.includes("sort=pending")`) {
+	if !evaluate[bool](b, `location.search.includes("`+orders[len(orders)-1]+`")`) {
 		b.Error("the filter forgets the order")
 	}
 }
