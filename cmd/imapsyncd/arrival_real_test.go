@@ -18,8 +18,9 @@ import (
 )
 
 // push is what a server says by itself while it is listened to, in a piece of
-// its own.
-var push = regexp.MustCompile(`^(\* \d+ (EXISTS|RECENT)\r\n)+$`)
+// its own: of the mailbox that is open, and by NOTIFY of all of them, where a name
+// may be a literal.
+var push = regexp.MustCompile(`^(\* \d+ (EXISTS|RECENT)\r\n|\* STATUS [^\r]*(\{\d+\}\r\n[^\r]*)?\r\n)+$`)
 
 // appended is the answer to an APPEND (RFC 4315), with the UIDs.
 var appended = regexp.MustCompile(`APPENDUID \d+ ([0-9:,]+)\]`)
