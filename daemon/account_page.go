@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -51,9 +49,7 @@ func (r *running) accountDetails(name string) (web.AccountDetails, bool) {
 	return d, true
 }
 
-func whose(s config.Server) string {
-	return s.User + " at " + net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
-}
+func whose(s config.Server) string { return s.User + " at " + addressOf(s) }
 
 // seen is what the page of an account has last read of its state. Opening a state
 // that is closed reads all of it, so that it is done again only when it has

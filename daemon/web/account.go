@@ -65,6 +65,9 @@ const (
 	holdsAtMost     = 200
 )
 
+// accountLink leads to the page of an account, whatever its name has in it.
+func accountLink(name string) string { return "/account/" + url.PathEscape(name) }
+
 // accountView is what the page of an account shows.
 type accountView struct {
 	frame
@@ -73,7 +76,7 @@ type accountView struct {
 }
 
 func newAccountView(s Status, a AccountDetails, stays bool) accountView {
-	path := "/account/" + url.PathEscape(a.Name)
+	path := accountLink(a.Name)
 	v := accountView{Account: a, frame: frame{Status: s, Title: a.Name, Events: path + "/events", Stays: stays, Toggle: path}}
 	if !stays {
 		v.Toggle += "?still=1"

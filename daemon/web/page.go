@@ -14,7 +14,7 @@ var pageFiles embed.FS
 
 func newPages() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
-		"count": count[int], "size": size, "about": about, "span": span, "seconds": seconds, "date": date, "clock": clock, "chart": newChart, "id": elementID,
+		"count": count[int], "size": size, "about": about, "span": span, "seconds": seconds, "date": date, "clock": clock, "chart": newChart, "id": elementID, "accountLink": accountLink,
 	}).ParseFS(pageFiles, "*.html"))
 }
 

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -96,6 +97,38 @@ func TestPageShowsHostileTextAsText(t *testing.T) {
 	}
 	if body := ask(h, "GET", "/").Body.String(); !strings.Contains(body, "&lt;script&gt;alert(1)") || !strings.Contains(body, "&lt;img src=x") {
 		t.Error("the texts are not shown")
+	}
+}
+
+// TestPageLinksToAccounts: whatever an account is called, its name in the table
+// leads to its page, and that to its events.
+func TestPageLinksToAccounts(t *testing.T) {
+	names := []string{"a?b", "a#b", "a/b", "50%", "a%2Fb", "ö ä", `a"b&c=d`, "a+b@example.org"}
+	s := web.Status{Now: time.Now()}
+	for _, name := range names {
+		s.Accounts = append(s.Accounts, web.AccountStatus{Name: name, Phase: mail.PhaseFollowing, Health: mail.HealthOK})
+	}
+	h := handler(fixed(s), true)
+	links := inTable.FindAllStringSubmatch(ask(h, "GET", "/").Body.String(), -1)
+	if len(links) != len(names) {
+		t.Fatalf("%d links", len(links))
+	}
+	var led []string
+	for _, link := range links {
+		target := "/account/" + html.UnescapeString(link[1])
+		page := ask(h, "GET", target)
+		if title := regexp.MustCompile(`<h2>(.*) <small`).FindStringSubmatch(page.Body.String()); title != nil {
+			led = append(led, html.UnescapeString(title[1]))
+		}
+		events := regexp.MustCompile(`data-events="([^"]+)"`).FindStringSubmatch(page.Body.String())
+		if page.Code != 200 || events == nil || html.UnescapeString(events[1]) != target+"/events" {
+			t.Errorf("%s is answered by %d, its events are at %q", target, page.Code, events)
+		}
+	}
+	slices.Sort(led)
+	slices.Sort(names)
+	if !slices.Equal(led, names) {
+		t.Errorf("the links lead to %q", led)
 	}
 }
 
