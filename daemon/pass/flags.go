@@ -38,8 +38,8 @@ func (p *Pass) flags(ctx context.Context, pairings []plan.Pairing, work []*job) 
 		case errors.Is(err, mail.ErrUIDValidity):
 			p.result.Changed = true
 		case errors.As(err, &refused) && !transient(refused):
-			if p.Complaints.isNew(pairing.Source.DisplayName(), err.Error()) {
-				p.Logger.Warn("flags cannot be compared", "mailbox", pairing.Source.DisplayName(), "error", err)
+			if p.Complaints.isNew(flagsUnknown, pairing.Source.DisplayName(), err.Error()) {
+				p.Logger.Warn(flagsUnknown, "mailbox", pairing.Source.DisplayName(), "error", err)
 			}
 		case err != nil:
 			return fmt.Errorf("mailbox %q: %w", pairing.Source.DisplayName(), err)
@@ -68,7 +68,7 @@ func (p *Pass) flagsOf(ctx context.Context, pair mail.Pair, source mail.Mailbox)
 		}
 		now[m.UID] = m.Flags
 	}
-	p.Complaints.over(source.DisplayName())
+	p.Complaints.over(flagsUnknown, source.DisplayName())
 	doubtful, wait := p.doubtful(), false
 	byMailbox := make(map[mail.Ref][]reflagged)
 	for r, err := range p.Journal.Receipts(pair.ID) {

@@ -210,8 +210,15 @@ func (d *draft) close() {
 	}
 }
 
-// unwanted are the keywords that mailboxes of the new server have refused. Lanes
-// use it side by side.
+// What bounds unwanted: what has no room in it is offered again and again, and
+// left away when it is refused.
+const (
+	unwantedMost = 100  // keywords of one mailbox
+	unwantedLong = 1000 // octets of one of them
+)
+
+// unwanted are the keywords that mailboxes of the new server have refused in this
+// pass. Lanes use it side by side.
 type unwanted struct {
 	mu sync.Mutex
 	by map[string][]string // raw name of the mailbox
@@ -228,7 +235,7 @@ func (u *unwanted) from(mailbox string, f mail.Flags) mail.Flags {
 	return f.Keep(func(k string) bool { return !refused.Has(k) })
 }
 
-// note remembers the keywords by which what was taken differs from what was
+// noteUnwanted remembers the keywords by which what was taken differs from what was
 // refused. It is told once for each mailbox.
 func (p *Pass) noteUnwanted(box mail.Mailbox, refused, taken mail.Flags) {
 	u := &p.unwanted
@@ -237,14 +244,16 @@ func (p *Pass) noteUnwanted(box mail.Mailbox, refused, taken mail.Flags) {
 	if u.by == nil {
 		u.by = make(map[string][]string)
 	}
-	first := len(u.by[box.Name]) == 0
 	for _, k := range refused.KeywordList() {
-		if !taken.Has(k) {
+		if taken.Has(k) {
+			continue
+		}
+		if p.Complaints.isNew(keywordRefused, box.DisplayName(), "") {
+			p.Logger.Warn(keywordRefused, "mailbox", box.DisplayName(), "keyword", shortened(k))
+		}
+		if len(u.by[box.Name]) < unwantedMost && len(k) <= unwantedLong {
 			u.by[box.Name] = append(u.by[box.Name], k)
 		}
-	}
-	if first && len(u.by[box.Name]) > 0 {
-		p.Logger.Warn("the new server refuses a keyword: what bears it is copied without", "mailbox", box.DisplayName(), "keyword", shortened(u.by[box.Name][0]))
 	}
 }
 

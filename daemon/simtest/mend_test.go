@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -225,4 +226,38 @@ func TestKeywordsOfCopies(t *testing.T) {
 			check("flagged again")
 		})
 	}
+}
+
+// TestManyOddKeywords: a source on which every message has a keyword of its own,
+// of which the new server takes none, has all of them copied; the operator is told
+// once, also by the passes to come.
+func TestManyOddKeywords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		complaints := new(pass.Complaints)
+		w := newWorld()
+		w.mutated(func(_ *world, o *pass.Options) {
+			o.Complaints, o.Logger = complaints, slog.New(slog.NewTextHandler(&log, nil))
+		})
+		w.new.RefuseKeyword = func(keyword string) bool { return len(keyword) > 64 }
+		deliver := func(from, to int) {
+			for i := from; i < to; i++ {
+				w.old.Deliver("INBOX", fmt.Sprint("n", i), day, mail.Flags{System: mail.Seen, Keywords: longKeyword + fmt.Sprint(i)})
+			}
+			w.settle(t)
+		}
+		deliver(0, 250)
+		deliver(250, 260)
+		for i, m := range w.new.Boxes["INBOX"].Messages {
+			if !m.Flags.Equal(mail.Flags{System: mail.Seen}) {
+				t.Errorf("message %d has %v", i, m.Flags)
+			}
+		}
+		if n := len(w.new.Boxes["INBOX"].Messages); n != 260 || len(w.journal.holds) > 0 {
+			t.Errorf("%d messages, held: %v", n, w.journal.holds)
+		}
+		if n := strings.Count(log.String(), "refuses a keyword"); n != 1 {
+			t.Errorf("told %d times:\n%s", n, &log)
+		}
+	})
 }
