@@ -86,6 +86,7 @@ type Server struct {
 	counts     map[string]int // commands carried out, by verb
 	violations []string
 	sessions   sync.WaitGroup
+	deflaters  sync.Pool // see deflated
 }
 
 // New returns a server that nobody can reach yet.
