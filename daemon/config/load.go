@@ -216,13 +216,6 @@ func Keys() []string {
 	return keys
 }
 
-func or[T any](value *T, fallback T) T {
-	if value == nil {
-		return fallback
-	}
-	return *value
-}
-
 // top checks what stands outside the accounts.
 func (l *loader) top(c *Config, f fileKeys) {
 	c.StateDir, c.Socket = l.places(f.StateDir, f.Socket)
@@ -268,58 +261,6 @@ func CheckWebConfig(file string) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	return nil
-}
-
-func (l *loader) path(p string) string {
-	if p == "" || filepath.IsAbs(p) {
-		return p
-	}
-	return filepath.Join(l.dir, p)
-}
-
-func (l *loader) oneOf(key, value string, allowed ...string) string {
-	if !slices.Contains(allowed, value) {
-		l.complain(key, "%s: %q; write one of %s", key, value, strings.Join(allowed, ", "))
-	}
-	return value
-}
-
-func (l *loader) duration(key, text string, least time.Duration) time.Duration {
-	d, err := time.ParseDuration(text)
-	switch {
-	case err != nil:
-		l.complain(key, "%s: %q is no duration; write for example \"90s\", \"5m\" or \"6h\"", key, text)
-	case d < least:
-		l.complain(key, "%s: %q is too short; at least %s", key, text, least)
-	}
-	return d
-}
-
-var sizePattern = regexp.MustCompile(`^([0-9]{1,12})\s*([kKMG]i?)?B?$`)
-
-// size reads octets such as "32MiB" or "500kB".
-func (l *loader) size(key, text string) int64 {
-	n, ok := parseSize(text)
-	if !ok {
-		l.complain(key, "%s: %q is no size; write for example \"32MiB\"", key, text)
-	}
-	return n
-}
-
-func parseSize(text string) (int64, bool) {
-	m := sizePattern.FindStringSubmatch(text)
-	if m == nil {
-		return 0, false
-	}
-	n, _ := strconv.ParseInt(m[1], 10, 64)
-	unit, base := strings.ToLower(m[2]), int64(1000)
-	if strings.HasSuffix(unit, "i") {
-		base = 1024
-	}
-	for range 1 + strings.Index("kmg", cmp.Or(strings.TrimSuffix(unit, "i"), "-")) {
-		n *= base
-	}
-	return n, true
 }
 
 var accountName = regexp.MustCompile(`^[A-Za-z0-9_@+-][A-Za-z0-9._@+-]{0,127}$`)

@@ -1,0 +1,108 @@
+package pass
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+func (w *writer) settled(i mail.Intent) { w.change.Settle = append(w.change.Settle, i.ID) }
+
+// end makes durable what the last parcel has earned, and notes what has become
+// of the task.
+func (w *writer) end(fetchErr error) {
+	for len(w.flight) > 0 {
+		w.landed(<-w.flight[0].answer)
+	}
+	if w.appender != nil {
+		w.appender.Close()
+	}
+	switch {
+	case w.err != nil:
+	case errors.Is(fetchErr, errInterrupted) || errors.Is(fetchErr, ErrStopped):
+		w.err = fetchErr
+	default:
+		w.err = lasting(fetchErr)
+	}
+	if err := w.own(func(change *mail.Change) {
+		w.earned(change)
+		w.concluded(change)
+	}, func() {
+		w.told()
+		w.task.err = w.err
+		w.putBack(w.task)
+	}); err != nil {
+		w.task.err = err
+	}
+}
+
+// earned adds what the writer has to be made durable. It is the owner's.
+func (w *writer) earned(change *mail.Change) {
+	w.latency = max(w.latency, w.took)
+	change.Receipts = append(change.Receipts, w.change.Receipts...)
+	change.Settle = append(change.Settle, w.change.Settle...)
+	change.Holds = append(change.Holds, w.change.Holds...)
+	slices.Sort(w.stored)
+	for _, uid := range w.stored {
+		w.advance(uid, change)
+	}
+	switch {
+	case w.anchor != 0 && len(w.job.claimed)+len(w.job.arrived) == 0:
+		change.Pairs = append(change.Pairs, w.anchored(w.anchor))
+	case len(w.stored) > 0:
+		change.Pairs = append(change.Pairs, w.Pair) // the first receipts fix DestinationValidity
+	}
+	w.change, w.stored, w.anchor = mail.Change{}, nil, 0
+}
+
+// told tells the observer what has become durable. It is the owner's.
+func (w *writer) told() {
+	for _, d := range w.tell {
+		w.copied(w.job.source.DisplayName(), d.bytes, d.arrived, d.mended)
+	}
+	w.tell = nil
+}
+
+// concluded decides what the end of the task means for it, and for others. It
+// is the owner's.
+func (w *writer) concluded(change *mail.Change) {
+	left := len(w.missing) + len(w.job.claimed) + len(w.job.arrived)
+	switch {
+	case w.err == nil && w.left == 0 && left == 0 && len(w.uids) == len(w.job.uids):
+		w.finished(w.job, change)
+		w.over = true
+	case errors.Is(w.err, errSeenBefore), w.err != nil && !concernsOne(w.err):
+		w.stop()
+	}
+}
+
+// advance moves the destination anchor over a copy of ours that follows it
+// without a gap. A gap is somebody else's mail, to be looked at by the next
+// recognition.
+func (w *writer) advance(uid mail.UID, change *mail.Change) {
+	name := w.to.Name
+	w.Arrivals.ours(mail.Ref{Name: name, UIDValidity: w.status.UIDValidity}, uid)
+	a := w.anchors[name]
+	if a.UIDValidity != w.status.UIDValidity || a.UIDNext != uid {
+		return
+	}
+	a.UIDNext++
+	if change.DestinationAnchors == nil {
+		change.DestinationAnchors = make(map[string]mail.Anchor, 1)
+	}
+	change.DestinationAnchors[name] = a
+	w.anchors[name] = a
+}
+
+// copied counts a message that has its receipt.
+func (p *Pass) copied(mailbox string, bytes int64, arrived time.Time, mended mail.Fixups) {
+	p.result.Copied++
+	p.result.Bytes += bytes
+	p.Observer.Copied(mailbox, bytes, arrived)
+	if mended != 0 {
+		p.result.Mended++
+		p.Observer.Mended(mended)
+	}
+}

@@ -1,0 +1,101 @@
+package remote
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// read takes the answers in the order of sending, until the queue is closed and
+// empty. After the end of the connection nothing of what is in it is known.
+func (a *Appender) read(queue <-chan *sent) {
+	for s := range queue {
+		if !a.hasEnded() {
+			err := s.reply()
+			if err == nil {
+				a.stored(s.outcomes[s.index : s.index+s.count])
+				close(s.answered)
+				s.over()
+				continue
+			}
+			a.conn.Close()
+			a.failed = err
+			close(a.ended)
+		}
+		s.doubt()
+		s.over()
+	}
+}
+
+// doubt is the outcome of messages whose answer will not come.
+func (s *sent) doubt() {
+	if !s.begun.Load() {
+		return
+	}
+	for i := range s.count {
+		if o := &s.outcomes[s.index+i]; errors.Is(o.Err, mail.ErrNotSent) {
+			o.Err = mail.ErrInDoubt
+		}
+	}
+}
+
+// reply reads up to the tagged answer of one command and notes what became of
+// its messages. An error means that the connection must end. The clock for it
+// runs while nothing is written; while something is, its own progress counts.
+func (s *sent) reply() error {
+	outcome := &s.outcomes[s.index]
+	asked := false
+	for {
+		r, err := s.conn.Wait(s.ctx)
+		if err != nil {
+			return err
+		}
+		switch r.Tag {
+		case "*":
+		case "+":
+			if s.waits && !asked {
+				asked = true
+				s.begun.Store(true) // from here on it may be sent
+				close(s.proceed)
+			}
+		case s.tag:
+			switch {
+			case s.count > 1:
+				return s.answerTogether(r)
+			case r.Type == "OK" && s.complete.Load():
+				*outcome = appended(r)
+				return nil
+			case r.Type == "NO":
+				outcome.Err = refusal("APPEND", r)
+				return nil
+			case r.Type == "BAD":
+				outcome.Err = refusal("APPEND", r)
+				if s.manner != asLiteral8 { // else that is to blame
+					s.cautious.Store(true)
+				}
+				return errors.New("the server could not parse the command")
+			}
+			return errors.New("the server answered before it had the message")
+		default:
+			return errors.New("the server answered what was not asked")
+		}
+	}
+}
+
+// appended reads APPENDUID (RFC 4315 §3). One that is not of the right shape
+// counts as none.
+func appended(r Response) mail.Appended {
+	if r.Code != "APPENDUID" || len(r.Args) != 2 {
+		return mail.Appended{}
+	}
+	validity, err := strconv.ParseUint(r.Args[0].Text, 10, 32)
+	if err != nil {
+		return mail.Appended{}
+	}
+	uid, err := parseUID(r.Args[1].Text)
+	if err != nil || validity == 0 {
+		return mail.Appended{}
+	}
+	return mail.Appended{UID: uid, UIDValidity: mail.UIDValidity(validity)}
+}
