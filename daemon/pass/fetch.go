@@ -167,7 +167,7 @@ func (c *carriage) afterEnd(ctx context.Context, t *task, p *parcel, ends map[ma
 	for next := errors.Unwrap(cause); errors.Is(next, mail.ErrLost); next = errors.Unwrap(cause) {
 		cause = next // the bare words
 	}
-	if ends[at]++; ends[at] == 1 {
+	if ends[at]++; len(ends) == 1 && ends[at] == 1 { // what else comes to nothing is held, and told so
 		c.Logger.Info("the connection ended in the middle of a mailbox: going on", "mailbox", t.job.source.DisplayName(), "uid", at, "error", cause)
 	}
 	if len(asked) == 1 && ends[at] >= endsMost {
