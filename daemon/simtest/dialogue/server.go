@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/simtest/netsim"
 )
 
 // Server plays a dialogue, over any number of connections.
@@ -24,7 +26,6 @@ type Server struct {
 	appended []Message
 	wrong    []string
 	said     strings.Builder
-	sessions sync.WaitGroup
 }
 
 // NewServer returns a server that nobody can reach yet.
@@ -38,27 +39,17 @@ func NewServer(d *Dialogue) *Server {
 
 // Serve accepts connections until l is closed, and then waits until all have
 // ended.
-func (s *Server) Serve(l net.Listener) error {
-	defer s.sessions.Wait()
-	for {
-		conn, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return nil
+func (s *Server) Serve(l net.Listener) error { return netsim.Serve(l, s.serve) }
+
+func (s *Server) serve(conn net.Conn) {
+	defer conn.Close()
+	c := &session{Server: s, conn: conn, in: bufio.NewReader(conn)}
+	for err := c.play("", ""); err == nil; {
+		var line string
+		if line, err = c.line(); err == nil {
+			tag, command, _ := strings.Cut(line, " ")
+			err = c.play(tag, command)
 		}
-		if err != nil {
-			return err
-		}
-		s.sessions.Go(func() {
-			defer conn.Close()
-			c := &session{Server: s, conn: conn, in: bufio.NewReader(conn)}
-			for err := c.play("", ""); err == nil; {
-				var line string
-				if line, err = c.line(); err == nil {
-					tag, command, _ := strings.Cut(line, " ")
-					err = c.play(tag, command)
-				}
-			}
-		})
 	}
 }
 

@@ -11,7 +11,6 @@ package imapsim
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/simtest"
+	"github.com/imapsyncd/imapsyncd/daemon/simtest/netsim"
 )
 
 // Capabilities are all that a server can be given, besides IMAP4rev1.
@@ -85,7 +85,6 @@ type Server struct {
 	mu         sync.Mutex
 	counts     map[string]int // commands carried out, by verb
 	violations []string
-	sessions   sync.WaitGroup
 	deflaters  sync.Pool // see deflated
 }
 
@@ -99,19 +98,7 @@ func New(o Options) *Server {
 
 // Serve accepts connections until l is closed, and then waits until all have
 // ended.
-func (s *Server) Serve(l net.Listener) error {
-	defer s.sessions.Wait()
-	for {
-		conn, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		s.sessions.Go(func() { s.serve(conn) })
-	}
-}
+func (s *Server) Serve(l net.Listener) error { return netsim.Serve(l, s.serve) }
 
 func (s *Server) has(capability string) bool { return slices.Contains(s.Capabilities, capability) }
 

@@ -8,6 +8,7 @@ package netsim
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"syscall"
@@ -193,6 +194,23 @@ func (n *Network) Sever() {
 		l.mu.Lock()
 		l.cut(Reset)
 		l.mu.Unlock()
+	}
+}
+
+// Serve has serve talk to each client of l until l is closed, and then waits until
+// all have ended.
+func Serve(l net.Listener, serve func(net.Conn)) error {
+	var sessions sync.WaitGroup
+	defer sessions.Wait()
+	for {
+		conn, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		sessions.Go(func() { serve(conn) })
 	}
 }
 
