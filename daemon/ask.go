@@ -117,7 +117,7 @@ func (r *running) methods() map[string]web.Method {
 		"trace": web.NewMethod(func(_ context.Context, q traceRequest) (struct{}, error) {
 			return struct{}{}, r.trace(q.Accounts, q.On)
 		}),
-		"check": web.NewMethod(func(ctx context.Context, q lookRequest) ([]CheckResult, error) {
+		"check": web.NewMethod(func(ctx context.Context, q lookRequest) (Preflight, error) {
 			return r.operator().Check(ctx, q.Accounts)
 		}),
 	}
@@ -223,8 +223,8 @@ func (a asking) Verify(ctx context.Context, accounts []string, mode verify.Mode,
 	return call[[]AccountReport](ctx, a, "verify", lookRequest{accounts, mode, sample})
 }
 
-func (a asking) Check(ctx context.Context, accounts []string) ([]CheckResult, error) {
-	return call[[]CheckResult](ctx, a, "check", lookRequest{Accounts: accounts})
+func (a asking) Check(ctx context.Context, accounts []string) (Preflight, error) {
+	return call[Preflight](ctx, a, "check", lookRequest{Accounts: accounts})
 }
 
 func (a asking) Pause(ctx context.Context, accounts []string, pause bool) error {

@@ -3,13 +3,21 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
 	"github.com/imapsyncd/imapsyncd/daemon/remote"
+	"github.com/imapsyncd/imapsyncd/daemon/web"
 )
+
+// Preflight is what the preflight of accounts found.
+type Preflight struct {
+	Accounts []CheckResult
+	Outlooks []web.Outlook // of their old servers
+}
 
 // CheckResult is what the preflight of one account found.
 type CheckResult struct {
@@ -28,7 +36,8 @@ type SideCheck struct {
 	Capabilities []string // of those that are made use of
 	Missing      []string // that would be made use of
 	TLS          remote.Security
-	Error        string // why it showed nothing; empty: it did
+	Took         time.Duration // to log in and to list
+	Error        string        // why it showed nothing; empty: it did
 }
 
 // useful are the capabilities that are made use of on each side.
@@ -36,12 +45,12 @@ var usefulSource = []string{"IDLE", "NOTIFY", "LIST-STATUS", "SPECIAL-USE", "CON
 var usefulDestination = []string{"UIDPLUS", "LITERAL+", "LIST-STATUS", "SPECIAL-USE", "CONDSTORE", "ID"}
 
 // Check implements [Operator].
-func (d *desk) Check(ctx context.Context, accounts []string) ([]CheckResult, error) {
+func (d *desk) Check(ctx context.Context, accounts []string) (Preflight, error) {
 	chosen, err := d.named(accounts)
 	if err != nil {
-		return nil, err
+		return Preflight{}, err
 	}
-	return each(ctx, chosen, func(ctx context.Context, a config.Account) CheckResult {
+	p := Preflight{Accounts: each(ctx, chosen, func(ctx context.Context, a config.Account) CheckResult {
 		r := CheckResult{Account: a.Name}
 		r.Error = words(d.lookAt(ctx, a, func(acct *account) (err error) {
 			r.Source = checkSide(ctx, acct.source, usefulSource)
@@ -56,7 +65,13 @@ func (d *desk) Check(ctx context.Context, accounts []string) ([]CheckResult, err
 			return nil
 		}))
 		return r
-	}), nil
+	})}
+	for _, o := range d.outlooks(d.accounts, d.poll, quickest(p.Accounts)) {
+		if slices.ContainsFunc(chosen, func(a config.Account) bool { return addressOf(a.Source) == o.Server }) {
+			p.Outlooks = append(p.Outlooks, o)
+		}
+	}
+	return p, nil
 }
 
 // checked is one server that is logged in to.
@@ -67,11 +82,12 @@ type checked interface {
 }
 
 func checkSide(ctx context.Context, side checked, useful []string) SideCheck {
+	began := time.Now()
 	listing, err := side.Mailboxes(ctx)
 	if err != nil {
 		return SideCheck{Error: err.Error()}
 	}
-	c := SideCheck{TLS: side.Security()}
+	c := SideCheck{TLS: side.Security(), Took: time.Since(began)}
 	for _, m := range listing.Mailboxes {
 		if !m.NoSelect {
 			c.Mailboxes++

@@ -23,7 +23,9 @@ type connections struct {
 	credentials *credentials
 	limits      *limits
 	waiting     atomic.Int64 // for a limit: so many
+	waited      atomic.Int64 // to log in, for limits of ours, in nanoseconds
 	copying     atomic.Bool  // what is carried is a first copy: news goes before it
+	looking     atomic.Bool  // nothing has called for the look that is to be taken
 
 	// check looks whether the source is the one that it was; nil: nobody does.
 	check func(context.Context, config.Server, *remote.Conn, net.Addr) error
@@ -242,7 +244,8 @@ func (c *connections) mayOpen(ctx context.Context, a allowance, then metrics.Con
 	}
 	c.waiting.Add(1)
 	defer c.waiting.Add(-1)
-	return a.logIn(ctx, !c.copying.Load())
+	defer func(began time.Time) { c.waited.Add(int64(time.Since(began))) }(time.Now())
+	return a.logIn(ctx, then == metrics.Watching || !c.copying.Load() && !c.looking.Load())
 }
 
 func (at *connection) Read(p []byte) (int, error) {

@@ -23,6 +23,7 @@ func (r *running) Status() web.Status {
 		s.Accounts = append(s.Accounts, f.webStatus(now))
 	}
 	s.Limits = r.limits.status()
+	s.Outlooks = r.outlooks()
 	s.YouMustCheck = cutover.YouMustCheck()
 	for _, d := range r.record.allDomains() {
 		s.Domains = append(s.Domains, r.record.domainStatus(r.migration.facts(d)))

@@ -87,6 +87,7 @@ type Daemon struct {
 	credentials credentials
 	budget      *pass.Budget
 	limits      *limits
+	look        looks
 	// withoutNotify are the addresses of old servers of which it has been said
 	// that they do not do the NOTIFY that they offer.
 	withoutNotify sync.Map

@@ -38,6 +38,7 @@ type follower struct {
 	ended       context.CancelFunc
 	done        chan struct{}   // closed when run has returned
 	ending      context.Context // done when the account is to end, with all answers collected
+	newsAt      atomic.Int64    // when it last had something to carry, in Unix nanoseconds; 0: not yet
 	turned      atomic.Int64    // since when the loop is at work, in Unix nanoseconds; 0: it waits
 
 	arrivals   pass.Arrivals
@@ -284,9 +285,9 @@ func (f *follower) run(ctx context.Context) {
 
 // pollWait is when to look without a hint. The watcher sweeps by itself.
 func (f *follower) pollWait() time.Duration {
-	poll := f.times().poll
+	poll := f.lookInterval()
 	if f.Status().Watching {
-		poll *= 10
+		poll = 10 * f.times().poll
 	}
 	return poll*7/8 - f.daemon.Jitter(poll/8+1) // early enough to carry what it finds
 }

@@ -81,16 +81,18 @@ func (f *follower) pass(ctx context.Context) time.Duration {
 // batches.
 func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) {
 	f.mu.Lock()
+	purpose := forLive
 	if f.shown = f.hinted; f.shown.IsZero() {
 		f.shown = time.Now() // by a poll
+		purpose = forLook
 	}
 	f.hinted = time.Time{}
-	f.mu.Unlock()
-	purpose := forLive
-	if f.Status().Phase == mail.PhaseSeeding {
+	if f.status.Phase == mail.PhaseSeeding {
 		purpose = forCopy
 	}
+	f.mu.Unlock()
 	f.connections.copying.Store(purpose == forCopy)
+	f.connections.looking.Store(purpose == forLook)
 	if f.work != nil && (f.work.with.draining != f.daemon.record.draining(f.account.Name) || !f.work.room.use(purpose)) {
 		f.cool() // what is open goes by the rules of the phase before, or has to make room
 	}
@@ -113,15 +115,26 @@ func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) 
 			return pass.Result{}, err
 		}
 	}
-	started := time.Now()
-	defer func() { f.daemon.Metrics.ObservePass(time.Since(started)) }()
+	started, waited := time.Now(), f.connections.waited.Load()
 	f.connections.work(true)
 	f.work.passes.Stopping = stopping.Done()
+	run := f.work.passes.Run
 	switch {
 	case f.full:
-		return f.work.passes.RunFull(ctx)
+		run = f.work.passes.RunFull
 	case f.compare:
-		return f.work.passes.RunFlags(ctx)
+		run = f.work.passes.RunFlags
 	}
-	return f.work.passes.Run(ctx)
+	result, err := run(ctx)
+	took := time.Since(started)
+	f.daemon.Metrics.ObservePass(took)
+	if err == nil && !hasNews(result) && !f.full && !f.compare {
+		f.daemon.look.took(max(0, took-time.Duration(f.connections.waited.Load()-waited)))
+	}
+	return result, err
+}
+
+// hasNews tells whether a pass has found something to carry.
+func hasNews(r pass.Result) bool {
+	return r.Copied+r.Recognised+r.Reflagged+r.Moved+r.Removed > 0
 }

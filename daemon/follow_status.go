@@ -149,7 +149,8 @@ func (f *follower) succeeded(result pass.Result) {
 		s.Source, s.Held, s.Deletions, s.LastSuccess = result.SourceMessages, total, deletions, now
 		s.Pending, s.PendingBytes, s.PendingSince = 0, 0, time.Time{}
 	})
-	if result.Copied+result.Recognised+result.Reflagged+result.Moved+result.Removed > 0 {
+	if hasNews(result) {
+		f.newsAt.Store(now.UnixNano())
 		f.logger.Info("pass done", "copied", result.Copied, "bytes", result.Bytes, "mended", result.Mended, "recognised", result.Recognised,
 			"reflagged", result.Reflagged, "moved", result.Moved, "removed", result.Removed, "held", total)
 	}

@@ -13,45 +13,51 @@ import (
 // watch listens on the source for news, again and again, while the server's
 // connections allow it.
 func (f *follower) watch(ctx context.Context, listening func()) {
-	if f.account.Source.MaxConnectionsPerAccount < 1+sourceConnections {
+	if !mayListen(f.account) {
 		return // polled
 	}
 	ended := false // the last connection, over NOTIFY
 	for failures := 0; ctx.Err() == nil; {
-		wait := f.times().poll // when there is no room
-		room, ok := f.daemon.slots.tryWatch(sourceNeed(f.account, 1))
-		if ok {
-			without := ended
-			ended = false
-			err := remote.Watch(ctx, remote.WatchOptions{
-				Open:  f.connections.opener(remote.SideSource, f.account.Source, metrics.Watching),
-				Sweep: f.times().poll, Jitter: f.daemon.Jitter,
-				Listening: func() {
-					failures = 0
-					f.show(func(s *followerStatus) { s.Watching = true })
-					listening()
-					f.WakeUrgently() // what arrived while nobody listened
-				},
-				Hint:     f.Wake,
-				NoNotify: without,
-				Unnotified: func(why error, byIt bool) {
-					ended = byIt
-					f.daemon.unnotified(f.account.Source, why)
-				},
-			})
-			room.release()
-			f.show(func(s *followerStatus) { s.Watching = false })
-			failures++
-			wait = f.daemon.backoff(failures, err)
-			var far *remote.Error
-			if errors.As(err, &far) && needsOperator(far) || errors.Is(err, errOtherServer) {
-				wait = authWait
-			}
-			if ctx.Err() == nil {
-				f.logger.Debug("watcher ended", "error", err, "again_in", wait)
-				f.Wake() // the poll has to take over
-			}
+		room, sitting, err := f.daemon.slots.watch(ctx, sourceNeed(f.account, 1), f.lastNews)
+		if err != nil {
+			return
 		}
+		without := ended
+		ended = false
+		err = remote.Watch(sitting, remote.WatchOptions{
+			Open:  f.connections.opener(remote.SideSource, f.account.Source, metrics.Watching),
+			Sweep: f.lookInterval, Jitter: f.daemon.Jitter,
+			Listening: func() {
+				failures = 0
+				room.hears()
+				f.show(func(s *followerStatus) { s.Watching = true })
+				listening()
+				f.WakeUrgently() // what arrived while nobody listened
+			},
+			Hint:     f.Wake,
+			NoNotify: without,
+			Unnotified: func(why error, byIt bool) {
+				ended = byIt
+				f.daemon.unnotified(f.account.Source, why)
+			},
+		})
+		room.getUp()
+		room.release()
+		f.show(func(s *followerStatus) { s.Watching = false })
+		if ctx.Err() != nil {
+			return
+		}
+		f.Wake() // the poll has to take over
+		if room.told() {
+			continue // it is another's turn
+		}
+		failures++
+		wait := f.daemon.backoff(failures, err)
+		var far *remote.Error
+		if errors.As(err, &far) && needsOperator(far) || errors.Is(err, errOtherServer) {
+			wait = authWait
+		}
+		f.logger.Debug("watcher ended", "error", err, "again_in", wait)
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:

@@ -94,6 +94,7 @@ func (l *limits) throttle(side remote.Side, server, user, account string) *throt
 		for rate, p := range map[config.Rate]*pace{config.RateLogins: &t.logins, config.RateBytes: &t.octets, config.RateMessages: &t.messages} {
 			p.rate = func() float64 { return t.rate(rate) }
 		}
+		t.logins.most = aheadMost
 		l.throttles[name] = t
 	}
 	return t

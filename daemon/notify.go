@@ -52,6 +52,7 @@ func (r *running) watchdog(ctx context.Context) {
 				r.Logger.Error("the account does not move: systemd will start imapsyncd again", "account", stuck)
 			}
 			complained = stuck != ""
+			r.lookOut(now)
 		}
 	}
 }

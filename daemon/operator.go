@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
 	"github.com/imapsyncd/imapsyncd/daemon/cutover"
@@ -48,7 +49,7 @@ type Operator interface {
 	// Verify compares both sides.
 	Verify(ctx context.Context, accounts []string, mode verify.Mode, sample float64) ([]AccountReport, error)
 	// Check logs in on both sides and looks at what is there.
-	Check(ctx context.Context, accounts []string) ([]CheckResult, error)
+	Check(ctx context.Context, accounts []string) (Preflight, error)
 	// States tells what is known of each account, CheckStates what is wrong with
 	// that.
 	States(ctx context.Context, accounts []string) ([]AccountState, error)
@@ -78,6 +79,7 @@ type Operator interface {
 type desk struct {
 	*Daemon
 	accounts []config.Account
+	poll     time.Duration // poll_interval
 	// open takes an account up to look at it: nothing is carried meanwhile by
 	// who looks, but perhaps by others.
 	open func(ctx context.Context, a config.Account) (*account, error)
@@ -102,7 +104,7 @@ func (d *Daemon) Operator() Operator {
 	with := func(_ context.Context, a config.Account, use func(*state.Store) error) error {
 		return d.withState(a, use)
 	}
-	return &desk{Daemon: d, accounts: d.Config.Accounts, open: d.openAccount, read: with, change: with, inspect: d.inspect}
+	return &desk{Daemon: d, accounts: d.Config.Accounts, poll: d.Config.PollInterval, open: d.openAccount, read: with, change: with, inspect: d.inspect}
 }
 
 // operator works beside the followers.
@@ -110,7 +112,7 @@ func (r *running) operator() *desk {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return &desk{
-		Daemon: r.Daemon, accounts: r.config.Accounts, open: r.look,
+		Daemon: r.Daemon, accounts: r.config.Accounts, poll: r.config.PollInterval, open: r.lookAt,
 		read: func(_ context.Context, a config.Account, use func(*state.Store) error) error {
 			f, err := r.follower(a.Name)
 			if err != nil {
@@ -178,9 +180,9 @@ func each[R any](ctx context.Context, accounts []config.Account, work func(ctx c
 	return results
 }
 
-// look opens an account beside its follower: with connections of its own, on a
+// lookAt opens an account beside its follower: with connections of its own, on a
 // copy of the state as it is now.
-func (r *running) look(ctx context.Context, a config.Account) (*account, error) {
+func (r *running) lookAt(ctx context.Context, a config.Account) (*account, error) {
 	f, err := r.follower(a.Name)
 	if err != nil {
 		return nil, err

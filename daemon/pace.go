@@ -13,11 +13,14 @@ import (
 // copies.
 type pace struct {
 	rate func() float64 // a second, now; 0: no limit
+	// most is how many with news go before one who waits without; 0: any number.
+	most int
 
 	mu     sync.Mutex
 	tokens float64 // less than 0 after more was taken than was there
 	at     time.Time
 	queues [2][]*turn // news, and the rest
+	ahead  int        // so many of the first went before the second
 	timer  *time.Timer
 }
 
@@ -97,23 +100,38 @@ func (p *pace) refill() float64 {
 // serve gives all their turn whose it is, and comes back for the others.
 func (p *pace) serve() {
 	rate := p.refill()
-	for q := range p.queues {
-		for len(p.queues[q]) > 0 {
-			t := p.queues[q][0]
-			if lack := min(t.n, max(1, rate)) - p.tokens; rate > 0 && lack > 1e-9 {
-				wait := min(paceMost, time.Duration(math.Ceil(lack/rate*float64(time.Second))))
-				if p.timer == nil {
-					p.timer = time.AfterFunc(wait, p.again)
-				} else {
-					p.timer.Reset(wait)
-				}
-				return
-			}
-			p.tokens -= t.n
-			p.queues[q] = p.queues[q][1:]
-			close(t.come)
+	for {
+		q := p.next()
+		if len(p.queues[q]) == 0 {
+			return
 		}
+		t := p.queues[q][0]
+		if lack := min(t.n, max(1, rate)) - p.tokens; rate > 0 && lack > 1e-9 {
+			wait := min(paceMost, time.Duration(math.Ceil(lack/rate*float64(time.Second))))
+			if p.timer == nil {
+				p.timer = time.AfterFunc(wait, p.again)
+			} else {
+				p.timer.Reset(wait)
+			}
+			return
+		}
+		if q == 1 || len(p.queues[1]) == 0 {
+			p.ahead = 0
+		} else {
+			p.ahead++
+		}
+		p.tokens -= t.n
+		p.queues[q] = p.queues[q][1:]
+		close(t.come)
 	}
+}
+
+// next is the queue whose turn it is.
+func (p *pace) next() int {
+	if len(p.queues[0]) == 0 || len(p.queues[1]) > 0 && p.most > 0 && p.ahead >= p.most {
+		return 1
+	}
+	return 0
 }
 
 func (p *pace) again() {

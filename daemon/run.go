@@ -28,6 +28,7 @@ type running struct {
 	ended     bool       // no follower starts any more; under reloading
 
 	migration *migration
+	stretch   stretch // belongs to the watchdog
 
 	mu        sync.Mutex
 	config    *config.Config // the one in force
@@ -197,6 +198,13 @@ func (r *running) all() []*follower {
 		}
 	}
 	return all
+}
+
+// timing is that of the configuration in force.
+func (r *running) timing() timing {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return timingOf(r.config)
 }
 
 func (r *running) secretFiles() map[string][sha256.Size]byte {

@@ -22,13 +22,19 @@ type slots struct {
 	servers map[string]*server
 	grants  []*grant // in use, the oldest first
 	waiting []*request
+	seekers []*seeker
+	ahead   int // so many with news went before others that wait
 }
+
+// aheadMost is how many with news go before one who waits without.
+const aheadMost = 3
 
 // purpose is what connections are for.
 type purpose int
 
 const (
 	forLive  purpose = iota // to carry news, or a look that somebody waits for
+	forLook                 // a look that nothing has called for
 	forCopy                 // a first copy
 	forLane                 // to make that faster
 	forWatch                // to listen
@@ -38,6 +44,7 @@ const (
 type server struct {
 	size, used int
 	watching   int            // of them in use by watchers
+	copying    int            // and by first copies
 	accounts   map[string]int // in use by account, on one side
 }
 
@@ -69,6 +76,10 @@ type grant struct {
 	since   time.Time
 	shares  []share
 	idle    bool
+	// Of one who listens:
+	news    func() time.Time // when his account had news last
+	listens time.Time        // since when; zero: not yet
+	getUp   context.CancelFunc
 }
 
 // request waits for a grant.
@@ -151,14 +162,6 @@ func (s *slots) tryLane(source, destination need) (*grant, bool) {
 	return g, true
 }
 
-// tryWatch takes one connection for listening, if there is room now.
-func (s *slots) tryWatch(n need) (*grant, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g := &grant{slots: s, purpose: forWatch, yield: make(chan struct{}), source: 1, shares: []share{{s.at(n), n.account, 1, n.perAccount}}}
-	return g, s.tryTake(g)
-}
-
 // release gives the room back, once.
 func (g *grant) release() {
 	g.slots.mu.Lock()
@@ -179,8 +182,18 @@ func (g *grant) rest() {
 func (g *grant) use(p purpose) bool {
 	g.slots.mu.Lock()
 	defer g.slots.mu.Unlock()
+	g.count(-1)
 	g.idle, g.purpose = false, p
+	g.count(1)
 	return !g.told()
+}
+
+// tell has the room given back.
+func (g *grant) tell() {
+	close(g.yield)
+	if g.getUp != nil {
+		g.getUp()
+	}
 }
 
 // told tells whether the room is to be given back.
@@ -191,6 +204,13 @@ func (g *grant) told() bool {
 	default:
 		return false
 	}
+}
+
+// crowded tells whether somebody waits for room.
+func (s *slots) crowded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.waiting) > 0
 }
 
 // at returns the room at an address; its size is fixed by its first use.
@@ -211,10 +231,10 @@ func (s *slots) at(n need) *server {
 func (s *slots) bound(at *server, p purpose) int {
 	const pass = sourceConnections + destinationConnections
 	switch {
-	case p == forWatch: // watchers keep theirs for days: a quarter at least is for passes
-		return min(at.size, at.used+at.size-max(at.size/4, pass)-at.watching)
-	case s.live && p != forLive && at.size >= 2*pass:
-		return at.size - max(at.size/8, destinationConnections)
+	case p == forWatch:
+		return min(at.size, at.used+watchersAt(at.size)-at.watching)
+	case s.live && (p == forCopy || p == forLane) && at.size >= 2*pass:
+		return min(at.size, at.used+at.size-max(at.size/8, destinationConnections)-at.watching-at.copying)
 	}
 	return at.size
 }
@@ -226,7 +246,7 @@ func (s *slots) fits(g *grant) (servers, account bool) {
 	for _, share := range g.shares {
 		total[share.at] += share.n
 		servers = servers && share.at.used+total[share.at] <= s.bound(share.at, g.purpose)
-		account = account && share.at.accounts[share.account]+share.n <= share.perAccount
+		account = account && share.fitsAccount()
 	}
 	return servers, account
 }
@@ -243,10 +263,8 @@ func (s *slots) take(g *grant) {
 	for _, share := range g.shares {
 		share.at.used += share.n
 		share.at.accounts[share.account] += share.n
-		if g.purpose == forWatch {
-			share.at.watching++
-		}
 	}
+	g.count(1)
 	g.since = time.Now()
 	s.grants = append(s.grants, g)
 }
@@ -262,100 +280,77 @@ func (s *slots) giveBack(g *grant) {
 		if share.at.accounts[share.account] -= share.n; share.at.accounts[share.account] == 0 {
 			delete(share.at.accounts, share.account)
 		}
-		if g.purpose == forWatch {
-			share.at.watching--
+	}
+	g.count(-1)
+}
+
+// count counts connections by their purpose, or no more.
+func (g *grant) count(sign int) {
+	for _, share := range g.shares {
+		switch g.purpose {
+		case forWatch:
+			share.at.watching += sign * share.n
+		case forCopy, forLane:
+			share.at.copying += sign * share.n
 		}
 	}
 }
 
-// share grants what there is room for, news before first copies, each in the
-// order in which they came. Nobody gets ahead of one that waits for the same
-// server.
+// share grants what there is room for, news before the rest, each in the order
+// in which they came. Nobody gets ahead of one that waits for the same server,
+// but for one that many with news have got ahead of, and for those who may use
+// the room that first copies have to leave.
 func (s *slots) share() {
-	waited := make(map[*server]bool)
-	for _, p := range []purpose{forLive, forCopy} {
-		s.waiting = slices.DeleteFunc(s.waiting, func(r *request) bool {
-			if r.purpose != p {
-				return false
-			}
-			servers, account := s.fits(r.grant)
-			servers = servers && !slices.ContainsFunc(r.shares, func(share share) bool { return waited[share.at] })
-			switch {
-			case !account:
-				return false // which is nothing to others
-			case !servers:
-				for _, share := range r.shares {
-					waited[share.at] = true
-				}
-				return false
-			}
-			s.take(r.grant)
-			close(r.granted)
-			return true
-		})
+	s.seat() // passes keep what watchers may not have
+	live := func(p purpose) bool { return p == forLive }
+	rest := func(p purpose) bool { return p != forLive }
+	waits := func() bool { return slices.ContainsFunc(s.waiting, func(r *request) bool { return rest(r.purpose) }) }
+	if !waits() {
+		s.ahead = 0
+	} else if s.ahead >= aheadMost && s.grantSome(rest, 1, make(map[blocked]bool)) > 0 {
+		s.ahead = 0
 	}
+	waited := make(map[blocked]bool)
+	if n := s.grantSome(live, len(s.waiting), waited); waits() {
+		s.ahead += n
+	}
+	s.grantSome(rest, len(s.waiting), waited)
 	s.relieve()
+	s.moveSeats()
 }
 
-// relieve asks those to yield whose room is needed by who waits.
-func (s *slots) relieve() {
-	type key struct {
-		at      *server
-		account string
-	}
-	coming := make(map[key]int) // what has been asked for; account "" is the whole server
-	count := func(g *grant) {
-		for _, share := range g.shares {
-			coming[key{share.at, ""}] += share.n
-			coming[key{share.at, share.account}] += share.n
+// blocked is a server that somebody waits for: first copies wait for one
+// another, and for all others.
+type blocked struct {
+	at     *server
+	copies bool
+}
+
+// grantSome grants at most so many of those that wait for some purposes, and
+// tells how many. waited is what others wait for.
+func (s *slots) grantSome(of func(purpose) bool, most int, waited map[blocked]bool) (granted int) {
+	s.waiting = slices.DeleteFunc(s.waiting, func(r *request) bool {
+		if granted == most || !of(r.purpose) {
+			return false
 		}
-	}
-	for _, g := range s.grants {
-		if g.told() {
-			count(g)
-		}
-	}
-	for _, r := range s.waiting {
+		copies := r.purpose == forCopy
+		servers, account := s.fits(r.grant)
 		for _, share := range r.shares {
-			for _, of := range []key{{share.at, ""}, {share.at, share.account}} {
-				lack := share.at.used + share.n - s.bound(share.at, r.purpose)
-				if of.account != "" {
-					lack = share.at.accounts[share.account] + share.n - share.perAccount
-				}
-				for lack > coming[of] {
-					g := s.dispensable(r, of.at, of.account)
-					if g == nil {
-						break
-					}
-					close(g.yield)
-					count(g)
-				}
-				coming[of] -= min(coming[of], max(lack, 0))
-			}
+			servers = servers && !waited[blocked{share.at, false}] && !(copies && waited[blocked{share.at, true}])
 		}
-	}
-}
-
-// dispensable returns whose connections to a server are needed least, nil when
-// all are needed more than those that are waited for.
-func (s *slots) dispensable(r *request, at *server, account string) (least *grant) {
-	cost := 4
-	for _, g := range s.grants {
-		if g.told() || !slices.ContainsFunc(g.shares, func(share share) bool { return share.at == at && (account == "" || share.account == account) }) {
-			continue
-		}
-		c := 4
 		switch {
-		case g.idle:
-			c = 1
-		case g.purpose == forLane:
-			c = 2
-		case g.purpose == forCopy && (r.purpose == forLive || time.Since(g.since) >= s.turnTime()):
-			c = 3
+		case !account:
+			return false // which is nothing to others
+		case !servers:
+			for _, share := range r.shares {
+				waited[blocked{share.at, copies}] = true
+			}
+			return false
 		}
-		if c < cost {
-			cost, least = c, g
-		}
-	}
-	return least
+		s.take(r.grant)
+		close(r.granted)
+		granted++
+		return true
+	})
+	return granted
 }

@@ -97,6 +97,7 @@ type Metrics struct {
 	connections      *prometheus.GaugeVec
 	connectionErrors *prometheus.CounterVec
 	throttled        *prometheus.CounterVec
+	pollDelay        prometheus.Gauge
 	inDoubt          *prometheus.CounterVec
 	quarantined      prometheus.Counter
 }
@@ -132,6 +133,8 @@ func New(reg prometheus.Registerer, o Options) *Metrics {
 			Help: "Failed connections by side and cause."}, []string{"side", "class"}),
 		throttled: prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + "throttled_seconds_total",
 			Help: "Time spent waiting for the limits of [limits], added up over all that waited, by side."}, []string{"side"}),
+		pollDelay: gauge("poll_delay_seconds",
+			"How much longer than poll_interval an account that is not listened to waits for a look; 0: poll_interval is met."),
 		inDoubt: prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + "in_doubt_total",
 			Help: "Messages whose APPEND was not answered, by what became of them."}, []string{"outcome"}),
 		quarantined: prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "state_quarantined_total",
@@ -151,7 +154,7 @@ func New(reg prometheus.Registerer, o Options) *Metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.accounts, m.domains, buildInfo(), m.configSuccessful, m.configSuccess, m.pass, m.append,
-			m.delay, m.carry, m.commit, m.connections, m.connectionErrors, m.throttled, m.inDoubt, m.quarantined)
+			m.delay, m.carry, m.commit, m.connections, m.connectionErrors, m.throttled, m.pollDelay, m.inDoubt, m.quarantined)
 	}
 	return m
 }
@@ -203,6 +206,9 @@ func (m *Metrics) ConnectionFailed(side Side, class ErrorClass) {
 func (m *Metrics) Throttled(side Side, d time.Duration) {
 	m.throttled.WithLabelValues(string(side)).Add(d.Seconds())
 }
+
+// SetPollDelay notes how much longer than poll_interval an account waits.
+func (m *Metrics) SetPollDelay(d time.Duration) { m.pollDelay.Set(d.Seconds()) }
 
 // InDoubt counts messages whose APPEND was not answered.
 func (m *Metrics) InDoubt(outcome Outcome, messages int) {

@@ -16,23 +16,28 @@ func newCheck(c *common) *cobra.Command {
 	var accounts []string
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Preflight: configuration, both log-ins, capabilities, mapping",
-		Long:  `check logs in on both sides of every account and looks at what is there. It changes nothing.`,
-		Args:  cobra.NoArgs,
+		Short: "Preflight: configuration, both log-ins, capabilities, mapping, expected delay",
+		Long: `check logs in on both sides of every account and looks at what is there. It changes nothing.
+At the end it says how long new mail will have to wait with so many accounts, connections and
+log-ins a second, and what in the configuration to raise.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.operate(cmd, accounts, func(o daemon.Operator) error {
-				results, err := o.Check(cmd.Context(), accounts)
+				found, err := o.Check(cmd.Context(), accounts)
 				if err != nil {
 					return err
 				}
 				failed := 0
-				for _, r := range results {
+				for _, r := range found.Accounts {
 					if !printCheck(cmd.OutOrStdout(), r) {
 						failed++
 					}
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s checked, %d failed\n", count(len(results), "account"), failed)
-				return outcome(failed, len(results), false)
+				for _, o := range found.Outlooks {
+					fmt.Fprintln(cmd.OutOrStdout(), o)
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s checked, %d failed\n", count(len(found.Accounts), "account"), failed)
+				return outcome(failed, len(found.Accounts), false)
 			})
 		},
 	}

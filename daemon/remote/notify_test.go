@@ -61,7 +61,7 @@ func listens(t *testing.T, change func(*imapsim.Options), happens func(*notified
 						return network.Dial(ctx, "tcp", address)
 					}})
 				},
-				Sweep: time.Hour, Jitter: func(time.Duration) time.Duration { return 0 },
+				Sweep: hourly, Jitter: func(time.Duration) time.Duration { return 0 },
 				Listening:  func() { close(listening) },
 				Hint:       func() { n.hints <- struct{}{} },
 				Unnotified: func(why error, _ bool) { n.why = append(n.why, why.Error()) },
@@ -231,7 +231,7 @@ func TestNotifyOfDovecot(t *testing.T) {
 					}
 				}})
 			},
-			Sweep:      time.Hour,
+			Sweep:      hourly,
 			Listening:  func() { close(listening) },
 			Hint:       func() { tells(hints) },
 			Unnotified: func(why error, _ bool) { t.Errorf("Dovecot has no NOTIFY: %v", why) },

@@ -15,9 +15,10 @@ import (
 type WatchOptions struct {
 	// Open dials and logs in.
 	Open func(ctx context.Context) (*Conn, error)
-	// Sweep is how often at least all mailboxes are asked about; it is also the
-	// bound on how long a server that sends no events keeps news to itself.
-	Sweep time.Duration
+	// Sweep returns how often, from now on, all mailboxes are asked about at
+	// least; it is also the bound on how long a server that sends no events keeps
+	// news to itself.
+	Sweep func() time.Duration
 	// Jitter returns a random time below a bound, so that watchers do not all
 	// come at once; nil: rand.N.
 	Jitter func(below time.Duration) time.Duration
@@ -101,7 +102,8 @@ func (w *watcher) watch(ctx context.Context) error {
 	for {
 		// Never all at once, and early enough that what a sweep finds can be
 		// carried before the interval is over.
-		pause := w.Sweep*7/8 - w.Jitter(w.Sweep/8+1)
+		every := w.Sweep()
+		pause := every*7/8 - w.Jitter(every/8+1)
 		if w.idles || w.notified {
 			if err := w.listen(ctx, min(pause, idleLeast+w.Jitter(idleMost-idleLeast))); err != nil {
 				return err

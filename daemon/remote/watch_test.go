@@ -104,7 +104,7 @@ func (w *watched) start(t *testing.T, caps string, sweep, timeout time.Duration)
 	var running sync.WaitGroup
 	running.Go(func() {
 		ended <- Watch(ctx, WatchOptions{
-			Open: server.dial, Sweep: sweep,
+			Open: server.dial, Sweep: func() time.Duration { return sweep },
 			Listening: func() { listening <- struct{}{} },
 			Hint:      func() { hints <- struct{}{} },
 		})
@@ -220,9 +220,11 @@ func TestWatchEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- Watch(ctx, WatchOptions{Open: server.dial, Sweep: time.Hour, Listening: cancel, Hint: func() {}})
+		ended <- Watch(ctx, WatchOptions{Open: server.dial, Sweep: hourly, Listening: cancel, Hint: func() {}})
 	}()
 	if err := await(t, ended, "end of the watch"); !errors.Is(err, context.Canceled) {
 		t.Errorf("ended with %v", err)
 	}
 }
+
+func hourly() time.Duration { return time.Hour }

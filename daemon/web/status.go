@@ -11,7 +11,9 @@
 package web
 
 import (
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -31,6 +33,56 @@ type Status struct {
 	Accounts []AccountStatus `json:"accounts"`
 	// Limits are those of servers, and of accounts on them.
 	Limits []Limit `json:"limits"`
+	// Outlooks are how long new mail may wait, by old server.
+	Outlooks []Outlook `json:"outlooks"`
+}
+
+// Outlook is how long new mail may wait on an old server until it is seen.
+type Outlook struct {
+	Server   string `json:"server"`
+	Accounts int    `json:"accounts"`
+	// Listened is how many of them can be listened to at a time: their mail is
+	// seen at once.
+	Listened int `json:"listened"`
+	// DelaySeconds is how often each of the others is asked about, at best:
+	// PollSeconds, which is poll_interval, or more where that cannot be met.
+	DelaySeconds float64 `json:"delay_seconds"`
+	PollSeconds  float64 `json:"poll_seconds"`
+	// Raise is what in the configuration would have to be more for poll_interval
+	// to be met, and Listen for all to be listened to.
+	Raise  []string `json:"raise,omitempty"`
+	Listen []string `json:"listen,omitempty"`
+}
+
+// Met tells whether poll_interval can be met.
+func (o Outlook) Met() bool { return o.DelaySeconds <= o.PollSeconds }
+
+// String says it in a sentence.
+func (o Outlook) String() string {
+	poll, delay := span(seconds(o.PollSeconds)), span(seconds(o.DelaySeconds))
+	if o.Listened == o.Accounts {
+		return fmt.Sprintf("new mail: %s can be listened to; what the old server %s does not tell of is seen within %s", all(o.Accounts), o.Server, poll)
+	}
+	text := fmt.Sprintf("new mail: of %s accounts on the old server %s, %s can be listened to at a time; the others are asked about in turn, each every %s",
+		count(o.Accounts), o.Server, count(o.Listened), delay)
+	if !o.Met() {
+		text += fmt.Sprintf(" at best, not every %s: raise %s", poll, strings.Join(o.Raise, " and "))
+	}
+	if len(o.Listen) > 0 {
+		if o.Met() {
+			text += "; all could be with " + strings.Join(o.Listen, " and ")
+		} else {
+			text += ", or, to listen to all, " + strings.Join(o.Listen, " and ")
+		}
+	}
+	return text
+}
+
+func all(accounts int) string {
+	if accounts == 1 {
+		return "the account"
+	}
+	return "all " + count(accounts) + " accounts"
 }
 
 // Limit is what may be asked of a server now, or by one account of it; 0: there
@@ -175,7 +227,7 @@ func (s Status) Counted() Status {
 	}
 	s.Totals = t
 	s.Domains, s.YouMustCheck = listed(s.Domains), listed(s.YouMustCheck)
-	s.Accounts, s.Limits = listed(s.Accounts), listed(s.Limits)
+	s.Accounts, s.Limits, s.Outlooks = listed(s.Accounts), listed(s.Limits), listed(s.Outlooks)
 	for i := range s.Accounts {
 		s.Accounts[i].Domains = listed(s.Accounts[i].Domains)
 	}

@@ -127,6 +127,11 @@ func writeTotals(s Status, width int) []string {
 		return lines(b.String())
 	}
 	line("accounts: %s; lag %s", accounts, span(seconds(t.LagSeconds)))
+	for _, o := range s.Outlooks {
+		if o.Listened < o.Accounts {
+			line("%s", oneLine(o.String()))
+		}
+	}
 	for _, l := range s.Limits {
 		if l.DailyBytes == 0 {
 			continue

@@ -64,6 +64,10 @@ func sample() web.Status {
 			{Side: "source", Server: "192.0.2.10:993", LoginsPerSecond: 10, DailyBytes: 2500e6, UsedBytes: 2400e6, Resumes: now.Add(5 * time.Hour)},
 			{Side: "source", Server: "192.0.2.10:993", Account: "foo", BytesPerSecond: 1e6, MessagesPerSecond: 2.5},
 		},
+		Outlooks: []web.Outlook{{
+			Server: "192.0.2.10:993", Accounts: 1000, Listened: 38, DelaySeconds: 96.2, PollSeconds: 60,
+			Raise: []string{"logins_per_second in [source.limits] to 17"}, Listen: []string{"max_connections in [source] to 1333"},
+		}},
 		Accounts: []web.AccountStatus{
 			{
 				Name: "foo", Domains: []string{"example.org"}, Skipped: "left the company", Phase: mail.PhaseFollowing, Health: mail.HealthOK,
