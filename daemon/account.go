@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
@@ -33,9 +32,9 @@ type account struct {
 	passes      *pass.Pass
 	late        *late // between the pass and what it works with; nil: not draining
 	quota       *quota
-	cautious    atomic.Bool // the destination has answered BAD to an APPEND
-	room        *grant      // for the connections
-	release     func()      // gives it back
+	trust       remote.Trust // of how the new server parses APPEND
+	room        *grant       // for the connections
+	release     func()       // gives it back
 }
 
 // accountOptions is who is told of an account at work, and who ends it.
@@ -140,7 +139,7 @@ func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) 
 	logger := d.Logger.With("account", a.Name)
 	acct.source = remote.NewSource(remote.SourceOptions{Open: acct.opener(remote.SideSource, a.Source), Logger: logger})
 	acct.destination = remote.NewDestination(remote.DestinationOptions{
-		Open: acct.opener(remote.SideDestination, a.Destination), MaxConnections: room.destination, Cautious: &acct.cautious, Logger: logger,
+		Open: acct.opener(remote.SideDestination, a.Destination), MaxConnections: room.destination, Trust: &acct.trust, Logger: logger,
 	})
 	return acct, nil
 }
@@ -174,7 +173,7 @@ func (a *account) beside(ctx context.Context) (pass.Lane, error) {
 	logger := a.daemon.Logger.With("account", a.Name)
 	source := remote.NewSource(remote.SourceOptions{Open: a.opener(remote.SideSource, a.Source), Logger: logger})
 	destination := remote.NewDestination(remote.DestinationOptions{
-		Open: a.opener(remote.SideDestination, a.Destination), Cautious: &a.cautious, Logger: logger,
+		Open: a.opener(remote.SideDestination, a.Destination), Trust: &a.trust, Logger: logger,
 	})
 	lane := pass.Lane{Source: source, Destination: destination, Yield: room.yield, Close: func() {
 		var both sync.WaitGroup

@@ -72,7 +72,7 @@ func (s *sent) reply() error {
 			case r.Type == "BAD":
 				outcome.Err = refusal("APPEND", r)
 				if s.manner != asLiteral8 { // else that is to blame
-					s.cautious.Store(true)
+					s.trust().cautious.Store(true)
 				}
 				return errors.New("the server could not parse the command")
 			}

@@ -29,7 +29,6 @@ type Appender struct {
 	mailbox  string // quoted
 	status   mail.Status
 	storable *storable
-	cautious *atomic.Bool // of the server: it said BAD, its literals wait from now on
 
 	writing sync.Mutex // held by the one that writes
 	buffer  []byte
@@ -47,6 +46,8 @@ const queued = 512
 
 // Status is what SELECT showed.
 func (a *Appender) Status() mail.Status { return a.status }
+
+func (a *Appender) trust() *Trust { return a.storable.trust }
 
 // Storable reduces flags to those that the mailbox can store.
 func (a *Appender) Storable(flags mail.Flags) mail.Flags { return a.storable.reduce(flags) }
@@ -227,7 +228,7 @@ func short(err error) error {
 // mustWait tells whether the server has to be asked before the literal.
 func (b *batch) mustWait(m mail.Upload) bool {
 	switch {
-	case b.cautious.Load(), b.manner == asLiteral8, m.Size == 0, !b.storable.known(m.Flags):
+	case b.trust().cautious.Load(), b.manner == asLiteral8, m.Size == 0, !b.storable.known(m.Flags):
 		return true
 	case b.conn.Has("LITERAL+"):
 		return false

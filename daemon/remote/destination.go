@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
@@ -20,10 +19,8 @@ type DestinationOptions struct {
 	// MaxConnections is how many connections may be open at once: with 1 the
 	// one for reading and the one for appending take turns. 0 means 2.
 	MaxConnections int
-	// Cautious is shared by all accounts of the server: set once it has
-	// answered BAD, so that literals wait for its word from then on. Nil for
-	// one of its own.
-	Cautious *atomic.Bool
+	// Trust is shared by all destinations of the account. Nil for one of its own.
+	Trust *Trust
 }
 
 // Destination is one account of the new server. Only an [Editor] changes or
@@ -41,8 +38,8 @@ func NewDestination(o DestinationOptions) *Destination {
 	if o.MaxConnections == 0 {
 		o.MaxConnections = 2
 	}
-	if o.Cautious == nil {
-		o.Cautious = new(atomic.Bool)
+	if o.Trust == nil {
+		o.Trust = new(Trust)
 	}
 	d := &Destination{options: o}
 	d.session = session{logger: o.Logger, open: func(ctx context.Context) (*Conn, error) {
@@ -254,7 +251,7 @@ func (d *Destination) Appender(ctx context.Context, box mail.Ref) (mail.Appender
 			return nil, err
 		}
 	}
-	if err := d.ConnectAppender(ctx); err != nil {
+	if err := d.connectAppender(ctx); err != nil {
 		return nil, err
 	}
 	if err := d.selectOn(ctx, box, quoted); err != nil {
@@ -264,8 +261,16 @@ func (d *Destination) Appender(ctx context.Context, box mail.Ref) (mail.Appender
 }
 
 // ConnectAppender dials the connection for appending and logs in, where that is
-// not done yet.
+// not done yet and there is room for it beside the other. It may go on beside
+// calls of all methods but Appender and Close.
 func (d *Destination) ConnectAppender(ctx context.Context) error {
+	if d.options.MaxConnections < 2 {
+		return nil
+	}
+	return d.connectAppender(ctx)
+}
+
+func (d *Destination) connectAppender(ctx context.Context) error {
 	if d.appending != nil && d.appending.Err() == nil {
 		return nil
 	}
@@ -302,7 +307,7 @@ func (d *Destination) selectOn(ctx context.Context, box mail.Ref, quoted string)
 	}
 	d.appender = &Appender{
 		conn: d.appending, mailbox: quoted, status: shown.status,
-		storable: newStorable(shown.flags, shown.permanent), cautious: d.options.Cautious,
+		storable: newStorable(shown.flags, shown.permanent, d.options.Trust),
 	}
 	return nil
 }

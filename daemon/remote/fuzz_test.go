@@ -144,7 +144,7 @@ func FuzzSelected(f *testing.F) {
 		if s.status.HighestModSeq > 1<<63-1 {
 			t.Errorf("HIGHESTMODSEQ %d", s.status.HighestModSeq)
 		}
-		storable := newStorable(s.flags, s.permanent)
+		storable := newStorable(s.flags, s.permanent, new(Trust))
 		all := mail.Flags{System: 31, Keywords: "$Work mine"}
 		if kept := storable.reduce(all); !all.With(kept).Equal(all) {
 			t.Errorf("%v is reduced to %v", all, kept)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -71,6 +73,37 @@ type storable struct {
 	anySystem     bool            // and nothing but keywords beside it: the server did not think of the others
 	flags         map[string]bool // lower case; FLAGS, defined in the mailbox
 	accepted      map[string]bool // lower case; keywords of an APPEND that was answered OK
+	trust         *Trust          // of the account
+}
+
+// Trust is what has been seen of how the new server parses APPEND. It belongs to
+// one account, all connections of which share it: those of another may lead to
+// another server behind the same address.
+type Trust struct {
+	cautious atomic.Bool // it said BAD: literals wait for its word from now on
+
+	mu       sync.Mutex
+	keywords map[string]bool // lower case; of an APPEND that was answered OK
+}
+
+// trustedMost bounds the keywords that are remembered of an account.
+const trustedMost = 1000
+
+func (t *Trust) has(keyword string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.keywords[keyword]
+}
+
+func (t *Trust) add(keyword string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.keywords == nil {
+		t.keywords = make(map[string]bool)
+	}
+	if len(t.keywords) < trustedMost {
+		t.keywords[keyword] = true
+	}
 }
 
 // reduce drops what the mailbox cannot store.
@@ -90,11 +123,12 @@ func (s *storable) reduce(f mail.Flags) mail.Flags {
 }
 
 // known tells whether the server cannot but parse these flags: only then may a
-// literal follow them unasked for.
+// literal follow them unasked for. Where a mailbox takes any keyword, that is one
+// which another mailbox of the account has taken.
 func (s *storable) known(f mail.Flags) bool {
 	for _, keyword := range f.KeywordList() {
 		key := strings.ToLower(keyword)
-		if !mail.PlainKeyword(keyword) || !(s.permanent[key] || s.flags[key] || s.accepted[key]) {
+		if !mail.PlainKeyword(keyword) || !(s.permanent[key] || s.flags[key] || s.accepted[key] || s.anyKeyword && s.trust.has(key)) {
 			return false
 		}
 	}
@@ -107,14 +141,18 @@ func (s *storable) accept(f mail.Flags) {
 		if s.accepted == nil {
 			s.accepted = make(map[string]bool)
 		}
-		s.accepted[strings.ToLower(keyword)] = true
+		key := strings.ToLower(keyword)
+		s.accepted[key] = true
+		if s.anyKeyword {
+			s.trust.add(key)
+		}
 	}
 }
 
 // newStorable reads FLAGS and PERMANENTFLAGS as SELECT showed them; permanent
 // is nil when the server did not say.
-func newStorable(flags, permanent []string) *storable {
-	s := &storable{permanentSent: permanent != nil, permanent: lowerSet(permanent), flags: lowerSet(flags)}
+func newStorable(flags, permanent []string, trust *Trust) *storable {
+	s := &storable{trust: trust, permanentSent: permanent != nil, permanent: lowerSet(permanent), flags: lowerSet(flags)}
 	s.anyKeyword = s.permanent[`\*`]
 	s.anySystem = s.anyKeyword && mail.ParseFlags(permanent).System == 0
 	return s

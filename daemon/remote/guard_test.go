@@ -114,7 +114,7 @@ func TestStorable(t *testing.T) {
 		{"none", []string{}, `()`},
 		{"new keywords and not one system flag", []string{`\*`, "other"}, `(\Seen \Deleted $Label1 Work)`},
 	} {
-		if got := newStorable(nil, c.permanent).reduce(flags).String(); got != c.want {
+		if got := newStorable(nil, c.permanent, new(Trust)).reduce(flags).String(); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
@@ -123,7 +123,7 @@ func TestStorable(t *testing.T) {
 // TestKnown: a literal is sent unasked for only after flags that this mailbox
 // has taken before.
 func TestKnown(t *testing.T) {
-	s := newStorable([]string{`\Seen`, "Listed"}, []string{`\Seen`, `\*`, "Permanent", "odd]"})
+	s := newStorable([]string{`\Seen`, "Listed"}, []string{`\Seen`, `\*`, "Permanent", "odd]"}, new(Trust))
 	for flags, want := range map[string]bool{
 		"":                     true,
 		`\Seen \Flagged`:       true, // system flags are of the grammar
@@ -140,5 +140,13 @@ func TestKnown(t *testing.T) {
 	s.accept(mail.ParseFlags([]string{"Other"}))
 	if !s.known(mail.ParseFlags([]string{"other", "listed"})) {
 		t.Error("what was accepted before is not known")
+	}
+	if next := newStorable(nil, []string{`\*`}, s.trust); !next.known(mail.ParseFlags([]string{"OTHER"})) {
+		t.Error("what another mailbox has accepted is not known")
+	}
+	for _, permanent := range [][]string{nil, {`\Seen`}} {
+		if next := newStorable(nil, permanent, s.trust); next.known(mail.ParseFlags([]string{"other"})) {
+			t.Errorf("PERMANENTFLAGS %q: what another mailbox has accepted is known", permanent)
+		}
 	}
 }

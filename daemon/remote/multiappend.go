@@ -84,7 +84,7 @@ func (s *sent) answerTogether(r Response) error {
 		return nil
 	case r.Type == "BAD":
 		// Which of them it was, and what became of the others, has to be seen.
-		s.cautious.Store(true)
+		s.trust().cautious.Store(true)
 		return errors.New("the server could not parse the command")
 	}
 	return errors.New("the server answered before it had the messages")

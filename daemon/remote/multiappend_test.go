@@ -191,8 +191,8 @@ func TestOddAnswersTogether(t *testing.T) {
 		if strings.Join(got, " ") != want || (err != nil) != strings.HasPrefix(answer, "BAD") {
 			t.Errorf("%s: %v, %v", answer, got, err)
 		}
-		if bad := a.(*Appender); bad.cautious.Load() != strings.HasPrefix(answer, "BAD") {
-			t.Errorf("%s: cautious %v", answer, bad.cautious.Load())
+		if bad := a.(*Appender); bad.trust().cautious.Load() != strings.HasPrefix(answer, "BAD") {
+			t.Errorf("%s: cautious %v", answer, bad.trust().cautious.Load())
 		}
 	}
 }
