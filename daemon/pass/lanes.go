@@ -118,7 +118,7 @@ func (p *Pass) sideBySide(ctx context.Context, l *lanes, tasks []*task) error {
 	c.empty = empty
 	defer empty()
 	var all sync.WaitGroup
-	all.Go(func() { c.drive(ctx, &Lane{Source: p.Source, Destination: p.Destination}) })
+	all.Go(func() { c.drive(ctx, &Lane{Source: p.Source, Destination: p.Destination, connected: p.connected}) })
 	beside := slices.Clone(l.beside)
 	for range min(l.wanted, len(tasks)-1) - len(beside) {
 		beside = append(beside, nil)
@@ -244,7 +244,7 @@ func (c *carriage) drive(ctx context.Context, lane *Lane) {
 			return
 		}
 		if w == nil || w.task != next.task {
-			w = c.writer(ctx, lane.Destination, next.task)
+			w = c.writer(ctx, lane, next.task)
 		}
 		if w.take(ctx, next); next.last {
 			w.end(next.err)

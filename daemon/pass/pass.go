@@ -171,6 +171,7 @@ type Pass struct {
 	// carried are the fingerprints of what has a receipt, sorted; nil: not read.
 	// counted are the source mailboxes that were counted since the looks.
 	carried []mail.Fingerprint
+	ahead   *ahead
 	counted map[mail.PairID]bool
 	// blind are the destination mailboxes of source mailboxes that this run could
 	// not read.
@@ -252,6 +253,7 @@ func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 	if err := p.load(); err != nil {
 		return p.result, err
 	}
+	defer func() { _ = p.connected() }() // nothing was appended over it
 	pairings, err := p.observe(ctx)
 	if err != nil {
 		return p.result, err
@@ -381,17 +383,3 @@ type job struct {
 func (j *job) ref() mail.Ref {
 	return mail.Ref{Name: j.source.Name, UIDValidity: j.source.Status.UIDValidity}
 }
-
-// Nobody is an observer that is not interested; others embed it.
-type Nobody struct{}
-
-func (Nobody) Pending(int, int64)              {}
-func (Nobody) Copied(string, int64, time.Time) {}
-func (Nobody) Appended(int, time.Duration)     {}
-func (Nobody) Mended(mail.Fixups)              {}
-func (Nobody) Held(mail.Hold)                  {}
-func (Nobody) Recognised(int)                  {}
-func (Nobody) Reflagged(int)                   {}
-func (Nobody) Moved(int)                       {}
-func (Nobody) Removed(int)                     {}
-func (Nobody) InDoubt(string, int)             {}

@@ -6,6 +6,7 @@ package pass
 import (
 	"context"
 	"iter"
+	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
@@ -67,6 +68,9 @@ type Destination interface {
 // Opener opens mailboxes for writing, one at a time, on a connection of its
 // own: it may be used while another goroutine reads from the same server.
 type Opener interface {
+	// ConnectAppender opens that connection ahead, where there is room for it
+	// beside the other. Until it returns, Appender is not to be called.
+	ConnectAppender(ctx context.Context) error
 	Appender(ctx context.Context, box mail.Ref) (Appender, error)
 }
 
@@ -78,7 +82,10 @@ type Lane struct {
 	// Yield, when closed, ends the lane once what has been fetched is sent; nil:
 	// never.
 	Yield <-chan struct{}
-	Close func()
+	// connected waits for a connection of Destination that is being opened; nil:
+	// none is.
+	connected func() error
+	Close     func()
 }
 
 // Appender appends to one mailbox. It is a noun of package mail, since a
@@ -101,3 +108,17 @@ type Journal interface {
 	// again (invariant I6).
 	Commit(mail.Change) error
 }
+
+// Nobody is an observer that is not interested; others embed it.
+type Nobody struct{}
+
+func (Nobody) Pending(int, int64)              {}
+func (Nobody) Copied(string, int64, time.Time) {}
+func (Nobody) Appended(int, time.Duration)     {}
+func (Nobody) Mended(mail.Fixups)              {}
+func (Nobody) Held(mail.Hold)                  {}
+func (Nobody) Recognised(int)                  {}
+func (Nobody) Reflagged(int)                   {}
+func (Nobody) Moved(int)                       {}
+func (Nobody) Removed(int)                     {}
+func (Nobody) InDoubt(string, int)             {}

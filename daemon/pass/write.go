@@ -56,8 +56,15 @@ type done struct {
 	mended  mail.Fixups
 }
 
-func (c *carriage) writer(ctx context.Context, to Opener, t *task) *writer {
-	return &writer{carriage: c, task: t, left: len(t.uids), open: func() (Appender, error) { return to.Appender(ctx, t.to) }}
+func (c *carriage) writer(ctx context.Context, lane *Lane, t *task) *writer {
+	return &writer{carriage: c, task: t, left: len(t.uids), open: func() (Appender, error) {
+		if lane.connected != nil {
+			if err := lane.connected(); err != nil {
+				return nil, err
+			}
+		}
+		return lane.Destination.Appender(ctx, t.to)
+	}}
 }
 
 // receive waits for the next parcel, and takes the answers that come before it.
