@@ -2,40 +2,87 @@ package pass
 
 import (
 	"context"
-	"slices"
+	"sync"
 
 	"github.com/imapsyncd/imapsyncd/daemon/plan"
 )
 
-// ahead is the connection for appending while it is opened ahead.
+// ahead are the connections for a first copy while they are opened, which goes on
+// while mailboxes are made and looked at: a log-in takes many round trips.
 type ahead struct {
-	opened chan struct{}
-	err    error // once opened is closed
+	stop   context.CancelFunc
+	opened chan struct{} // closed: the first lane can append, or err tells why not
+	err    error
+	beside chan Lane // those that could be opened; closed when there are no more to come
 }
 
-// connectAhead opens the connection for appending while mailboxes are made and
-// looked at, where there is a first copy to be made: a log-in takes many round
-// trips.
-func (p *Pass) connectAhead(ctx context.Context, pairings []plan.Pairing) {
-	if !slices.ContainsFunc(pairings, func(pairing plan.Pairing) bool { return pairing.New() && pairing.Source.Status.Messages > 0 }) {
+// openAhead opens what a first copy of the pairings is worth.
+func (p *Pass) openAhead(ctx context.Context, pairings []plan.Pairing) {
+	mailboxes, messages := 0, 0
+	for _, pairing := range pairings {
+		if n := int(pairing.Source.Status.Messages); n > 0 && pairing.New() {
+			mailboxes, messages = mailboxes+1, messages+n
+		}
+	}
+	if mailboxes == 0 {
 		return
 	}
-	a := &ahead{opened: make(chan struct{})}
+	lanes := max(min(p.MostBeside, mailboxes-1, messages/p.LaneWorth), 0)
+	a := &ahead{opened: make(chan struct{}), beside: make(chan Lane, lanes)}
+	ctx, a.stop = context.WithCancel(ctx)
 	p.ahead = a
 	go func() {
 		defer close(a.opened)
 		a.err = p.Destination.ConnectAppender(ctx)
 	}()
+	var all sync.WaitGroup
+	for range lanes {
+		all.Go(func() {
+			if lane, err := p.Beside(ctx); err == nil { // else it is tried again when it is needed
+				a.beside <- lane
+			}
+		})
+	}
+	go func() {
+		all.Wait()
+		close(a.beside)
+	}()
 }
 
-// connected waits for the connection that is opened ahead, and tells once why
-// there is none.
-func (p *Pass) connected() error {
-	a := p.ahead
+// connected waits until the first lane can append, and tells once why it cannot.
+func (a *ahead) connected() error {
 	if a == nil {
 		return nil
 	}
-	p.ahead = nil
 	<-a.opened
-	return a.err
+	err := a.err
+	a.err = nil
+	return err
+}
+
+// lane waits for a lane that nobody else has; nil: there is none.
+func (a *ahead) lane(ctx context.Context) *Lane {
+	if a == nil {
+		return nil
+	}
+	select {
+	case lane, ok := <-a.beside:
+		if ok {
+			return &lane
+		}
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// close ends what was opened for nothing.
+func (a *ahead) close() {
+	if a == nil {
+		return
+	}
+	a.stop()
+	<-a.opened
+	for lane := range a.beside {
+		lane.Close()
+	}
 }

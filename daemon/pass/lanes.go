@@ -43,17 +43,21 @@ func (l *lanes) close() {
 
 // open opens one more lane; nil when there is none to be had.
 func (l *lanes) open(ctx context.Context) *Lane {
-	lane, err := l.pass.Beside(ctx)
-	if err != nil {
-		if ctx.Err() == nil {
-			l.pass.Logger.Debug("no further mailbox is carried beside", "error", err)
+	lane := l.pass.ahead.lane(ctx)
+	if lane == nil {
+		opened, err := l.pass.Beside(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				l.pass.Logger.Debug("no further mailbox is carried beside", "error", err)
+			}
+			return nil
 		}
-		return nil
+		lane = &opened
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.beside = append(l.beside, &lane)
-	return &lane
+	l.beside = append(l.beside, lane)
+	return lane
 }
 
 // giveBack closes a lane that was to yield.
@@ -118,7 +122,9 @@ func (p *Pass) sideBySide(ctx context.Context, l *lanes, tasks []*task) error {
 	c.empty = empty
 	defer empty()
 	var all sync.WaitGroup
-	all.Go(func() { c.drive(ctx, &Lane{Source: p.Source, Destination: p.Destination, connected: p.connected}) })
+	all.Go(func() {
+		c.drive(ctx, &Lane{Source: p.Source, Destination: p.Destination, connected: p.ahead.connected})
+	})
 	beside := slices.Clone(l.beside)
 	for range min(l.wanted, len(tasks)-1) - len(beside) {
 		beside = append(beside, nil)

@@ -40,7 +40,7 @@ func (p *Pass) observe(ctx context.Context) ([]plan.Pairing, error) {
 	if err := p.stay(l.pairings); err != nil {
 		return nil, err
 	}
-	p.connectAhead(ctx, l.pairings)
+	p.openAhead(ctx, l.pairings)
 	return p.settle(ctx, l.pairings)
 }
 

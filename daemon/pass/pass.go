@@ -253,7 +253,10 @@ func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 	if err := p.load(); err != nil {
 		return p.result, err
 	}
-	defer func() { _ = p.connected() }() // nothing was appended over it
+	defer func() {
+		p.ahead.close()
+		p.ahead = nil
+	}()
 	pairings, err := p.observe(ctx)
 	if err != nil {
 		return p.result, err
