@@ -300,9 +300,9 @@ type counted struct {
 func (c counted) Mailboxes(ctx context.Context) (mail.Listing, error) {
 	listing, err := c.Source.Mailboxes(ctx)
 	if err == nil && c.account.with.listed != nil {
-		messages := 0
+		messages, rules := 0, rulesOf(c.account.Account)
 		for _, m := range listing.Mailboxes {
-			if !m.NoSelect && c.account.Mailboxes.Match(m.Path, m.Role) {
+			if !m.NoSelect && rules.Wants(m) {
 				messages += int(m.Status.Messages)
 			}
 		}

@@ -25,8 +25,11 @@ type CheckResult struct {
 	Source      SideCheck
 	Destination SideCheck
 	Preview     pass.Preview // only when both sides answered
-	Warnings    []string
-	Error       string // of the account as a whole; empty: none
+	// Labels compares what an old server shows that has labels in the place of
+	// mailboxes; nil: it has not.
+	Labels   *remote.Labels
+	Warnings []string
+	Error    string // of the account as a whole; empty: none
 }
 
 // SideCheck is what one server showed.
@@ -61,6 +64,12 @@ func (d *desk) Check(ctx context.Context, accounts []string) (Preflight, error) 
 			if r.Preview, err = acct.passes.Preview(ctx); err != nil {
 				return err
 			}
+			if r.Labels, err = acct.source.Labels(ctx); err != nil {
+				return err
+			}
+			if r.Labels != nil {
+				r.Source.Messages += int64(r.Labels.Rest)
+			}
 			r.Warnings = warnings(a, &r)
 			return nil
 		}))
@@ -89,8 +98,11 @@ func checkSide(ctx context.Context, side checked, useful []string) SideCheck {
 	}
 	c := SideCheck{TLS: side.Security(), Took: time.Since(began)}
 	for _, m := range listing.Mailboxes {
-		if !m.NoSelect {
-			c.Mailboxes++
+		if m.NoSelect || m.View {
+			continue
+		}
+		c.Mailboxes++
+		if !m.Rest {
 			c.Messages += int64(m.Status.Messages)
 		}
 	}
@@ -117,8 +129,26 @@ func warnings(a config.Account, r *CheckResult) []string {
 			list = append(list, "the new server has no UIDPLUS: every batch has to be looked for after it was sent, which is slow")
 		}
 	}
+	list = append(list, labelWarnings(r.Labels)...)
 	list = append(list, tlsWarnings("old server", a.Source, r.Source.TLS, time.Now())...)
 	return append(list, tlsWarnings("new server", a.Destination, r.Destination.TLS, time.Now())...)
+}
+
+// labelWarnings says what is not to be seen of an account with labels.
+func labelWarnings(l *remote.Labels) (list []string) {
+	switch {
+	case l == nil:
+		return nil
+	case l.Hidden:
+		return []string{`the old server has labels, and hides the mailbox with all mail: what was archived cannot be seen, nor copied; have its user switch on "Show in IMAP" for All Mail in the settings of its labels`}
+	}
+	if l.Unshown > 0 {
+		list = append(list, fmt.Sprintf(`of %d messages the old server says that they have a label, whose mailbox does not show them: they would not be copied; see whether IMAP is limited to so many messages in a mailbox, in the settings of the account`, l.Unshown))
+	}
+	if l.Beyond > 0 {
+		list = append(list, fmt.Sprintf("the mailbox with all mail does not show %d messages that others do; they are copied all the same", l.Beyond))
+	}
+	return list
 }
 
 // expirySoon is how long before a certificate expires it is warned of.

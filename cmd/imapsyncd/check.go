@@ -72,6 +72,9 @@ func printCheck(out io.Writer, r daemon.CheckResult) bool {
 		count(r.Source.Mailboxes, "mailbox"), count(int(r.Source.Messages), "message"), toCarry)
 	fmt.Fprintf(out, "    old server offers %s; new server offers %s\n", offers(r.Source), offers(r.Destination))
 	fmt.Fprintf(out, "    TLS: old server %s; new server %s\n", protection(r.Source.TLS), protection(r.Destination.TLS))
+	if l := r.Labels; l != nil && !l.Hidden {
+		fmt.Fprintf(out, "    labels: All Mail has %s, %d of them are in no other mailbox, and go into the archive\n", count(l.All, "message"), l.Rest)
+	}
 	changed, kept := daemon.Mapping(r.Preview)
 	for _, m := range changed {
 		fmt.Fprintf(out, "    %s\n", m)

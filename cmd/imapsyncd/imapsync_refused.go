@@ -38,7 +38,7 @@ var refusals = []struct{ options, instead string }{
 	{"maxsize minsize maxage minage search search1 search2 noabletosearch noabletosearch1 noabletosearch2", "there is none: every message is carried; what the new server refuses is held, with its reason"},
 	{"skipmess pipemess regexmess disarmreadreceipts truncmess addheader skipsize allowsizemismatch fixcolonbug", "there is none: messages are carried octet for octet, but for what policy.fixups of a configuration mends because the new server refuses it"},
 	{"useheader skipheader wholeheaderifneeded useuid usecache nousecache", "leave it out: messages are known by UID, and by content where UIDs have changed"},
-	{"synclabels nosynclabels resynclabels noresynclabels", "leave it out"},
+	{"synclabels nosynclabels resynclabels noresynclabels", "leave it out: each label of Gmail is a mailbox"},
 	{"syncinternaldates nosyncinternaldates idatefromheader", "leave it out: each message keeps its INTERNALDATE"},
 	{"syncflags nosyncflags resyncflags noresyncflags syncflagsaftercopy nosyncflagsaftercopy", "policy.flags of a configuration is \"follow\" or \"copy\"; here they are followed"},
 	{"regexflag filterflags nofilterflags flagscase noflagscase", "leave it out: flags that the new server does not keep are left away"},

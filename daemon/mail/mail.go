@@ -57,7 +57,12 @@ type Mailbox struct {
 	// NoSelect is true for \Noselect and \NonExistent names.
 	NoSelect   bool
 	Subscribed bool
-	Status     Status
+	// View: everything in it is in other mailboxes as well. Rest: it is shown
+	// without what others have. Both are of a source that has labels in the place of
+	// mailboxes.
+	View   bool
+	Rest   bool
+	Status Status
 }
 
 // DisplayName is the name that people see and write in the configuration:
@@ -88,6 +93,9 @@ type Listing struct {
 	// Folds is true when the server does not tell names apart that differ only
 	// by case, or in how their characters are composed.
 	Folds bool
+	// Hides is true when the server may have mail that no mailbox shows: what is
+	// not there to be seen may not have been deleted.
+	Hides bool
 }
 
 // Message is one message as FETCH shows it, without its body.

@@ -28,8 +28,23 @@ type look struct {
 // those that have vanished. It asks about a mailbox only when the status, a hold
 // to be retried or a message found missing before calls for it, and then about
 // all of them together. An error that concerns one mailbox only is left in its
-// look.
+// look. A mailbox that shows the rest of others comes after them.
 func (p *Pass) look(ctx context.Context, looks []*look) error {
+	var rest, others []*look
+	for _, l := range looks {
+		if l.job.source.Rest {
+			rest = append(rest, l)
+		} else {
+			others = append(others, l)
+		}
+	}
+	if err := p.lookTogether(ctx, others); err != nil {
+		return err
+	}
+	return p.lookTogether(ctx, rest)
+}
+
+func (p *Pass) lookTogether(ctx context.Context, looks []*look) error {
 	fail := func(l *look, err error) error {
 		if l.err = err; err == nil || isOutOfReach(err) {
 			return nil
@@ -98,7 +113,7 @@ func (p *Pass) glance(ctx context.Context, l *look) error {
 		}
 	}
 	l.held, l.retry = p.heldOf(job.Pair.ID)
-	l.again = p.full || p.lookDue(job.Pair.ID)
+	l.again = p.full || p.lookDue(job.Pair.ID) || job.source.Rest && p.leftOthers(anchor, status)
 	shrunk := status.MessagesKnown && status.Messages != anchor.Messages
 	if known && !l.again && !shrunk && len(l.retry) == 0 && status.UIDNext != 0 && status.UIDNext <= anchor.UIDNext {
 		job.found(nil, anchor.Messages)
@@ -109,6 +124,19 @@ func (p *Pass) glance(ctx context.Context, l *look) error {
 	}
 	l.asked = true
 	return nil
+}
+
+// leftOthers tells whether messages that are missing in other mailboxes may be in
+// one now that shows the rest of them. Before a copy is removed they are looked for
+// there in any case.
+func (p *Pass) leftOthers(anchor mail.Anchor, status mail.Status) bool {
+	changed := status.HighestModSeq == 0 || status.HighestModSeq > anchor.HighestModSeq
+	for pair, a := range p.absences {
+		if len(a.Missing) > 0 && (changed || p.lookDue(pair)) {
+			return true
+		}
+	}
+	return false
 }
 
 // compared compares what is there with the receipts.

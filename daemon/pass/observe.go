@@ -35,13 +35,22 @@ func (p *Pass) observe(ctx context.Context) ([]plan.Pairing, error) {
 	p.source = l.source
 	p.result.Mailboxes = len(l.pairings)
 	for _, pairing := range l.pairings {
-		p.result.SourceMessages += int(pairing.Source.Status.Messages)
+		p.result.SourceMessages += int(messages(pairing))
 	}
 	if err := p.stay(l.pairings); err != nil {
 		return nil, err
 	}
 	p.openAhead(ctx, l.pairings)
 	return p.settle(ctx, l.pairings)
+}
+
+// messages is how many messages a source mailbox has, as far as it is known: of one
+// that shows the rest of others that is how many there were.
+func messages(pairing plan.Pairing) uint32 {
+	if n := pairing.Pair.SourceAnchor.Messages; pairing.Source.Rest && n != uncounted {
+		return n
+	}
+	return pairing.Source.Status.Messages
 }
 
 // list lists the mailboxes of both sides at once.

@@ -58,6 +58,9 @@ func (p *Pass) Preview(ctx context.Context) (Preview, error) {
 			Source: job.source.DisplayName(), Destination: job.Pair.DestinationPath, Create: pairing.Destination.Name == "",
 			Messages: job.source.Status.Messages, New: len(job.uids), Rebind: job.rebind,
 		}
+		if job.source.Rest {
+			row.Messages = job.count(job.end)
+		}
 		if !pairing.New() {
 			row.InDoubt = len(p.intentsWhere(func(i mail.Intent) bool { return i.Open() && i.Pair == job.Pair.ID }))
 			for key := range p.holds {

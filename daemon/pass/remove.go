@@ -21,7 +21,7 @@ func (p *Pass) removals(ctx context.Context, pairings []plan.Pairing, work []*jo
 	}
 	var keep, doubtful []vanished
 	for _, v := range confirmed {
-		if p.Policy.Draining || p.Policy.KeepDeleted || v.Touched || v.Mailbox != "" || v.Destination == 0 {
+		if p.Policy.Draining || p.Policy.KeepDeleted || p.source.Hides || v.Touched || v.Mailbox != "" || v.Destination == 0 {
 			keep = append(keep, v)
 		} else {
 			doubtful = append(doubtful, v)
@@ -114,7 +114,8 @@ func sources(list []vanished) map[mail.PairID][]mail.UID {
 
 // elsewhere counts, for the fingerprints of some receipts, the messages of the
 // source that have no receipt of their own: in mailboxes that are left out, or
-// held. sure is false when a mailbox could not be looked at.
+// held. sure is false when a mailbox could not be looked at. What a view shows is in
+// others.
 func (p *Pass) elsewhere(ctx context.Context, pairings []plan.Pairing, work []*job, list []vanished) (count map[mail.Fingerprint]int, sure bool, err error) {
 	count = make(map[mail.Fingerprint]int)
 	wanted := make(map[mail.Fingerprint]bool, len(list))
@@ -129,7 +130,7 @@ func (p *Pass) elsewhere(ctx context.Context, pairings []plan.Pairing, work []*j
 		paired[pairing.Source.Name] = pairing.Pair.ID
 	}
 	for _, box := range p.source.Mailboxes {
-		if box.NoSelect {
+		if box.NoSelect || box.View {
 			continue
 		}
 		ref := mail.Ref{Name: box.Name}

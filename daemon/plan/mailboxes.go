@@ -130,6 +130,7 @@ type layout struct {
 	nameTaken map[string]*mail.Mailbox   // source mailboxes by raw destination name
 	pathTaken map[string]*mail.Mailbox   // and by its path
 	roles     map[string]bool            // that have been given to a mailbox that is to be made
+	labels    bool                       // the source has labels in the place of mailboxes
 }
 
 func newLayout(source, destination mail.Listing, stored []mail.Pair, rules Rules) *layout {
@@ -146,6 +147,7 @@ func newLayout(source, destination mail.Listing, stored []mail.Pair, rules Rules
 	for i := range source.Mailboxes {
 		m := &source.Mailboxes[i]
 		l.source[pathKey(m.Path)] = m
+		l.labels = l.labels || m.Rest || m.View
 	}
 	for i := range destination.Mailboxes {
 		m := &destination.Mailboxes[i]
@@ -197,8 +199,14 @@ func (l *layout) place(path []string) []string {
 		if p, ok := l.stored[m.Name]; ok && !l.rules.Moves(*p) {
 			return l.storedPath(p)
 		}
-		if d, ok := l.byRole[m.Role]; ok && !l.isReserved(d, path) {
+		if d, ok := l.byRole[roleOf(m)]; ok && !l.isReserved(d, path) {
 			return d.Path
+		}
+		if archive := []string{"Archive"}; m.Rest && !l.wanted[l.key(archive)] {
+			return archive
+		}
+		if l.labels && m.Role != "" && !m.RoleByName && len(path) == 2 && !l.wanted[l.key(path[1:])] {
+			return path[1:] // not "[Gmail]/Sent Mail"
 		}
 	}
 	if parent := path[:len(path)-1]; len(parent) > 0 {
@@ -247,10 +255,20 @@ func (l *layout) isReserved(d *mail.Mailbox, path []string) bool {
 // role is what a mailbox for m is made with. Everything below a prefix is a
 // copy for the shelf: clients do not put their drafts there.
 func (l *layout) role(m *mail.Mailbox) string {
-	if _, has := l.byRole[m.Role]; has || l.roles[m.Role] || l.rules.Prefix != "" {
+	role := roleOf(m)
+	if _, has := l.byRole[role]; has || l.roles[role] || l.rules.Prefix != "" {
 		return ""
 	}
-	l.roles[m.Role] = true
+	l.roles[role] = true
+	return role
+}
+
+// roleOf is the role that a mailbox has on the destination: what is in no other
+// mailbox was archived.
+func roleOf(m *mail.Mailbox) string {
+	if m.Rest {
+		return `\Archive`
+	}
 	return m.Role
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // box is a mailbox with "/" between its levels, and options: a role, "named"
-// where its name alone tells that, "noselect".
+// where its name alone tells that, "noselect", "view", "rest".
 func box(name string, options ...string) mail.Mailbox {
 	m := mail.Mailbox{Name: name, Path: strings.Split(name, "/")}
 	for _, o := range options {
@@ -19,6 +19,10 @@ func box(name string, options ...string) mail.Mailbox {
 			m.NoSelect = true
 		case "named":
 			m.RoleByName = true
+		case "view":
+			m.View = true
+		case "rest":
+			m.Rest = true
 		default:
 			m.Role = o
 		}
@@ -106,6 +110,17 @@ func TestMailboxes(t *testing.T) {
 		{name: "everything below a mailbox, where roles mean nothing",
 			source: append(sent("Gesendet"), box("x/y")), destination: sent("Sent"), rules: Rules{Prefix: "Old/2026", Rename: map[string]string{"x": "z"}},
 			want: []string{"INBOX -> +Old/2026/INBOX", "Gesendet -> +Old/2026/Gesendet", "x/y -> +Old/2026/z/y"}},
+
+		{name: "of labels, views are left out, and what has none is archived",
+			source:      []mail.Mailbox{box("INBOX"), box("[Gmail]", "noselect"), box("[Gmail]/All", `\All`, "rest"), box("[Gmail]/Starred", `\Flagged`, "view"), box("[Gmail]/Sent Mail", `\Sent`)},
+			destination: []mail.Mailbox{box("INBOX"), box("Old", `\Archive`), box("Sent", `\Sent`)},
+			want:        []string{"INBOX -> INBOX", "[Gmail]/Sent Mail -> Sent", "[Gmail]/All -> Old"}},
+		{name: "of labels, roles go to the top where there is none yet",
+			source: []mail.Mailbox{box("[Gmail]", "noselect"), box("[Gmail]/All", `\All`, "rest"), box("[Gmail]/Bin", `\Trash`), box("[Gmail]/Drafts", `\Drafts`), box("Drafts")},
+			want:   []string{`Drafts -> +Drafts`, `[Gmail]/Drafts -> +[Gmail]/Drafts \Drafts`, `[Gmail]/All -> +Archive \Archive`, `[Gmail]/Bin -> +Bin \Trash`}},
+		{name: "what has no label does not take the place of a label Archive",
+			source: []mail.Mailbox{box("Archive"), box("[Gmail]/All", `\All`, "rest")}, destination: []mail.Mailbox{box("Archive", `\Archive`)},
+			want: []string{"Archive -> Archive", "[Gmail]/All -> +All"}},
 
 		{name: "prefix and separator", on: dotted,
 			source:      []mail.Mailbox{box("INBOX"), box("Archive"), box("Archive/2019"), box("v1.0"), box("INBOX/in it")},

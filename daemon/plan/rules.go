@@ -23,7 +23,7 @@ type Rules struct {
 }
 
 // Wants tells whether a source mailbox is carried.
-func (r Rules) Wants(m mail.Mailbox) bool { return r.Want == nil || r.Want(m) }
+func (r Rules) Wants(m mail.Mailbox) bool { return !m.View && (r.Want == nil || r.Want(m)) }
 
 // place is where the rules put a path; false: they say nothing about it.
 func (r Rules) place(path []string) (place []string, told bool) {

@@ -126,6 +126,9 @@ func (s *session) listing(boxes []*listed, statuses map[string]mail.Status) mail
 		out.Mailboxes = append(out.Mailboxes, m)
 	}
 	rolesByName(out.Mailboxes)
+	if s.gmail != nil && s.Has(gmailExtension) {
+		s.gmail.sort(&out)
+	}
 	return out
 }
 

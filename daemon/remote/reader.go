@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
@@ -31,6 +32,8 @@ type session struct {
 	plainList bool        // LIST-EXTENDED is offered but not done
 	noSearch  bool        // the same of ESEARCH
 	bodyFirst bool        // FETCH gives the body before the flags
+
+	gmail *gmail // of a source: what labels are known, where there are any
 }
 
 // connection returns a connection that has not failed yet.
@@ -70,7 +73,7 @@ func (s *session) drop() {
 	if s.conn != nil {
 		s.conn.Close()
 	}
-	*s = session{open: s.open, logger: s.logger, spaces: s.spaces, stays: s.stays, told: s.told}
+	*s = session{open: s.open, logger: s.logger, spaces: s.spaces, stays: s.stays, told: s.told, gmail: s.gmail}
 }
 
 // leave ends the connection, if there is one, in good order where the server
@@ -154,5 +157,14 @@ func (s *session) Status(ctx context.Context, box mail.Ref) (mail.Status, error)
 	if err := s.reopen(ctx, box); err != nil {
 		return mail.Status{}, err
 	}
-	return s.opened.status, nil
+	status := s.opened.status
+	if s.isRest(box.Name) {
+		uids, err := s.UIDs(ctx, box, 1)
+		if err != nil {
+			return mail.Status{}, err
+		}
+		known, _ := slices.BinarySearch(uids, status.UIDNext)
+		status.Messages, status.MessagesKnown = uint32(known), s.gmail.agrees
+	}
+	return status, nil
 }

@@ -13,10 +13,19 @@ import (
 // a megabyte is more than is read.
 const searchedAtOnce = 80_000
 
-// UIDs returns the UIDs at or above from, ascending. A mailbox that was open
-// already shows new mail after NOOP only (Courier, Dovecot).
+// UIDs returns the UIDs at or above from, ascending.
 func (s *session) UIDs(ctx context.Context, box mail.Ref, from mail.UID) ([]mail.UID, error) {
 	from = max(from, 1)
+	uids, err := s.allUIDs(ctx, box, from)
+	if err == nil && s.isRest(box.Name) {
+		return s.unlabelled(ctx, box, from, uids)
+	}
+	return uids, err
+}
+
+// allUIDs is UIDs, whatever other mailboxes have. A mailbox that was open already
+// shows new mail after NOOP only (Courier, Dovecot).
+func (s *session) allUIDs(ctx context.Context, box mail.Ref, from mail.UID) ([]mail.UID, error) {
 	was := s.isOpen && s.box == box.Name
 	if err := s.examine(ctx, box); err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ type Source struct{ session }
 
 // NewSource makes a Source. Nothing is dialed before the first call.
 func NewSource(o SourceOptions) *Source {
-	return &Source{session{open: o.Open, logger: o.Logger}}
+	return &Source{session{open: o.Open, logger: o.Logger, gmail: new(gmail)}}
 }
 
 // Connect dials and logs in, where that is not done yet.

@@ -101,6 +101,10 @@ func (s *session) surveyTogether(ctx context.Context, questions []mail.Question)
 			answers[i].Err = unquotable("EXAMINE", err)
 			continue
 		}
+		if s.isRest(q.Name) {
+			answers[i].Err = errAskApart
+			continue
+		}
 		from := max(q.From, 1)
 		asked = append(asked, i)
 		lines = append(lines, "EXAMINE "+name, fmt.Sprintf("%sUID %d:*", search, from), fmt.Sprintf("UID FETCH %d:* (RFC822.SIZE)", from))

@@ -104,6 +104,11 @@ func (c *session) item(name string, m simtest.Message) (string, error) {
 		c.aware = true
 		return strings.TrimSpace(c.modSeq(m)), nil
 	}
+	if c.has(Labels) && name == "X-GM-LABELS" {
+		return c.labels(m), nil
+	} else if c.has(Labels) && name == "X-GM-MSGID" {
+		return messageID(m), nil
+	}
 	section, ok := strings.CutPrefix(name, "BODY.PEEK[")
 	if !ok {
 		return "", errSyntax("FETCH " + name + " is of no use to anybody who must not change flags")
