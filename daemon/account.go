@@ -137,7 +137,7 @@ func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) 
 		acct.quota = &quota{reserve: a.Destination.QuotaReserve}
 	}
 	logger := d.Logger.With("account", a.Name)
-	acct.source = remote.NewSource(remote.SourceOptions{Open: acct.opener(remote.SideSource, a.Source), Logger: logger})
+	acct.source = remote.NewSource(remote.SourceOptions{Open: acct.opener(remote.SideSource, a.Source), Namespaces: a.Source.Namespaces, Logger: logger})
 	acct.destination = remote.NewDestination(remote.DestinationOptions{
 		Open: acct.opener(remote.SideDestination, a.Destination), MaxConnections: room.destination, Trust: &acct.trust, Logger: logger,
 	})

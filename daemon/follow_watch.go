@@ -25,8 +25,8 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 		without := ended
 		ended = false
 		err = remote.Watch(sitting, remote.WatchOptions{
-			Open:  f.connections.opener(remote.SideSource, f.account.Source, metrics.Watching),
-			Sweep: f.lookInterval, Jitter: f.daemon.Jitter,
+			Open:       f.connections.opener(remote.SideSource, f.account.Source, metrics.Watching),
+			Namespaces: f.account.Source.Namespaces, Sweep: f.lookInterval, Jitter: f.daemon.Jitter,
 			Listening: func() {
 				failures = 0
 				room.hears()

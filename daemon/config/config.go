@@ -116,8 +116,9 @@ type Server struct {
 	Compress                 string // auto, on or off
 	MaxConnections           int
 	MaxConnectionsPerAccount int
-	QuotaReserve             float64 // of the new server: the part of its quota that is left alone
-	Limits                   *Limits // of this account alone, beside those of the server; nil: none
+	QuotaReserve             float64  // of the new server: the part of its quota that is left alone
+	Namespaces               []string // of the old server: personal, shared, other (RFC 2342)
+	Limits                   *Limits  // of this account alone, beside those of the server; nil: none
 	User                     string
 	Admin                    Admin
 	Password                 Secret  // of the user or of the administrator; zero: OAuth2 or a certificate

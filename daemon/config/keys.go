@@ -93,23 +93,24 @@ type rateKeys struct {
 // serverKeys are the keys of one server. The tag way names the ways to log in
 // that a key belongs to; those of the tag one are alternatives to each other.
 type serverKeys struct {
-	Host                     *string `toml:"host"`
-	Port                     *int    `toml:"port"`
-	TLS                      *string `toml:"tls"`
-	AllowCleartext           *bool   `toml:"allow_cleartext"`
-	TLSServerName            *string `toml:"tls_server_name"`
-	TLSCAFile                *string `toml:"tls_ca_file"`
-	TLSFingerprint           *string `toml:"tls_fingerprint"`
-	TLSMinVersion            *string `toml:"tls_min_version"`
-	TLSLegacyCiphers         *bool   `toml:"tls_legacy_ciphers"`
-	TLSCertFile              *string `toml:"tls_cert_file"`
-	TLSKeyFile               *string `toml:"tls_key_file"`
-	Auth                     *string `toml:"auth"`
-	Compress                 *string `toml:"compress"`
-	MaxConnections           *int    `toml:"max_connections"`
-	MaxConnectionsPerAccount *int    `toml:"max_connections_per_account"`
-	QuotaReserve             *string `toml:"quota_reserve"`
-	User                     *string `toml:"user"`
+	Host                     *string  `toml:"host"`
+	Port                     *int     `toml:"port"`
+	TLS                      *string  `toml:"tls"`
+	AllowCleartext           *bool    `toml:"allow_cleartext"`
+	TLSServerName            *string  `toml:"tls_server_name"`
+	TLSCAFile                *string  `toml:"tls_ca_file"`
+	TLSFingerprint           *string  `toml:"tls_fingerprint"`
+	TLSMinVersion            *string  `toml:"tls_min_version"`
+	TLSLegacyCiphers         *bool    `toml:"tls_legacy_ciphers"`
+	TLSCertFile              *string  `toml:"tls_cert_file"`
+	TLSKeyFile               *string  `toml:"tls_key_file"`
+	Auth                     *string  `toml:"auth"`
+	Compress                 *string  `toml:"compress"`
+	MaxConnections           *int     `toml:"max_connections"`
+	MaxConnectionsPerAccount *int     `toml:"max_connections_per_account"`
+	QuotaReserve             *string  `toml:"quota_reserve"`
+	Namespaces               []string `toml:"namespaces"`
+	User                     *string  `toml:"user"`
 
 	Limits *rateKeys `toml:"limits"`
 

@@ -81,6 +81,17 @@ func (l *loader) server(a *Account, side, account string, shared, own *serverKey
 		complain("quota_reserve", "quota_reserve: %q; write a part of the quota such as \"5%%\", at most \"90%%\"", reserve)
 	}
 	s.QuotaReserve = percent / 100
+	switch s.Namespaces = k.Namespaces; {
+	case side == "destination" && k.Namespaces != nil:
+		complain("namespaces", "namespaces: on the new server everything goes into what is its user's own; write it below [source]")
+	case k.Namespaces == nil:
+		s.Namespaces = []string{"personal"}
+	case len(k.Namespaces) == 0:
+		complain("namespaces", "namespaces: it is empty; write [\"personal\"], and \"shared\" or \"other\" beside it")
+	}
+	for _, name := range s.Namespaces {
+		oneOf("namespaces", name, "personal", "shared", "other")
+	}
 	if s.TLSCAFile != "" {
 		if err := l.once(s.TLSCAFile, func() error { return holdsCertificate(s.TLSCAFile) }); err != nil {
 			complain("tls_ca_file", "tls_ca_file: %v", err)

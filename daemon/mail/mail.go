@@ -93,9 +93,27 @@ type Listing struct {
 	// Folds is true when the server does not tell names apart that differ only
 	// by case, or in how their characters are composed.
 	Folds bool
+	// Listed and LeftOut are the raw prefixes of the server's namespaces (RFC 2342)
+	// that are listed, and of those that are not.
+	Listed, LeftOut []string
 	// Hides is true when the server may have mail that no mailbox shows: what is
 	// not there to be seen may not have been deleted.
 	Hides bool
+}
+
+// Covers tells whether a mailbox would be listed, were it there: the longest prefix
+// that its raw name has decides.
+func (l Listing) Covers(name string) bool {
+	longest := func(prefixes []string) int {
+		length := -1
+		for _, prefix := range prefixes {
+			if strings.HasPrefix(name, prefix) {
+				length = max(length, len(prefix))
+			}
+		}
+		return length
+	}
+	return longest(l.LeftOut) <= longest(l.Listed)
 }
 
 // Message is one message as FETCH shows it, without its body.

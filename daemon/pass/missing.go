@@ -131,6 +131,9 @@ func (p *Pass) noteUnlisted(source mail.Listing) error {
 			delete(p.unlisted, pair.ID)
 			continue
 		}
+		if !source.Covers(pair.Source) {
+			continue // nobody asks for it any more
+		}
 		if p.inDoubt(pair.ID) || p.unlisted[pair.ID] && !p.lookDue(pair.ID) {
 			continue
 		}

@@ -138,6 +138,8 @@ func (d *Destination) Create(ctx context.Context, boxes []mail.Creation) ([]erro
 		quoted, err := quote(box.Name)
 		if err != nil {
 			refused[i] = unquotable("CREATE", err)
+		} else if d.spaces != nil && !d.spaces.isPersonal(box.Name) {
+			refused[i] = &mail.Refused{Command: "CREATE", Type: "NO", Text: "not sent: there the name is one of other users' or shared mailboxes, and what is in them is not looked at; give it another in [mailboxes] rename"}
 		} else if lines[i] = "CREATE " + quoted; box.Role != "" && conn.Has("CREATE-SPECIAL-USE") {
 			lines[i] += " (USE (" + box.Role + "))"
 		}

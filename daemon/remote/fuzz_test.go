@@ -111,7 +111,7 @@ func FuzzListing(f *testing.F) {
 		l := newLister()
 		read(data, func(r Response) { l.take(r) })
 		s := &session{spaces: l.namespaces(), logger: quiet()}
-		listing := s.listing(l.boxes(*s.spaces), l.statuses)
+		listing := s.listing(l.boxes(*s.spaces, []kind{kindPersonal}), l.statuses)
 		names := make(map[string]bool)
 		for _, m := range listing.Mailboxes {
 			if names[m.Name] || m.Name == "" || len(m.Path) == 0 || !utf8.ValidString(m.DisplayName()) {

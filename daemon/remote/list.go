@@ -18,8 +18,9 @@ const statusesAtOnce = 300
 // spelled in [mail.Mailbox].
 var roles = []string{`\All`, `\Archive`, `\Drafts`, `\Flagged`, `\Important`, `\Junk`, `\Sent`, `\Trash`}
 
-// Mailboxes lists the mailboxes of the personal namespace: one round trip with
-// LIST-STATUS (RFC 5819), else one more for all STATUS commands together.
+// Mailboxes lists the mailboxes of the personal namespace, or of those that are
+// wanted: one round trip with LIST-STATUS (RFC 5819), else one more for all STATUS
+// commands together, and one more for the namespaces of others.
 func (s *session) Mailboxes(ctx context.Context) (mail.Listing, error) {
 	conn, err := s.connection(ctx)
 	if err != nil {
@@ -84,7 +85,10 @@ func (s *session) Mailboxes(ctx context.Context) (mail.Listing, error) {
 		s.spaces = l.namespaces() // else they are what they were
 	}
 	s.asked = true
-	boxes := l.boxes(*s.spaces)
+	if err := s.listForeign(ctx, l, lines[len(lines)-1], extended); err != nil {
+		return mail.Listing{}, err
+	}
+	boxes := l.boxes(*s.spaces, s.kinds())
 	if !withStatus || len(l.statuses) == 0 {
 		if err := s.statuses(ctx, l, boxes, items); err != nil {
 			return mail.Listing{}, err
@@ -96,10 +100,47 @@ func (s *session) Mailboxes(ctx context.Context) (mail.Listing, error) {
 	return s.listing(boxes, l.statuses), nil
 }
 
+// kinds are those of namespaces whose mailboxes are listed.
+func (s *session) kinds() []kind {
+	if len(s.lists) == 0 {
+		return []kind{kindPersonal}
+	}
+	return s.lists
+}
+
+// listForeign lists the namespaces of others as well, as far as they are wanted:
+// not every server shows them with "*". last is the command that lists the rest.
+func (s *session) listForeign(ctx context.Context, l *lister, last string, extended bool) error {
+	var lines []string
+	for _, space := range s.spaces.foreign {
+		if prefix, err := quote(space.prefix + "*"); err == nil && space.prefix != "" && slices.Contains(s.kinds(), space.kind) {
+			if extended {
+				lines = append(lines, strings.Replace(last, `"*"`, prefix, 1))
+			} else {
+				lines = append(lines, `LIST "" `+prefix, `LSUB "" `+prefix)
+			}
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	replies, err := s.raw(ctx, lines...)
+	if err != nil {
+		return fmt.Errorf("list mailboxes: %w", err)
+	}
+	for i, reply := range replies {
+		if err := verdict("LIST", reply.Tagged); err != nil && strings.HasPrefix(lines[i], "LIST") {
+			return fmt.Errorf("list mailboxes: %w", err)
+		}
+		s.taken(l, reply)
+	}
+	return nil
+}
+
 // remark tells, once a connection, what of the listing is not as it should be.
 func (s *session) remark(l *lister, boxes []*listed) {
 	if n := len(l.byName) - len(boxes); n > 0 {
-		s.logger.Info("mailboxes outside of the personal namespace are left out", "count", n)
+		s.logger.Info("mailboxes of namespaces that are not asked for are left out", "count", n)
 	}
 	for _, box := range boxes {
 		if _, err := quote(box.name); err != nil {
@@ -124,6 +165,13 @@ func (s *session) listing(boxes []*listed, statuses map[string]mail.Status) mail
 			m.Status = statuses[statusKey(box.name)]
 		}
 		out.Mailboxes = append(out.Mailboxes, m)
+	}
+	for _, space := range append(slices.Clone(s.spaces.foreign), s.spaces.personal...) {
+		if slices.Contains(s.kinds(), space.kind) {
+			out.Listed = append(out.Listed, space.prefix)
+		} else {
+			out.LeftOut = append(out.LeftOut, space.prefix)
+		}
 	}
 	rolesByName(out.Mailboxes)
 	if s.gmail != nil && s.Has(gmailExtension) {
@@ -213,9 +261,9 @@ func (l *lister) take(r Response) bool {
 		}
 	case "NAMESPACE":
 		if len(r.Data) >= 1 {
-			spaces := &namespaces{personal: parseNamespaces(r.Data[0])}
-			for _, part := range r.Data[1:] {
-				spaces.foreign = append(spaces.foreign, parseNamespaces(part)...)
+			spaces := &namespaces{personal: parseNamespaces(r.Data[0], kindPersonal)}
+			for i, part := range r.Data[1:] {
+				spaces.foreign = append(spaces.foreign, parseNamespaces(part, []kind{kindOther, kindShared}[min(i, 1)])...)
 			}
 			l.spaces = spaces
 		}
@@ -263,7 +311,7 @@ func (l *lister) namespaces() *namespaces {
 	if l.spaces != nil && len(l.spaces.personal) > 0 {
 		return l.spaces
 	}
-	home := namespace{separator: l.separator}
+	home := namespace{separator: l.separator, kind: kindPersonal}
 	if inbox := "INBOX" + string(l.separator); l.separator != 0 {
 		within := 0
 		for name := range l.byName {
@@ -281,14 +329,18 @@ func (l *lister) namespaces() *namespaces {
 	return &namespaces{personal: []namespace{home}}
 }
 
-// boxes returns the mailboxes of the personal namespace by raw name. The bare
-// root of the namespace is no mailbox.
-func (l *lister) boxes(spaces namespaces) []*listed {
+// boxes returns the mailboxes of these kinds of namespaces by raw name. The bare
+// root of the personal one is no mailbox. What is not the user's own has no role.
+func (l *lister) boxes(spaces namespaces, kinds []kind) []*listed {
 	var boxes []*listed
 	for _, box := range l.byName {
 		root := strings.TrimSuffix(spaces.home().prefix, string(spaces.home().separator))
-		if !spaces.isPersonal(box.name) || box.noSelect && (box.name == root || box.name == spaces.home().prefix) && !isInbox(box.name) {
+		of := spaces.kindOf(box.name)
+		if !slices.Contains(kinds, of) || box.noSelect && (box.name == root || box.name == spaces.home().prefix) && !isInbox(box.name) {
 			continue
+		}
+		if of != kindPersonal {
+			box.role = ""
 		}
 		box.subscribed = box.subscribed || l.subscribed[statusKey(box.name)]
 		boxes = append(boxes, box)
@@ -319,13 +371,13 @@ func parseStatus(pairs []Value) mail.Status {
 
 // parseNamespaces reads one part of NAMESPACE (RFC 2342 §5): NIL or a list of
 // prefix and separator.
-func parseNamespaces(part Value) []namespace {
+func parseNamespaces(part Value, of kind) []namespace {
 	var list []namespace
 	for _, element := range part.List {
 		if len(element.List) < 2 {
 			continue
 		}
-		space := namespace{prefix: element.List[0].Text}
+		space := namespace{prefix: element.List[0].Text, kind: of}
 		if separator := element.List[1]; len(separator.Text) == 1 && !separator.Nil {
 			space.separator = separator.Text[0]
 		}

@@ -6,13 +6,35 @@ import "strings"
 type namespace struct {
 	prefix    string
 	separator byte // 0: flat
+	kind      kind
 }
 
-// namespaces are the parts of a server's name space. Only the personal part is
-// migrated.
+// kind is whose the mailboxes of a namespace are, as the configuration names it.
+type kind string
+
+const (
+	kindPersonal kind = "personal"
+	kindOther    kind = "other" // of other users
+	kindShared   kind = "shared"
+)
+
+func kindsOf(names []string) (kinds []kind) {
+	for _, name := range names {
+		kinds = append(kinds, kind(name))
+	}
+	return kinds
+}
+
+// namespaces are the parts of a server's name space.
 type namespaces struct {
 	personal []namespace // the first is where new mailboxes go
 	foreign  []namespace // of other users and shared
+}
+
+// holds tells whether a name is of that namespace: in it, or its root.
+func (n namespace) holds(name string) bool {
+	root := strings.TrimSuffix(n.prefix, string(n.separator))
+	return within(name, n.prefix) || root != "" && name == root
 }
 
 // home is the personal namespace in which new mailboxes are made.
@@ -39,24 +61,24 @@ func within(name, prefix string) bool {
 	return name[:len(prefix)] == prefix
 }
 
-// isPersonal tells whether a name is the user's own: the longest prefix that
-// it has decides.
-func (n namespaces) isPersonal(name string) bool {
+// isPersonal tells whether a name is the user's own.
+func (n namespaces) isPersonal(name string) bool { return n.kindOf(name) == kindPersonal }
+
+// kindOf tells whose a name is: the longest prefix that it has decides. Where none
+// does, it is nobody's.
+func (n namespaces) kindOf(name string) (of kind) {
 	if isInbox(name) || len(n.personal) == 0 {
-		return true
+		return kindPersonal
 	}
-	longest := func(list []namespace) int {
-		length := -1
+	length := -1
+	for _, list := range [][]namespace{n.foreign, n.personal} { // of two that are as long, the latter
 		for _, space := range list {
-			root := strings.TrimSuffix(space.prefix, string(space.separator))
-			if within(name, space.prefix) || (root != "" && name == root) {
-				length = max(length, len(space.prefix))
+			if space.holds(name) && len(space.prefix) >= length {
+				of, length = space.kind, len(space.prefix)
 			}
 		}
-		return length
 	}
-	own := longest(n.personal)
-	return own >= 0 && own >= longest(n.foreign)
+	return of
 }
 
 // path decodes a raw name into its levels below the personal namespace.

@@ -7,12 +7,12 @@ import (
 )
 
 var (
-	dovecot  = namespaces{personal: []namespace{{"", '/'}}, foreign: []namespace{{"shared/", '/'}}}
-	courier  = namespaces{personal: []namespace{{"INBOX.", '.'}}, foreign: []namespace{{"#shared.", '.'}, {"shared.", '.'}}}
-	cyrus    = namespaces{personal: []namespace{{"INBOX.", '.'}}, foreign: []namespace{{"user.", '.'}, {"", '.'}}}
-	without  = namespaces{personal: []namespace{{"", '.'}}}
-	oldStyle = namespaces{personal: []namespace{{"Mail/", '/'}}}
-	twofold  = namespaces{personal: []namespace{{"", '/'}, {"Archive/", '/'}}, foreign: []namespace{{"Archive/of/others/", '/'}}}
+	dovecot  = namespaces{personal: []namespace{{"", '/', kindPersonal}}, foreign: []namespace{{"shared/", '/', kindShared}}}
+	courier  = namespaces{personal: []namespace{{"INBOX.", '.', kindPersonal}}, foreign: []namespace{{"#shared.", '.', kindShared}, {"shared.", '.', kindShared}}}
+	cyrus    = namespaces{personal: []namespace{{"INBOX.", '.', kindPersonal}}, foreign: []namespace{{"user.", '.', kindOther}, {"", '.', kindShared}}}
+	without  = namespaces{personal: []namespace{{"", '.', kindPersonal}}}
+	oldStyle = namespaces{personal: []namespace{{"Mail/", '/', kindPersonal}}}
+	twofold  = namespaces{personal: []namespace{{"", '/', kindPersonal}, {"Archive/", '/', kindPersonal}}, foreign: []namespace{{"Archive/of/others/", '/', kindShared}}}
 )
 
 func TestPaths(t *testing.T) {

@@ -27,6 +27,7 @@ type session struct {
 	stays  bool           // the mailbox that is open stays open over Mailboxes, for IDLE
 	told   func(Response) // of what Mailboxes has not asked for; nil: nobody is
 
+	lists     []kind      // of namespaces; empty: the personal one
 	spaces    *namespaces // nil: not asked yet
 	asked     bool        // NAMESPACE was asked on this connection
 	plainList bool        // LIST-EXTENDED is offered but not done
@@ -73,7 +74,7 @@ func (s *session) drop() {
 	if s.conn != nil {
 		s.conn.Close()
 	}
-	*s = session{open: s.open, logger: s.logger, spaces: s.spaces, stays: s.stays, told: s.told, gmail: s.gmail}
+	*s = session{open: s.open, logger: s.logger, spaces: s.spaces, stays: s.stays, told: s.told, lists: s.lists, gmail: s.gmail}
 }
 
 // leave ends the connection, if there is one, in good order where the server

@@ -12,8 +12,11 @@ const leaveTimeout = 5 * time.Second
 // SourceOptions are what a [Source] needs.
 type SourceOptions struct {
 	// Open dials the old server and logs in.
-	Open   func(ctx context.Context) (*Conn, error)
-	Logger *slog.Logger
+	Open func(ctx context.Context) (*Conn, error)
+	// Namespaces are those whose mailboxes are listed: "personal", "other", "shared"
+	// (RFC 2342). Empty: the personal one.
+	Namespaces []string
+	Logger     *slog.Logger
 }
 
 // Source is one account of the old server. It has no method that could change
@@ -22,7 +25,7 @@ type Source struct{ session }
 
 // NewSource makes a Source. Nothing is dialed before the first call.
 func NewSource(o SourceOptions) *Source {
-	return &Source{session{open: o.Open, logger: o.Logger, gmail: new(gmail)}}
+	return &Source{session{open: o.Open, logger: o.Logger, lists: kindsOf(o.Namespaces), gmail: new(gmail)}}
 }
 
 // Connect dials and logs in, where that is not done yet.

@@ -15,6 +15,8 @@ import (
 type WatchOptions struct {
 	// Open dials and logs in.
 	Open func(ctx context.Context) (*Conn, error)
+	// Namespaces are those whose mailboxes are asked about, as in [SourceOptions].
+	Namespaces []string
 	// Sweep returns how often, from now on, all mailboxes are asked about at
 	// least; it is also the bound on how long a server that sends no events keeps
 	// news to itself.
@@ -62,7 +64,7 @@ func Watch(ctx context.Context, o WatchOptions) error {
 		idles:        conn.Has("IDLE"),
 		notified:     conn.Has("NOTIFY") && !o.NoNotify,
 		seed:         maphash.MakeSeed(),
-		session: session{conn: conn, logger: conn.options.Logger, stays: true, open: func(context.Context) (*Conn, error) {
+		session: session{conn: conn, logger: conn.options.Logger, stays: true, lists: kindsOf(o.Namespaces), open: func(context.Context) (*Conn, error) {
 			return nil, errors.New("the watcher's connection has ended")
 		}},
 	}

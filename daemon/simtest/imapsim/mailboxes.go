@@ -1,6 +1,7 @@
 package imapsim
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -10,7 +11,11 @@ import (
 )
 
 func (c *session) namespace(k *command) (string, error) {
-	c.send("* NAMESPACE ((%s %s)) NIL NIL", quote(c.Prefix), quote(string(c.Separator)))
+	shared := "NIL"
+	if c.Shared != "" {
+		shared = fmt.Sprintf("((%s %s))", quote(c.Shared), quote(string(c.Separator)))
+	}
+	c.send("* NAMESPACE ((%s %s)) NIL %s", quote(c.Prefix), quote(string(c.Separator)), shared)
 	return "OK done", k.end()
 }
 

@@ -42,6 +42,8 @@ type Options struct {
 	// every name but INBOX.
 	Separator byte
 	Prefix    string
+	// Shared begins the names of mailboxes that many have; empty: there are none.
+	Shared string
 	// TLS is spoken from the first octet, or with StartTLS after that command.
 	TLS      *tls.Config
 	StartTLS bool
