@@ -171,7 +171,8 @@ func (b browser) resize(width int64) {
 }
 
 // fits tells whether nothing reaches beyond the right edge, at the widths that the
-// page is made for, and takes pictures where they are wanted.
+// page is made for, and whether anything keeps people out of it, and takes pictures
+// where they are wanted.
 func (b browser) fits(name string) {
 	b.Helper()
 	for _, width := range []int64{320, 1280} {
@@ -191,6 +192,7 @@ func (b browser) fits(name string) {
 			}
 		}
 	}
+	b.open(name)
 }
 
 // shown is a status that changes while it is looked at.
@@ -247,6 +249,7 @@ func TestBrowser(t *testing.T) {
 			b.silent()
 		})
 	}
+	t.Run("report", func(t *testing.T) { browser{t, chromium.tab}.report() })
 	t.Run("refused", func(t *testing.T) { browser{t, chromium.tab}.refused() })
 }
 
@@ -289,15 +292,23 @@ func (b browser) updates(s *shown) {
 		document.querySelector("#domains details summary").click();
 		const link = [...document.querySelectorAll("#list tbody th a")].at(-1);
 		link.focus();
+		window.readOut = new Set();
+		const heard = new MutationObserver((changes) => { for (const c of changes) readOut.add((c.target.closest ? c.target : c.target.parentElement).closest("[aria-live], [role=status]").textContent); });
+		for (const e of document.querySelectorAll("[aria-live], [role=status]")) heard.observe(e, { subtree: true, childList: true, characterData: true, attributes: true });
 		return link.textContent;
 	})()`)
 	s.change(func(s *web.Status) {
 		i := slices.IndexFunc(s.Accounts, func(a web.AccountStatus) bool { return a.Name == name })
 		s.Accounts[i].Health, s.Accounts[i].Error = mail.HealthStopped, "the old server is another one"
-		s.Domains[0].SafeToStop = web.Verdict{OK: true}
+		s.Now = s.Now.Add(time.Second)
 	})
-	b.await("the change is told", `document.querySelector("#domains .verdict").textContent === "safe to stop: yes" &&
-		document.querySelector("#list tbody tr").textContent.includes("stopped")`)
+	b.await("the change is told", `document.querySelector("#list tbody tr").textContent.includes("stopped")`)
+	if said := evaluate[[]string](b, `[...readOut]`); len(said) > 0 {
+		b.Errorf("a change of an account is read out: %q", said)
+	}
+	s.change(func(s *web.Status) { s.Domains[0].SafeToStop = web.Verdict{OK: true} })
+	b.await("the verdict is told", `document.querySelector("#domains .verdict").textContent === "safe to stop: yes"`)
+	b.await("nothing else is read out", `[...readOut].join() === "safe to stop: yes"`)
 	for what, is := range map[string]string{
 		"it was loaded anew":         `window.sameDocument`,
 		"the focus is lost":          `document.activeElement === document.querySelector("#list tbody th a")`,
