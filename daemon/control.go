@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"time"
 
@@ -58,6 +59,9 @@ func (r *running) pause(accounts []string, all, paused bool) error {
 // trace logs what is said to the servers of some accounts, or does not any
 // more. It ends with the process, and with a change of the account.
 func (r *running) trace(accounts []string, on bool) error {
+	if on && !r.Logger.Enabled(context.Background(), slog.LevelInfo) {
+		return errors.New("a trace is logged with level info, which [log] level leaves out: write info or debug there, and restart imapsyncd")
+	}
 	chosen, err := r.chosen(accounts, false)
 	if err != nil {
 		return err
