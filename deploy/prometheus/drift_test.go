@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/imapsyncd/imapsyncd/daemon/verify"
 	"github.com/imapsyncd/imapsyncd/metrics"
 )
 
@@ -137,6 +138,19 @@ func TestAlertsAreExplained(t *testing.T) {
 		if !slices.Contains(alerts(t), m[1]) {
 			t.Errorf("the runbook explains %s, which is no alert", m[1])
 		}
+	}
+}
+
+// TestWrongDifferences: the alert counts what stands against switching, and no more.
+func TestWrongDifferences(t *testing.T) {
+	var wrong []string
+	for _, class := range verify.Classes() {
+		if class.Wrong() {
+			wrong = append(wrong, string(class))
+		}
+	}
+	if want := `imapsyncd_verify_differences{class=~"` + strings.Join(wrong, "|") + `"}`; !strings.Contains(read(t, rulesFile), want) {
+		t.Errorf("no rule asks for %s", want)
 	}
 }
 
