@@ -141,7 +141,7 @@ func (l *late) read(key lateKey, arrived time.Time, head []byte) {
 		arrived = l.daemon.now()
 	}
 	domains := l.daemon.record.allDomains()
-	m := lateMail{arrived: arrived, origin: cutover.OriginOf(head, l.daemon.record.policy().OldHosts, func(name string) bool {
+	m := lateMail{arrived: arrived, origin: cutover.OriginOf(head, l.oldHosts(domains), func(name string) bool {
 		return slices.ContainsFunc(domains, func(d cutover.Domain) bool { return d.Name == name })
 	})}
 	l.mu.Lock()
@@ -154,6 +154,17 @@ func (l *late) read(key lateKey, arrived time.Time, head []byte) {
 		delete(l.in, l.forget[0])
 		l.forget = l.forget[1:]
 	}
+}
+
+// oldHosts are names and addresses of the old server, as far as they are known:
+// those that the operator has written down, the old MX of the domains, and where the
+// account's mailboxes are.
+func (l *late) oldHosts(domains []cutover.Domain) []string {
+	hosts := slices.Clone(l.daemon.record.policy().OldHosts)
+	for _, d := range domains {
+		hosts = append(hosts, l.daemon.record.knownDomain(d.Name).Exchanges(d).Old...)
+	}
+	return append(hosts, l.account.Source.Host, l.account.Source.TLSServerName)
 }
 
 // lateJournal counts what has its receipt.
