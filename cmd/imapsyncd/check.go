@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/imapsyncd/imapsyncd/daemon"
 	"github.com/imapsyncd/imapsyncd/daemon/remote"
+	"github.com/imapsyncd/imapsyncd/daemon/web"
 )
 
 func newCheck(c *common) *cobra.Command {
@@ -34,7 +36,7 @@ log-ins a second, and what in the configuration to raise.`,
 					}
 				}
 				for _, o := range found.Outlooks {
-					fmt.Fprintln(cmd.OutOrStdout(), o)
+					say(cmd.OutOrStdout(), "", "%s", o)
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s checked, %d failed\n", count(len(found.Accounts), "account"), failed)
 				return outcome(failed, len(found.Accounts), false)
@@ -70,22 +72,39 @@ func printCheck(out io.Writer, r daemon.CheckResult) bool {
 	}
 	fmt.Fprintf(out, "%s: ok, %s with %s on the old server, %d to carry\n", r.Account,
 		count(r.Source.Mailboxes, "mailbox"), count(int(r.Source.Messages), "message"), toCarry)
-	fmt.Fprintf(out, "    old server offers %s; new server offers %s\n", offers(r.Source), offers(r.Destination))
-	fmt.Fprintf(out, "    TLS: old server %s; new server %s\n", protection(r.Source.TLS), protection(r.Destination.TLS))
+	for _, side := range []struct {
+		name string
+		daemon.SideCheck
+	}{{"old", r.Source}, {"new", r.Destination}} {
+		say(out, "    ", "%s server offers %s", side.name, offers(side.SideCheck))
+		say(out, "    ", "%s server has %s", side.name, protection(side.TLS))
+	}
 	if l := r.Labels; l != nil && !l.Hidden {
-		fmt.Fprintf(out, "    labels: All Mail has %s, %d of them are in no other mailbox, and go into the archive\n", count(l.All, "message"), l.Rest)
+		say(out, "    ", "labels: All Mail has %s, %d of them are in no other mailbox, and go into the archive", count(l.All, "message"), l.Rest)
 	}
 	changed, kept := daemon.Mapping(r.Preview)
 	for _, m := range changed {
-		fmt.Fprintf(out, "    %s\n", m)
+		say(out, "    ", "%s", m)
 	}
 	if len(changed) > 0 {
-		fmt.Fprintf(out, "    the names of %s stay as they are\n", count(kept, "mailbox"))
+		say(out, "    ", "the names of %s stay as they are", count(kept, "mailbox"))
 	}
 	for _, w := range r.Warnings {
-		fmt.Fprintf(out, "    warning: %s\n", w)
+		say(out, "    ", "warning: %s", w)
 	}
 	return true
+}
+
+// say writes a line after an indent, and on a terminal in lines that fit: a pipe gets
+// it whole.
+func say(out io.Writer, indent, format string, values ...any) {
+	screen, _ := screenOf(out)
+	if screen.Lines == 0 {
+		screen.Columns = math.MaxInt
+	}
+	var b strings.Builder
+	web.Wrap(&b, indent+fmt.Sprintf(format, values...), indent+"  ", screen.Columns)
+	io.WriteString(out, b.String())
 }
 
 func offers(s daemon.SideCheck) string {
@@ -103,7 +122,7 @@ func offers(s daemon.SideCheck) string {
 // good.
 func protection(s remote.Security) string {
 	if s.Version == "" {
-		return "none"
+		return "no TLS"
 	}
 	return fmt.Sprintf("%s, certificate for %s until %s", s.Version, s.Names, s.NotAfter.Format(time.DateOnly))
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // progress shows how a sync goes on: a bar per running account and a total on
-// a terminal, else a line when an account starts and ends and one every ten
-// seconds.
+// a terminal whose cursor can be moved, else a line when an account starts and ends
+// and one every ten seconds.
 type progress struct {
 	out      io.Writer
 	accounts int
@@ -36,7 +36,7 @@ type progress struct {
 
 func newProgress(out io.Writer, accounts int) *progress {
 	p := &progress{out: out, accounts: accounts, bar: make(map[string]*mpb.Bar), begin: time.Now(), stop: make(chan struct{})}
-	if isTerminal(out) {
+	if _, moves := screenOf(out); moves {
 		p.bars = mpb.New(mpb.WithOutput(out), mpb.WithWidth(78))
 		p.total = p.bars.New(0, mpb.BarStyle().Lbound("[").Rbound("]"), mpb.BarPriority(1<<20),
 			mpb.PrependDecorators(decor.Name("total", decor.WC{W: 24, C: decor.DindentRight}), decor.CountersNoUnit("%d/%d")),

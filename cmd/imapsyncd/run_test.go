@@ -141,6 +141,7 @@ func TestRunAndItsCommands(t *testing.T) {
 	expect(exitDone, "in force", "reload")
 	expect(exitDone, "done", "sync", "--now", "--account", name)
 	expect(exitFailed, fmt.Sprintf("pid %d", os.Getpid()), "sync")
+	expect(exitFailed, "imapsyncd sync --now", "sync")
 	if err := world.Deliver(name, "INBOX", "Message-ID: <look@for.example>\r\n\r\nme\r\n"); err != nil {
 		t.Fatal(err)
 	}

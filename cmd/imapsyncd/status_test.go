@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"syscall"
@@ -11,6 +12,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/imapsyncd/imapsyncd/daemon"
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/web"
 )
@@ -104,6 +106,30 @@ func terminal(t *testing.T, columns, rows uint16) (master, slave *os.File) {
 	return master, slave
 }
 
+// shownBy is what a terminal gets to show.
+func shownBy(t *testing.T, master, slave *os.File, write func() error) string {
+	t.Helper()
+	written := make(chan error, 1)
+	go func() {
+		err := write()
+		_, end := slave.WriteString("\x00")
+		written <- errors.Join(err, end)
+	}()
+	var text bytes.Buffer
+	part := make([]byte, 4096)
+	for !bytes.Contains(text.Bytes(), []byte{0}) {
+		n, err := master.Read(part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text.Write(part[:n])
+	}
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(strings.ReplaceAll(text.String(), "\r\n", "\n"), "\x00")
+}
+
 // TestStatusFitsTheScreen: on a terminal a thousand accounts fill the screen and no
 // more, where it is watched in one place; a pipe and --all have them all, and a dumb
 // terminal gets no control sequences.
@@ -111,25 +137,7 @@ func TestStatusFitsTheScreen(t *testing.T) {
 	master, slave := terminal(t, 80, 24)
 	write := func(all, watched bool) string {
 		t.Helper()
-		written := make(chan error, 1)
-		go func() {
-			err := printStatus(slave, thousand(), false, all, watched)
-			_, end := slave.WriteString("\x00")
-			written <- errors.Join(err, end)
-		}()
-		var text bytes.Buffer
-		part := make([]byte, 4096)
-		for !bytes.Contains(text.Bytes(), []byte{0}) {
-			n, err := master.Read(part)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text.Write(part[:n])
-		}
-		if err := <-written; err != nil {
-			t.Fatal(err)
-		}
-		return strings.TrimSuffix(strings.ReplaceAll(text.String(), "\r\n", "\n"), "\x00")
+		return shownBy(t, master, slave, func() error { return printStatus(slave, thousand(), false, all, watched) })
 	}
 
 	t.Setenv("TERM", "xterm")
@@ -154,5 +162,53 @@ func TestStatusFitsTheScreen(t *testing.T) {
 	var pipe bytes.Buffer
 	if err := printStatus(&pipe, thousand(), false, false, false); err != nil || strings.Count(pipe.String(), "@d") != 1000 {
 		t.Errorf("a pipe has %d accounts, %v", strings.Count(pipe.String(), "@d"), err)
+	}
+}
+
+// TestLinesFitTheScreen: what check says is wrapped on a terminal, and whole in a
+// pipe.
+func TestLinesFitTheScreen(t *testing.T) {
+	words := strings.Repeat("words of a server ", 12)
+	write := func(out io.Writer) { say(out, "    ", "warning: %s", words) }
+	master, slave := terminal(t, 80, 24)
+	shown := shownBy(t, master, slave, func() error { write(slave); return nil })
+	for line := range strings.Lines(shown) {
+		if len(line) > 81 || !strings.HasPrefix(line, "    ") {
+			t.Errorf("%q", line)
+		}
+	}
+	if strings.Join(strings.Fields(shown), " ") != "warning: "+strings.TrimSpace(words) || strings.Count(shown, "\n") != 4 {
+		t.Errorf("%q", shown)
+	}
+	var pipe bytes.Buffer
+	write(&pipe)
+	if pipe.String() != "    warning: "+strings.TrimSpace(words)+"\n" {
+		t.Errorf("a pipe has %q", pipe.String())
+	}
+}
+
+// TestProgressFitsTheScreen: there are bars where the cursor can be moved, and plain
+// lines on a dumb terminal and in a pipe.
+func TestProgressFitsTheScreen(t *testing.T) {
+	master, slave := terminal(t, 80, 24)
+	write := func(out io.Writer) {
+		p := newProgress(out, 1)
+		p.started("foo")
+		p.account("foo").Pending(2, 20)
+		p.account("foo").Copied("INBOX", 10, time.Time{})
+		p.finished(daemon.Outcome{Account: "foo"})
+		p.close()
+	}
+	const plain = "foo: started\nfoo: done, 0 messages copied (0 B), 0 there already, 0 held, 0s\n"
+	for kind, bars := range map[string]bool{"xterm": true, "dumb": false} {
+		t.Setenv("TERM", kind)
+		shown := shownBy(t, master, slave, func() error { write(slave); return nil })
+		if bars != strings.Contains(shown, "\x1b[") || bars != (shown != plain) {
+			t.Errorf("%s: %q", kind, shown)
+		}
+	}
+	var pipe bytes.Buffer
+	if write(&pipe); pipe.String() != plain {
+		t.Errorf("a pipe has %q", pipe.String())
 	}
 }

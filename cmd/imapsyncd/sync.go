@@ -1,16 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/imapsyncd/imapsyncd/daemon"
 	"github.com/imapsyncd/imapsyncd/daemon/web"
+	"github.com/imapsyncd/imapsyncd/state"
 )
 
 func newSync(c *common) *cobra.Command {
@@ -35,6 +35,10 @@ run again. With --now the running daemon does it, and this waits until it has.`,
 				return options.Config.Absent
 			}
 			outcomes, err := c.carry(cmd, options)
+			var locked *state.LockedError
+			if errors.As(err, &locked) {
+				return fmt.Errorf("%w; a daemon carries what is new by itself, and at once with 'imapsyncd sync --now'", err)
+			}
 			if err != nil {
 				return err
 			}
@@ -129,9 +133,4 @@ func size(n int64) string {
 		f, u = f/1000, u+1
 	}
 	return fmt.Sprintf("%.1f %cB", f, units[u])
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

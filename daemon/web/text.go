@@ -111,7 +111,7 @@ func (s Status) looks() bool { return !s.Started.Equal(s.Now) }
 func writeTotals(s Status, width int) []string {
 	t := s.Totals
 	var b strings.Builder
-	line := func(format string, values ...any) { wrap(&b, fmt.Sprintf(format, values...), "  ", width) }
+	line := func(format string, values ...any) { Wrap(&b, fmt.Sprintf(format, values...), "  ", width) }
 	if s.looks() {
 		line("%s of %s messages on the new server (%s), %s pending, %s held",
 			count(t.Messages.There()), count(t.Messages.Source), t.Done(), count(t.Messages.Pending), count(t.Messages.Held))
@@ -169,10 +169,10 @@ func writeDomains(b *strings.Builder, s Status, width int) {
 			line = fmt.Sprintf("%s: finished on %s", oneLine(d.Name), date(d.Since))
 			verdict.Reasons = nil
 		}
-		wrap(b, line, "  ", width)
+		Wrap(b, line, "  ", width)
 		WriteReasons(b, verdict, width)
 		if n := d.LateMail.Messages; n > 0 {
-			wrap(b, fmt.Sprintf("  late mail: %s, the last %s", count(n), ago(s.Now, d.LateMail.last())), "    ", width)
+			Wrap(b, fmt.Sprintf("  late mail: %s, the last %s", count(n), ago(s.Now, d.LateMail.last())), "    ", width)
 		}
 	}
 }
@@ -213,9 +213,9 @@ func (l LateMail) last() (at time.Time) {
 func WriteReasons(b *strings.Builder, v Verdict, width int) {
 	for _, r := range v.Reasons {
 		if text := oneLine(r.Text); r.Blocking {
-			wrap(b, "  "+r.Reason+": "+text, "    ", width)
+			Wrap(b, "  "+r.Reason+": "+text, "    ", width)
 		} else {
-			wrap(b, "  ("+r.Reason+") "+text, "    ", width)
+			Wrap(b, "  ("+r.Reason+") "+text, "    ", width)
 		}
 	}
 }
@@ -223,13 +223,13 @@ func WriteReasons(b *strings.Builder, v Verdict, width int) {
 // WriteList writes a list, an item a paragraph.
 func WriteList(b *strings.Builder, items []string, width int) {
 	for _, item := range items {
-		wrap(b, "  - "+oneLine(item), "    ", width)
+		Wrap(b, "  - "+oneLine(item), "    ", width)
 	}
 }
 
-// wrap writes words in lines of at most so many columns; those after the first
+// Wrap writes words in lines of at most so many columns; those after the first
 // are indented.
-func wrap(b *strings.Builder, text, indent string, width int) {
+func Wrap(b *strings.Builder, text, indent string, width int) {
 	width = max(width, leastWidth)
 	rest := strings.TrimLeft(text, " ")
 	line := text[:len(text)-len(rest)]
