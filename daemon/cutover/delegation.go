@@ -129,6 +129,7 @@ var errNoCut = errors.New("it is no zone")
 // SOA record that it gives for the name or for the nearest name above (RFC 2308
 // §2.2).
 func (r *round) zoneOf(ctx context.Context, name string) (zone string, err error) {
+	asked := name
 	for range labelsMost {
 		var answered atomic.Bool
 		zone, err = lookUp(ctx, r, anyResolver, func(ctx context.Context, s speaker) (string, error) {
@@ -142,7 +143,7 @@ func (r *round) zoneOf(ctx context.Context, name string) (zone string, err error
 					return dns.CanonicalName(owner), nil
 				}
 			}
-			return "", fmt.Errorf("no SOA record is found for %s", plain(name))
+			return "", fmt.Errorf("no SOA record is found for %s or above it", plain(asked))
 		})
 		if err == nil || name == "." || !answered.Load() {
 			break
