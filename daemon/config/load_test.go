@@ -92,7 +92,7 @@ func TestProblems(t *testing.T) {
 		"no account":          {"[source]\nhost = \"a\"\n", []string{"there is no account; every mailbox to be moved needs an [[account]]"}},
 		"no password":         {strings.Replace(good, "password_file = \"pw\"\n", "", 1), []string{"c.toml:8:", "account foo: [source] there is no password"}},
 		"two passwords":       {strings.Replace(good, "password_file = \"pw\"", "password_file = \"pw\"\npassword = \"x\"", 1), []string{"exclude one another"}},
-		"missing file":        {strings.Replace(good, "\"pw\"", "\"nowhere\"", 1), []string{"c.toml:10:1: account foo: [source] password_file: stat"}},
+		"missing file":        {strings.Replace(good, "\"pw\"", "\"nowhere\"", 1), []string{"c.toml:10:1: account foo: [source] password_file: stat", "install -m 640 /dev/stdin "}},
 		"missing CA":          {strings.Replace(good, "host = \"192", "tls_ca_file = \"no.pem\"\nhost = \"192", 1), []string{"c.toml:3:1: account foo: [source] tls_ca_file: open"}},
 		"clear text":          {strings.Replace(good, "host = \"192", "tls = \"none\"\nhost = \"192", 1), []string{"c.toml:3:1: account foo: [source] tls = \"none\" would send the password"}},
 		"fingerprint":         {strings.Replace(good, "host = \"192", "tls_fingerprint = \"abc\"\nhost = \"192", 1), []string{"64 hexadecimal digits"}},

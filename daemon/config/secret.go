@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,7 +72,11 @@ func (s Secret) Read(ctx context.Context) (string, error) {
 // content is what stands in the file.
 func (s Secret) content() ([]byte, error) {
 	if !s.sealed {
-		if err := private(s.file); err != nil {
+		err := private(s.file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w; type the secret, then Ctrl-D, into: install -m 640 /dev/stdin %s", err, s.file)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
