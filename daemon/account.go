@@ -202,10 +202,10 @@ func (a *account) opener(side remote.Side, s config.Server) func(context.Context
 
 // pace waits until so many messages may be carried by what both servers allow.
 func (a *account) pace(ctx context.Context, messages int, octets int64) error {
-	if !a.with.draining { // late mail may use what is reserved
-		if err := a.quota.room(octets); err != nil {
-			return err
-		}
+	if a.with.draining {
+		a.quota.late(octets)
+	} else if err := a.quota.room(octets); err != nil {
+		return err
 	}
 	c, limits := a.with.connections, a.daemon.limits
 	c.waiting.Add(1)
@@ -251,7 +251,7 @@ func (a *account) openStateAt(path string, options state.Options) error {
 		return errors.Join(err, store.Close())
 	}
 	var source pass.Source = counted{a.source, a}
-	var journal pass.Journal = timed{store, a.daemon.Metrics, a.quota}
+	var journal pass.Journal = timed{store, a.daemon.Metrics}
 	if a.with.draining && !a.with.readOnly {
 		a.late = a.daemon.newLate(a.Account)
 		source, journal = lateSource{source, a.late}, lateJournal{journal, a.late}
@@ -311,21 +311,15 @@ func (c counted) Mailboxes(ctx context.Context) (mail.Listing, error) {
 	return listing, err
 }
 
-// timed is a state whose commits are measured, and what they are about to send.
+// timed is a state whose commits are measured.
 type timed struct {
 	*state.Store
 	metrics *metrics.Metrics
-	quota   *quota
 }
 
 func (t timed) Commit(c mail.Change) error {
 	start := time.Now()
 	defer func() { t.metrics.ObserveCommit(time.Since(start)) }()
-	for _, i := range c.Intents {
-		if i.Kind == mail.IntentAppend {
-			t.quota.send(i.Size)
-		}
-	}
 	return t.Store.Commit(c)
 }
 

@@ -15,7 +15,7 @@ import (
 const quotaEvery = 10 * time.Minute
 
 // quota is how full the mailbox of an account is on the new server: what that
-// has said, and what has been sent since.
+// has said, and what has been asked for since, which is to be sent.
 type quota struct {
 	reserve float64 // the part that is left to mail that arrives there
 
@@ -50,11 +50,12 @@ func (q *quota) fits(octets int64) bool {
 	return q.said.Limit == 0 || float64(q.said.Used+q.sent+octets) <= float64(q.said.Limit)*(1-q.reserve)
 }
 
-// room is an error when there is none for so many octets.
+// room takes room for so many octets. It is an error when there is none.
 func (q *quota) room(octets int64) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.fits(octets) {
+		q.sent += octets
 		return nil
 	}
 	q.refused = true
@@ -79,7 +80,8 @@ func (q *quota) holds(octets int64) (known, full bool) {
 	return q.said.Known, !q.fits(octets)
 }
 
-func (q *quota) send(octets int64) {
+// late takes room that may be of what is reserved.
+func (q *quota) late(octets int64) {
 	q.mu.Lock()
 	q.sent += octets
 	q.mu.Unlock()

@@ -54,7 +54,24 @@ func (w *crowd) deliver(name string) {
 }
 
 // missing is how many messages of an account are not on the new server.
-func (w *crowd) missing(name string) int { return len(texts(w.old[name])) - len(texts(w.new[name])) }
+func (w *crowd) missing(name string) int {
+	before, _ := stored(w.old[name])
+	after, _ := stored(w.new[name])
+	return before - after
+}
+
+// stored is what a server holds.
+func stored(s *simtest.Server) (messages, octets int) {
+	s.Look(func() {
+		for _, b := range s.Boxes {
+			messages += len(b.Messages)
+			for _, m := range b.Messages {
+				octets += len(m.Data)
+			}
+		}
+	})
+	return messages, octets
+}
 
 func (w *crowd) follower(name string) *follower {
 	w.t.Helper()
@@ -63,6 +80,38 @@ func (w *crowd) follower(name string) *follower {
 		w.t.Fatal(err)
 	}
 	return f
+}
+
+// said is how many lines of the log have that in them.
+func (w *wire) said(text string) int { return strings.Count(w.log.String(), text) }
+
+// atLength is one number for long runs, and another for short ones.
+func atLength(long, short int) int {
+	if *wires >= 1000 {
+		return long
+	}
+	return short
+}
+
+// complete are the errors of what is not as it should be in the end, and of the
+// end itself.
+func (w *crowd) complete(errs ...error) error {
+	for _, name := range w.names {
+		if n := w.missing(name); n != 0 {
+			errs = append(errs, fmt.Errorf("%d messages of %s are not on the new server", n, name))
+		}
+		if s := w.follower(name).Status(); s.Health != mail.HealthOK {
+			errs = append(errs, fmt.Errorf("%s is %s: %s", name, s.Health, s.Error))
+		}
+	}
+	errs = append(errs, w.stop())
+	for _, v := range append(w.wire.old.Violations(), w.wire.new.Violations()...) {
+		errs = append(errs, errors.New(v))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("%w\n%s", err, &w.log)
+	}
+	return nil
 }
 
 // TestWireCrowd: with fewer connections than accounts those are listened to that
@@ -81,8 +130,7 @@ func TestWireCrowd(t *testing.T) {
 		w.run()
 		time.Sleep(15 * time.Minute)
 
-		said := func(text string) int { return strings.Count(w.log.String(), text) }
-		if n := said("poll_interval cannot be met"); n != 1 || said("raise logins_per_second in [source.limits] to 1") != 1 {
+		if n := w.said("poll_interval cannot be met"); n != 1 || w.said("raise logins_per_second in [source.limits] to 1") != 1 {
 			fail("said %d times that poll_interval cannot be met", n)
 		}
 		o := w.running.Status().Outlooks[0]
@@ -123,7 +171,7 @@ func TestWireCrowd(t *testing.T) {
 		w.config = &more
 		errs = append(errs, w.running.Reload(t.Context(), false))
 		time.Sleep(10 * time.Minute)
-		if n := said("poll_interval is met again"); n != 1 || said("poll_interval cannot be met") != 1 {
+		if n := w.said("poll_interval is met again"); n != 1 || w.said("poll_interval cannot be met") != 1 {
 			fail("said %d times that poll_interval is met again", n)
 		}
 		if o := w.running.Status().Outlooks[0]; !o.Met() || len(o.Raise) != 0 {

@@ -73,7 +73,7 @@ type lines struct {
 func (l *lines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.text.Len() > 1<<20 {
+	if l.text.Len() > 8<<20 {
 		l.text.Next(l.text.Len() / 2)
 	}
 	return l.text.Write(p)

@@ -57,6 +57,10 @@ func (c *session) append(k *command) (string, error) {
 			say = "NO not this one"
 			return
 		}
+		if c.full(messages) {
+			say = "NO [OVERQUOTA] no room"
+			return
+		}
 		var uids []mail.UID
 		for _, m := range messages {
 			m.Data, m.Date = c.account.Altered(m.Data, m.Date)

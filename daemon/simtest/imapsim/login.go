@@ -95,6 +95,9 @@ func (c *session) admit(user, password string) string {
 	if account == nil || password != c.Password {
 		return "NO [AUTHENTICATIONFAILED] who are you?"
 	}
+	if !c.enter(user, c.MostOfUser) {
+		return "NO [LIMIT] Maximum number of connections from user+IP exceeded"
+	}
 	c.user, c.account = user, account
 	return "OK [CAPABILITY " + c.capabilities() + "] welcome"
 }

@@ -52,6 +52,13 @@ type Options struct {
 	Before func(Command) Reaction
 	// Commit is how long it takes until an APPEND is stored; nil: no time.
 	Commit func() time.Duration
+	// Most is how many connections there may be at a time: of one more not a word
+	// is said, as Courier does. MostOfUser are those of one user, whose log-in is
+	// refused by LIMIT, as Dovecot does. 0: any number.
+	Most, MostOfUser int
+	// Quota is how many octets a user may store, where QUOTA is offered; 0: any
+	// number. What is over it is refused.
+	Quota int
 	// NotifyMost is how many STATUS responses NOTIFY sends before it gives up
 	// (RFC 5465 §5.8); 0: any number.
 	NotifyMost int
@@ -87,6 +94,8 @@ type Server struct {
 	mu         sync.Mutex
 	counts     map[string]int // commands carried out, by verb
 	violations []string
+	open       map[string]int // connections by user; "": all
+	turnedAway int
 	deflaters  sync.Pool // see deflated
 }
 
@@ -95,7 +104,7 @@ func New(o Options) *Server {
 	if o.Separator == 0 {
 		o.Separator = '/'
 	}
-	return &Server{Options: o, counts: make(map[string]int)}
+	return &Server{Options: o, counts: make(map[string]int), open: make(map[string]int)}
 }
 
 // Serve accepts connections until l is closed, and then waits until all have
@@ -112,6 +121,31 @@ func (s *Server) Count(verbs ...string) (n int) {
 		n += s.counts[verb]
 	}
 	return n
+}
+
+// TurnedAway is how many connections there have been too many.
+func (s *Server) TurnedAway() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.turnedAway
+}
+
+// enter counts a connection of a user, "" for all, unless there are too many.
+func (s *Server) enter(user string, most int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if most > 0 && s.open[user] >= most {
+		s.turnedAway++
+		return false
+	}
+	s.open[user]++
+	return true
+}
+
+func (s *Server) left(user string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open[user]--
 }
 
 // Changing are the verbs of what changes mail, mailboxes or flags.

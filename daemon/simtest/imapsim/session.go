@@ -51,11 +51,19 @@ var (
 )
 
 func (s *Server) serve(conn net.Conn) {
+	if !s.enter("", s.Most) {
+		conn.Close()
+		return
+	}
+	defer s.left("")
 	c := &session{Server: s, conn: conn, talking: make(chan struct{}, 1)}
 	defer func() {
 		c.conn.Close() // before who tells of news is waited for
 		c.take()
 		c.silence()
+		if c.account != nil {
+			s.left(c.user)
+		}
 	}()
 	if s.TLS != nil && !s.StartTLS && c.secure() != nil {
 		return
@@ -305,6 +313,8 @@ func handlerOf(verb string) (h handler, known bool) {
 		h = handler{in: member, run: (*session).list}
 	case "STATUS":
 		h = handler{in: member, run: (*session).status}
+	case "GETQUOTAROOT":
+		h = handler{in: member, needs: "QUOTA", run: (*session).quotaRoot}
 	case "CREATE":
 		h = handler{in: member, changes: true, run: (*session).create}
 	case "SUBSCRIBE":
