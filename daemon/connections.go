@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,9 @@ type connections struct {
 	metrics     *metrics.Metrics
 	credentials *credentials
 	limits      *limits
+	slots       *slots
+	logger      *slog.Logger // not the account's
+	others      bool         // there were other accounts at the start
 	waiting     atomic.Int64 // for a limit: so many
 	waited      atomic.Int64 // to log in, for limits of ours, in nanoseconds
 	copying     atomic.Bool  // what is carried is a first copy: news goes before it
@@ -50,6 +54,7 @@ func (d *Daemon) newConnections(account string) *connections {
 			return d.checkSource(ctx, account, s, conn, address)
 		},
 		account: account, dial: dial, metrics: d.Metrics, credentials: &d.credentials, limits: d.limits, open: make(map[*connection]bool),
+		slots: &d.slots, logger: d.Logger, others: len(d.Config.Accounts) > 1,
 		options: remote.Options{Logger: d.Logger.With("account", account), Timeout: d.Timeout},
 	}
 }
@@ -57,9 +62,10 @@ func (d *Daemon) newConnections(account string) *connections {
 // connection is the transport of one connection.
 type connection struct {
 	net.Conn
-	of    *connections
-	side  metrics.Side
-	state metrics.ConnectionState
+	of      *connections
+	side    metrics.Side
+	address string // of the server
+	state   metrics.ConnectionState
 
 	allowance allowance
 	paced     atomic.Bool     // it waits for its allowance: not while it logs in, nor to listen
@@ -84,10 +90,10 @@ func (c *connections) opener(side remote.Side, s config.Server, then metrics.Con
 		c.mu.Lock()
 		server.AddOnly = c.adds
 		c.mu.Unlock()
-		if err := c.mayOpen(ctx, allowance, then); err != nil {
+		if err := c.mayOpen(ctx, side, s, allowance, then); err != nil {
 			return nil, err
 		}
-		at := &connection{of: c, side: metrics.Side(side), allowance: allowance}
+		at := &connection{of: c, side: metrics.Side(side), address: addressOf(s), allowance: allowance}
 		at.closed, at.close = context.WithCancel(context.Background())
 		c.move(at, metrics.Connecting)
 		loggedIn := false
@@ -112,6 +118,11 @@ func (c *connections) opener(side remote.Side, s config.Server, then metrics.Con
 		if err != nil {
 			at.close()
 			c.move(at, metrics.Absent)
+		}
+		if ctx.Err() == nil {
+			c.learn(side, s, err)
+		}
+		if err != nil {
 			var far *remote.Error
 			if ctx.Err() == nil && errors.As(err, &far) {
 				c.metrics.ConnectionFailed(at.side, errorClass(far))
@@ -171,6 +182,7 @@ func (c *connections) move(at *connection, state metrics.ConnectionState) {
 		return // ended already
 	}
 	c.metrics.MoveConnection(at.side, at.state, state)
+	c.slots.moved(at.address, string(at.side)+" "+c.account, at.state, state)
 	at.state = state
 	if state == metrics.Absent {
 		delete(c.open, at)
@@ -235,17 +247,25 @@ func (c *connections) lastMoved() time.Time {
 }
 
 // mayOpen waits until one more log-in may be tried. Nothing is opened for mail
-// that may not be carried today; listening goes on.
-func (c *connections) mayOpen(ctx context.Context, a allowance, then metrics.ConnectionState) error {
+// that may not be carried today; listening goes on. Nor is a server tried that
+// is away, which it may have become meanwhile.
+func (c *connections) mayOpen(ctx context.Context, side remote.Side, s config.Server, a allowance, then metrics.ConnectionState) error {
 	if then != metrics.Watching {
 		if err := a.spent(!c.copying.Load()); err != nil {
 			return err
 		}
 	}
+	address, account := addressOf(s), string(side)+" "+c.account
+	if err := c.slots.admit(address, account); err != nil {
+		return err
+	}
 	c.waiting.Add(1)
 	defer c.waiting.Add(-1)
 	defer func(began time.Time) { c.waited.Add(int64(time.Since(began))) }(time.Now())
-	return a.logIn(ctx, then == metrics.Watching || !c.copying.Load() && !c.looking.Load())
+	if err := a.logIn(ctx, then == metrics.Watching || !c.copying.Load() && !c.looking.Load()); err != nil {
+		return err
+	}
+	return c.slots.admit(address, account)
 }
 
 func (at *connection) Read(p []byte) (int, error) {

@@ -24,6 +24,11 @@ func (r *running) Status() web.Status {
 		s.Accounts = append(s.Accounts, f.webStatus(now))
 	}
 	s.Limits = r.limits.status()
+	for i := range s.Limits {
+		if l := &s.Limits[i]; l.Account == "" {
+			r.slots.bears(l)
+		}
+	}
 	s.Outlooks = r.outlooks()
 	s.YouMustCheck = cutover.YouMustCheck()
 	for _, d := range r.record.allDomains() {

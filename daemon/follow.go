@@ -47,12 +47,16 @@ type follower struct {
 	compare    bool            // the next pass compares flags where the source does not tell what has changed
 	failures   int             // passes that failed in a row
 	notUntil   time.Time
+	// back is closed when the server is there again that is away; nil: none is.
+	back <-chan struct{}
 
 	mu       sync.Mutex
 	status   followerStatus
 	timing   timing
 	paused   bool
 	urgent   bool               // look now, whatever the back-off
+	unsaid   int                // so many other accounts of the server have not said
+	hushed   bool               // that it is in back-off has not been said
 	hinted   time.Time          // when the next pass was first called for
 	shown    time.Time          // the same of the pass that is running
 	found    int                // messages that it has found on the source
@@ -253,6 +257,11 @@ func (f *follower) run(ctx context.Context) {
 		case <-f.wanted(): // by others
 			f.turn()
 			f.cool()
+			continue
+		case <-f.back:
+			// All that wait come, but not at once.
+			f.back, f.notUntil = nil, time.Time{}
+			next.Reset(f.daemon.Jitter(returning))
 			continue
 		case <-sweep.C:
 			f.full = true

@@ -49,6 +49,7 @@ func (f *follower) pass(ctx context.Context) time.Duration {
 		f.failures++
 		return 0
 	case err == nil:
+		f.back = nil
 		f.failures, f.full, f.compare = 0, false, false
 		f.succeeded(result)
 		f.passed(result, began, nil)
@@ -66,6 +67,7 @@ func (f *follower) pass(ctx context.Context) time.Duration {
 	}
 	f.passed(result, began, err)
 	f.failures++
+	f.back = nil
 	health, wait := f.judge(err)
 	if errors.Is(err, pass.ErrJournal) {
 		err = f.reopen(err)
@@ -73,7 +75,12 @@ func (f *follower) pass(ctx context.Context) time.Duration {
 		f.cool()
 	}
 	f.notUntil = time.Now().Add(wait)
-	f.show(func(s *followerStatus) { s.Health, s.Error = health, err.Error() })
+	f.show(func(s *followerStatus) {
+		if s.Health != health {
+			f.hushed, f.unsaid = f.mayNotSay(err)
+		}
+		s.Health, s.Error = health, err.Error()
+	})
 	return wait
 }
 

@@ -64,12 +64,21 @@ func (f *follower) show(change func(*followerStatus)) {
 		return
 	}
 	level := slog.LevelWarn
-	if now.Health == mail.HealthOK || now.Health == mail.HealthPaused {
+	well := now.Health == mail.HealthOK || now.Health == mail.HealthPaused
+	switch {
+	case f.hushed && (well || now.Health == mail.HealthBackoff):
+		level = slog.LevelDebug
+	case well:
 		level = slog.LevelInfo
 	}
+	f.hushed = f.hushed && now.Health == mail.HealthBackoff
 	attributes := []any{"phase", string(now.Phase), "health", string(now.Health)}
 	if now.Error != "" {
 		attributes = append(attributes, "error", now.Error)
+	}
+	if f.unsaid > 0 {
+		attributes = append(attributes, "others_unsaid", f.unsaid)
+		f.unsaid = 0
 	}
 	f.logger.Log(context.Background(), level, "account is "+string(now.Health), attributes...)
 }

@@ -17,8 +17,10 @@ const (
 	backoffMost  = 30 * time.Second
 	// suggestedMost is how long a server is left alone at most that asks for it.
 	suggestedMost = time.Hour
-	// authWait is the pause after a refused log-in: servers lock accounts.
-	authWait = 10 * time.Minute
+	// authWait is the pause after a refused log-in, authLater that after the next:
+	// servers lock accounts, and delay all who come from here.
+	authWait  = 10 * time.Minute
+	authLater = 30 * time.Minute
 	// spentWait is how often daily_bytes is looked at while it is used up.
 	spentWait = 10 * time.Minute
 	// decisionWait is the pause after an error that only the operator can mend.
@@ -29,7 +31,11 @@ const (
 func (f *follower) judge(err error) (mail.Health, time.Duration) {
 	var far *remote.Error
 	var spent *spentError
+	var away *awayError
 	switch {
+	case errors.As(err, &away):
+		f.back = away.back
+		return mail.HealthBackoff, probeLost + f.daemon.Jitter(probeLost)
 	case errors.As(err, &spent):
 		// A reload may allow more sooner.
 		return mail.HealthBackoff, max(time.Second, min(spent.until.Sub(f.daemon.now()), spentWait)) + f.daemon.Jitter(time.Minute)
@@ -38,9 +44,30 @@ func (f *follower) judge(err error) (mail.Health, time.Duration) {
 	case errors.Is(err, pass.ErrSameMailbox), errors.Is(err, errOtherServer), errors.Is(err, pass.ErrRuleChanged):
 		return mail.HealthStopped, decisionWait
 	case errors.As(err, &far) && needsOperator(far):
+		if f.Status().Health == mail.HealthAuth {
+			return mail.HealthAuth, authLater
+		}
 		return mail.HealthAuth, authWait
 	}
 	return mail.HealthBackoff, f.daemon.backoff(f.failures, err)
+}
+
+// mayNotSay tells whether enough accounts have said of the server that it fails
+// them, and if not, how many others could not. What the operator has to mend of
+// an account is always said.
+func (f *follower) mayNotSay(err error) (hushed bool, unsaid int) {
+	var far *remote.Error
+	switch {
+	case errors.As(err, new(*awayError)):
+		return true, 0 // it is said of the server
+	case !errors.As(err, &far) || far.Class == remote.ClassAuth:
+		return false, 0
+	}
+	s := f.account.Destination
+	if far.Side == remote.SideSource {
+		s = f.account.Source
+	}
+	return f.daemon.slots.mayNotSay(addressOf(s))
 }
 
 // needsOperator tells whether trying soon again does harm or is in vain.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/remote"
 	"github.com/imapsyncd/imapsyncd/metrics"
 )
@@ -18,6 +19,10 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 	}
 	ended := false // the last connection, over NOTIFY
 	for failures := 0; ctx.Err() == nil; {
+		if f.Status().Health == mail.HealthAuth { // one of two that try a log-in is enough
+			f.rest(ctx, f.times().poll, nil)
+			continue
+		}
 		room, sitting, err := f.daemon.slots.watch(ctx, sourceNeed(f.account, 1), f.lastNews)
 		if err != nil {
 			return
@@ -57,14 +62,28 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 		if errors.As(err, &far) && needsOperator(far) || errors.Is(err, errOtherServer) {
 			wait = authWait
 		}
-		f.logger.Debug("watcher ended", "error", err, "again_in", wait)
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
+		var away *awayError
+		var back <-chan struct{}
+		if errors.As(err, &away) {
+			wait, back = probeLost+f.daemon.Jitter(probeLost), away.back
 		}
-		timer.Stop()
+		f.logger.Debug("watcher ended", "error", err, "again_in", wait)
+		f.rest(ctx, wait, back)
 	}
+}
+
+// rest waits for so long, or for a server that is back, and then a little.
+func (f *follower) rest(ctx context.Context, d time.Duration, back <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return
+	case <-ctx.Done():
+		return
+	case <-back:
+	}
+	f.rest(ctx, f.daemon.Jitter(returning), nil)
 }
 
 // unnotified says, once for each server, that it does not do the NOTIFY which

@@ -211,6 +211,18 @@ func (a allowance) talked(octets int) {
 	}
 }
 
+// servers lists the servers that have been used, without their limits.
+func (l *limits) servers() (list []web.Limit) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, t := range l.throttles {
+		if t.account == "" {
+			list = append(list, web.Limit{Side: string(t.side), Server: t.server})
+		}
+	}
+	return list
+}
+
 // status lists the limits that are in force, but for the log-ins of servers
 // that have no other.
 func (l *limits) status() []web.Limit {

@@ -53,6 +53,7 @@ func (r *running) watchdog(ctx context.Context) {
 			}
 			complained = stuck != ""
 			r.lookOut(now)
+			r.measureServers()
 		}
 	}
 }

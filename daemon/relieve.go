@@ -28,7 +28,7 @@ func (s *slots) relieve() {
 			for _, of := range []key{{share.at, ""}, {share.at, share.account}} {
 				lack := share.at.used + share.n - s.bound(share.at, r.purpose)
 				if of.account != "" {
-					lack = share.at.accounts[share.account] + share.n - share.perAccount
+					lack = share.at.accounts[share.account] + share.n - share.at.mostOf(share.account, share.perAccount)
 				}
 				for lack > coming[of] {
 					g := s.dispensable(r, of.at, of.account)

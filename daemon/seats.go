@@ -75,26 +75,29 @@ func (s *slots) seat() {
 // moveSeats has one who listens make place for one who had news since.
 func (s *slots) moveSeats() {
 	for _, at := range s.servers {
-		i := latest(s.seekers, func(r *seeker) bool { return r.shares[0].at == at && r.shares[0].fitsAccount() })
+		i := latest(s.seekers, func(r *seeker) bool {
+			return r.shares[0].at == at && r.shares[0].mayListen() && r.shares[0].fitsAccount()
+		})
 		if i < 0 {
 			continue
 		}
 		least, moving := s.leastWatcher(at)
-		if !moving && least != nil && !least.listens.IsZero() && displaces(s.seekers[i].news(), least.news(), time.Since(least.listens)) {
+		if moving == 0 && least != nil && !least.listens.IsZero() && displaces(s.seekers[i].news(), least.news(), time.Since(least.listens)) {
 			least.tell()
 		}
 	}
 }
 
-// leastWatcher is who listens to a server and had news first, and whether
-// somebody is about to make place there.
-func (s *slots) leastWatcher(at *server) (least *grant, moving bool) {
+// leastWatcher is who listens to a server, is to go on and had news first, and
+// how many are about to make place there.
+func (s *slots) leastWatcher(at *server) (least *grant, moving int) {
 	for _, g := range s.grants {
 		if g.purpose != forWatch || g.shares[0].at != at {
 			continue
 		}
-		moving = moving || g.told()
-		if least == nil || g.news().Before(least.news()) {
+		if g.told() {
+			moving++
+		} else if least == nil || g.news().Before(least.news()) {
 			least = g
 		}
 	}
@@ -122,7 +125,14 @@ func latest(seekers []*seeker, may func(*seeker) bool) int {
 
 // hasSeat tells whether there is room to listen.
 func (s *slots) hasSeat(of share) bool {
-	return of.at.used < s.bound(of.at, forWatch) && of.fitsAccount()
+	return of.mayListen() && of.at.used < s.bound(of.at, forWatch) && of.fitsAccount()
 }
 
-func (of share) fitsAccount() bool { return of.at.accounts[of.account]+of.n <= of.perAccount }
+// mayListen tells whether the account bears a connection beside its pass.
+func (of share) mayListen() bool {
+	return of.at.mostOf(of.account, of.perAccount) > sourceConnections
+}
+
+func (of share) fitsAccount() bool {
+	return of.at.accounts[of.account]+of.n <= of.at.mostOf(of.account, of.perAccount)
+}

@@ -46,6 +46,18 @@ type server struct {
 	watching   int            // of them in use by watchers
 	copying    int            // and by first copies
 	accounts   map[string]int // in use by account, on one side
+	learnt     learnt
+}
+
+// most is how many connections may be in use.
+func (at *server) most() int { return at.learnt.ceiling.of(at.size) }
+
+// mostOf is the same of one account.
+func (at *server) mostOf(account string, configured int) int {
+	if own := at.learnt.own[account]; own != nil {
+		return own.of(configured)
+	}
+	return configured
 }
 
 // need is what an account needs of a server.
@@ -141,13 +153,25 @@ func (s *slots) grant(p purpose, source, destination need) (*grant, error) {
 		return nil, fmt.Errorf("max_connections of %s is 1, but source and destination are both there: allow at least 2", source.address)
 	}
 	g := &grant{slots: s, purpose: p, yield: make(chan struct{})}
-	g.source, g.destination = min(source.connections, from.size), min(destination.connections, to.size)
-	if from == to {
-		g.source = min(g.source, from.size-1)
-		g.destination = min(g.destination, from.size-g.source)
-	}
-	g.shares = []share{{from, source.account, g.source, source.perAccount}, {to, destination.account, g.destination, destination.perAccount}}
+	g.shares = []share{{from, source.account, source.connections, source.perAccount}, {to, destination.account, destination.connections, destination.perAccount}}
+	g.shrink()
 	return g, nil
+}
+
+// shrink leaves no more than the servers bear.
+func (g *grant) shrink() {
+	if g.purpose == forWatch {
+		return
+	}
+	from, to := &g.shares[0], &g.shares[1]
+	for _, share := range []*share{from, to} {
+		share.n = max(1, min(share.n, share.at.most(), share.at.mostOf(share.account, share.perAccount)))
+	}
+	if most := max(2, from.at.most()); from.at == to.at {
+		from.n = min(from.n, most-1)
+		to.n = min(to.n, most-from.n)
+	}
+	g.source, g.destination = from.n, to.n
 }
 
 // tryLane takes one connection on either side, if there is room for it now that
@@ -220,7 +244,7 @@ func (s *slots) at(n need) *server {
 		if s.servers == nil {
 			s.servers = make(map[string]*server)
 		}
-		at = &server{size: max(n.limit, 1), accounts: make(map[string]int)}
+		at = &server{size: max(n.limit, 1), accounts: make(map[string]int), learnt: newLearnt()}
 		s.servers[n.address] = at
 	}
 	return at
@@ -230,13 +254,14 @@ func (s *slots) at(n need) *server {
 // for a purpose.
 func (s *slots) bound(at *server, p purpose) int {
 	const pass = sourceConnections + destinationConnections
+	size := at.most()
 	switch {
 	case p == forWatch:
-		return min(at.size, at.used+watchersAt(at.size)-at.watching)
-	case s.live && (p == forCopy || p == forLane) && at.size >= 2*pass:
-		return min(at.size, at.used+at.size-max(at.size/8, destinationConnections)-at.watching-at.copying)
+		return min(size, at.used+watchersAt(size)-at.watching)
+	case s.live && (p == forCopy || p == forLane) && size >= 2*pass:
+		return min(size, at.used+size-max(size/8, destinationConnections)-at.watching-at.copying)
 	}
-	return at.size
+	return size
 }
 
 // fits tells whether there is room, on the servers and for the account.
@@ -334,6 +359,7 @@ func (s *slots) grantSome(of func(purpose) bool, most int, waited map[blocked]bo
 			return false
 		}
 		copies := r.purpose == forCopy
+		r.shrink()
 		servers, account := s.fits(r.grant)
 		for _, share := range r.shares {
 			servers = servers && !waited[blocked{share.at, false}] && !(copies && waited[blocked{share.at, true}])

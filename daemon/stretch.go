@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/metrics"
 )
 
 // stretch remembers whether it has been said that poll_interval cannot be met.
@@ -34,6 +35,21 @@ func (r *running) longestWait(now time.Time) (longest time.Duration) {
 		}
 	}
 	return longest
+}
+
+// measureServers sets the metrics of what servers bear.
+func (r *running) measureServers() {
+	away, withheld := make(map[string]int), make(map[string]int)
+	for _, l := range r.limits.servers() {
+		r.slots.bears(&l)
+		withheld[l.Side] += l.MaxConnections - l.Connections
+		if !l.AwaySince.IsZero() {
+			away[l.Side]++
+		}
+	}
+	for _, side := range []metrics.Side{metrics.Source, metrics.Destination} {
+		r.Metrics.SetServers(side, away[string(side)], withheld[string(side)])
+	}
 }
 
 // lookOut says when poll_interval cannot be met, and when it can be again.

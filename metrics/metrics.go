@@ -97,6 +97,8 @@ type Metrics struct {
 	connections      *prometheus.GaugeVec
 	connectionErrors *prometheus.CounterVec
 	throttled        *prometheus.CounterVec
+	serversAway      *prometheus.GaugeVec
+	withheld         *prometheus.GaugeVec
 	pollDelay        prometheus.Gauge
 	inDoubt          *prometheus.CounterVec
 	quarantined      prometheus.Counter
@@ -133,6 +135,10 @@ func New(reg prometheus.Registerer, o Options) *Metrics {
 			Help: "Failed connections by side and cause."}, []string{"side", "class"}),
 		throttled: prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + "throttled_seconds_total",
 			Help: "Time spent waiting for the limits of [limits], added up over all that waited, by side."}, []string{"side"}),
+		serversAway: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: prefix + "servers_away",
+			Help: "Servers that take no connections: their accounts wait, and one tries."}, []string{"side"}),
+		withheld: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: prefix + "connections_withheld",
+			Help: "How many of max_connections are not used because a server has refused as many, by side."}, []string{"side"}),
 		pollDelay: gauge("poll_delay_seconds",
 			"How much longer than poll_interval an account that is not listened to waits for a look; 0: poll_interval is met."),
 		inDoubt: prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + "in_doubt_total",
@@ -142,6 +148,7 @@ func New(reg prometheus.Registerer, o Options) *Metrics {
 	}
 	for _, side := range []Side{Source, Destination} {
 		m.throttled.WithLabelValues(string(side))
+		m.SetServers(side, 0, 0)
 		for _, state := range []ConnectionState{Connecting, Idle, Busy, Watching} {
 			m.connections.WithLabelValues(string(side), string(state))
 		}
@@ -154,7 +161,7 @@ func New(reg prometheus.Registerer, o Options) *Metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.accounts, m.domains, buildInfo(), m.configSuccessful, m.configSuccess, m.pass, m.append,
-			m.delay, m.carry, m.commit, m.connections, m.connectionErrors, m.throttled, m.pollDelay, m.inDoubt, m.quarantined)
+			m.delay, m.carry, m.commit, m.connections, m.connectionErrors, m.throttled, m.serversAway, m.withheld, m.pollDelay, m.inDoubt, m.quarantined)
 	}
 	return m
 }
@@ -205,6 +212,13 @@ func (m *Metrics) ConnectionFailed(side Side, class ErrorClass) {
 // Throttled counts time that was spent waiting for a limit of ours.
 func (m *Metrics) Throttled(side Side, d time.Duration) {
 	m.throttled.WithLabelValues(string(side)).Add(d.Seconds())
+}
+
+// SetServers notes how many servers of a side take no connections, and how many
+// of max_connections are not used because servers have refused as many.
+func (m *Metrics) SetServers(side Side, away, withheld int) {
+	m.serversAway.WithLabelValues(string(side)).Set(float64(away))
+	m.withheld.WithLabelValues(string(side)).Set(float64(withheld))
 }
 
 // SetPollDelay notes how much longer than poll_interval an account waits.

@@ -100,6 +100,31 @@ type Limit struct {
 	// Resumes is when first copies go on that wait for daily_bytes; left out: they
 	// do not wait.
 	Resumes time.Time `json:"resumes,omitzero"`
+	// Of servers: MaxConnections is max_connections, Connections how many of them
+	// are used at most now: fewer where the server has refused more.
+	// AccountsBounded are the accounts of which it has refused
+	// max_connections_per_account.
+	MaxConnections  int `json:"max_connections,omitempty"`
+	Connections     int `json:"connections,omitempty"`
+	AccountsBounded int `json:"accounts_bounded,omitempty"`
+	// AwaySince is since when the server takes no connections, AwayBecause why;
+	// left out: it does.
+	AwaySince   time.Time `json:"away_since,omitzero"`
+	AwayBecause string    `json:"away_because,omitempty"`
+}
+
+// Bearing says what the server has shown that it bears, where that is less than
+// was configured; empty: it is not.
+func (l Limit) Bearing() string {
+	switch {
+	case !l.AwaySince.IsZero():
+		return fmt.Sprintf("%s takes nobody since %s: %s", l.Who(), date(l.AwaySince), l.AwayBecause)
+	case l.AccountsBounded > 0:
+		return fmt.Sprintf("%s bears %s of %s connections, and fewer of %s accounts", l.Who(), count(l.Connections), count(l.MaxConnections), count(l.AccountsBounded))
+	case l.MaxConnections > l.Connections:
+		return fmt.Sprintf("%s bears %s of %s connections", l.Who(), count(l.Connections), count(l.MaxConnections))
+	}
+	return ""
 }
 
 // Scarce tells whether first copies wait for daily_bytes.

@@ -133,6 +133,9 @@ func writeTotals(s Status, width int) []string {
 		}
 	}
 	for _, l := range s.Limits {
+		if text := l.Bearing(); text != "" {
+			line("%s", cut(oneLine(text), width))
+		}
 		if l.DailyBytes == 0 {
 			continue
 		}

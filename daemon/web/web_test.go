@@ -61,7 +61,8 @@ func sample() web.Status {
 			},
 		},
 		Limits: []web.Limit{
-			{Side: "source", Server: "192.0.2.10:993", LoginsPerSecond: 10, DailyBytes: 2500e6, UsedBytes: 2400e6, Resumes: now.Add(5 * time.Hour)},
+			{Side: "source", Server: "192.0.2.10:993", LoginsPerSecond: 10, DailyBytes: 2500e6, UsedBytes: 2400e6, Resumes: now.Add(5 * time.Hour),
+				MaxConnections: 50, Connections: 4, AccountsBounded: 12, AwaySince: now.Add(-time.Minute), AwayBecause: "nothing listens at 192.0.2.10:993"},
 			{Side: "source", Server: "192.0.2.10:993", Account: "foo", BytesPerSecond: 1e6, MessagesPerSecond: 2.5},
 		},
 		Outlooks: []web.Outlook{{

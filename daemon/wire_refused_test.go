@@ -1,0 +1,79 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/simtest/imapsim"
+)
+
+// big has the first copy of an account take several connections.
+func (w *crowd) big(name string) {
+	text := wireText(0) + strings.Repeat(strings.Repeat("x", 76)+"\r\n", 1<<20/78)
+	for i := range 5 {
+		box := fmt.Sprint("big", i)
+		w.old[name].Make(box)
+		for range 4 {
+			w.old[name].Deliver(box, text, time.Now(), mail.Flags{})
+		}
+	}
+}
+
+// TestWireTooMany: servers that bear fewer connections than are configured, in
+// all or of one user, get as many as they bear. All accounts are complete, and
+// the servers are asked for more now and then only.
+func TestWireTooMany(t *testing.T) {
+	accounts := atLength(50, 6)
+	const most, mostOfOne = "bears fewer connections than max_connections:", "bears fewer connections of an account"
+	for name, c := range map[string]struct {
+		change func(o *imapsim.Options)
+		said   string
+		most   int // too many, in ten minutes
+	}{
+		"four of one address, without a word": {func(o *imapsim.Options) { o.Most = 4 }, most, 60},
+		"three of one user":                   {func(o *imapsim.Options) { o.MostOfUser = 3 }, mostOfOne, 30},
+		"one of one user":                     {func(o *imapsim.Options) { o.MostOfUser = 1 }, mostOfOne, 6 * accounts},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := inBubble(t, func(t *testing.T) error {
+				var errs []error
+				w := newCrowd(t, accounts, func(old, new *imapsim.Options) {
+					c.change(old)
+					c.change(new)
+					new.Commit = func() time.Duration { return time.Second } // or one connection would do
+				})
+				defer w.close()
+				w.connections(200, 200)
+				for i := range w.config.Accounts {
+					a := &w.config.Accounts[i]
+					a.Source.MaxConnectionsPerAccount, a.Destination.MaxConnectionsPerAccount = 8, 8
+				}
+				w.run()
+				time.Sleep(5 * time.Minute)
+				w.big(w.names[0])
+				time.Sleep(5 * time.Minute)
+				for _, name := range w.names {
+					w.deliver(name)
+				}
+				turnedAway := func() int { return w.wire.old.TurnedAway() + w.wire.new.TurnedAway() }
+				early := turnedAway()
+				time.Sleep(30 * time.Minute)
+				late := turnedAway() - early
+				if early == 0 || early > c.most || late > early+c.most/2 {
+					errs = append(errs, errors.New("the servers were asked for too many connections, or never"))
+				}
+				if n := w.said(c.said); n < 1 || n > 10 { // of either server, and when more were tried
+					errs = append(errs, fmt.Errorf("said %d times", n))
+				}
+				t.Logf("%d connections too many within ten minutes, %d in the half hour after that; said %d times, in %d lines", early, late, w.said(c.said), w.said("\n"))
+				return w.complete(errs...)
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
