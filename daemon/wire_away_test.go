@@ -75,13 +75,17 @@ func (o *outage) quickest() (most int) {
 }
 
 // recovered is how long it takes until all mail is on the new server and all
-// accounts are well; it waits for ten minutes at most.
-func (w *crowd) recovered() (after time.Duration, ok bool) {
+// accounts are followed and well; it waits for ten minutes at most.
+func (w *crowd) recovered() (after time.Duration, ok bool) { return w.recoveredBy(10 * time.Minute) }
+
+// recoveredBy is recovered, but that it waits for so long at most.
+func (w *crowd) recoveredBy(most time.Duration) (after time.Duration, ok bool) {
 	start := time.Now()
-	for ; time.Since(start) < 10*time.Minute; time.Sleep(100 * time.Millisecond) {
+	for ; time.Since(start) < most; time.Sleep(100 * time.Millisecond) {
 		ok = true
 		for _, name := range w.names {
-			ok = ok && w.missing(name) == 0 && w.follower(name).Status().Health == mail.HealthOK
+			s := w.follower(name).Status()
+			ok = ok && w.missing(name) == 0 && s.Health == mail.HealthOK && !s.LastSuccess.IsZero()
 		}
 		if ok {
 			break
