@@ -16,10 +16,16 @@ ROUNDS ?= 7
 SITES ?= .
 PEERS ?= .
 
+# How many accounts make crowd follows, on which servers (simulated or dovecot),
+# and what else the test is told (see deploy/docs/thousands.md).
+ACCOUNTS ?= 1000
+SERVERS ?= simulated
+CROWD ?=
+
 # What the tests have gone through is told at the end.
 COUNTED = counts=$$(mktemp); export IMAPSYNCD_COUNTS=$$counts; trap 'status=$$?; cat $$counts; rm -f $$counts; exit $$status' EXIT;
 
-.PHONY: help build test storm lint bench man demo dist clean
+.PHONY: help build test storm lint bench crowd man demo dist clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -58,6 +64,9 @@ lint: ## what CI checks before the tests
 bench: ## copy whole sites in competition, then the benchmarks of the parts; as root
 	$(GO) test -timeout 0 -v ./daemon/simtest/bench -run 'TestBench/$(SITES)' -rounds $(ROUNDS) -peers '$(PEERS)'
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+crowd: ## what following thousands of accounts takes, and how soon new mail is there; as root
+	$(GO) test -timeout 0 -v ./cmd/imapsyncd -run 'TestCrowd$$' -accounts $(ACCOUNTS) -servers $(SERVERS) $(CROWD)
 
 man: ## write the man pages anew, from the commands and the example
 	$(GO) test ./cmd/imapsyncd -run TestManPages -update

@@ -60,6 +60,7 @@ type follower struct {
 	hinted   time.Time          // when the next pass was first called for
 	shown    time.Time          // the same of the pass that is running
 	found    int                // messages that it has found on the source
+	receipt  time.Time          // when that pass last wrote one; zero: not yet
 	stopPass context.CancelFunc // ends the pass that is running; nil: none is
 	asked    []chan error       // who waits for a complete pass
 	whole    bool               // and it is to compare everything

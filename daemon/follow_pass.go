@@ -24,7 +24,7 @@ func (f *follower) pass(ctx context.Context) time.Duration {
 	f.full, f.whole = f.full || f.whole, false
 	f.mu.Unlock()
 
-	began := time.Now()
+	began, opened := time.Now(), f.connections.opened.Load()
 	result, err := f.passOnce(ctx, stopping)
 	f.connections.work(false)
 	f.mu.Lock()
@@ -51,7 +51,7 @@ func (f *follower) pass(ctx context.Context) time.Duration {
 	case err == nil:
 		f.back = nil
 		f.failures, f.full, f.compare = 0, false, false
-		f.succeeded(result)
+		f.succeeded(result, f.connections.opened.Load()-opened)
 		f.passed(result, began, nil)
 		wait := f.pollWait()
 		if !result.Due.IsZero() {
@@ -93,7 +93,7 @@ func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) 
 		f.shown = time.Now() // by a poll
 		purpose = forLook
 	}
-	f.hinted = time.Time{}
+	f.hinted, f.receipt = time.Time{}, time.Time{}
 	if f.status.Phase == mail.PhaseSeeding {
 		purpose = forCopy
 	}

@@ -113,8 +113,9 @@ func (f *follower) listed(messages int) {
 	f.mu.Unlock()
 }
 
-// succeeded shows what a complete pass has found.
-func (f *follower) succeeded(result pass.Result) {
+// succeeded shows what a complete pass has found, which has opened so many
+// connections.
+func (f *follower) succeeded(result pass.Result, opened int64) {
 	held := make(map[mail.Reason]int)
 	total, deletions := 0, 0
 	err := f.withStore(func(store *state.Store) error {
@@ -161,8 +162,16 @@ func (f *follower) succeeded(result pass.Result) {
 	if hasNews(result) {
 		f.newsAt.Store(now.UnixNano())
 		f.logger.Info("pass done", "copied", result.Copied, "bytes", result.Bytes, "mended", result.Mended, "recognised", result.Recognised,
-			"reflagged", result.Reflagged, "moved", result.Moved, "removed", result.Removed, "held", total)
+			"reflagged", result.Reflagged, "moved", result.Moved, "removed", result.Removed, "held", total, "after", f.took().Round(100*time.Microsecond), "opened", opened)
 	}
+}
+
+// took is how long after the hint or the poll that showed it the last message of
+// a pass had its receipt; 0: none has.
+func (f *follower) took() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return max(0, f.receipt.Sub(f.shown))
 }
 
 // observer is told what the passes do: for what the follower shows, for the
@@ -210,7 +219,7 @@ func (o observer) Copied(mailbox string, bytes int64, arrived time.Time) {
 	now := time.Now()
 	var following, shown time.Time
 	o.show(func(s *followerStatus) {
-		following, shown = s.Following, o.shown
+		following, shown, o.receipt = s.Following, o.shown, now
 		s.Copied++
 		s.Bytes += bytes
 		s.carried(bytes)

@@ -22,7 +22,8 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/simtest/dovecot"
 )
 
-var page = regexp.MustCompile(`page=(http://\S+/)`)
+// page is where the daemon says that it can be read, in either format of the log.
+var page = regexp.MustCompile(`page"?[=:]"?(http://[^\s"]+/)`)
 
 // scrape reads /metrics: values by series, as they are written.
 func (p *program) scrape() (map[string]float64, []byte) {
@@ -56,8 +57,15 @@ func (p *program) scrape() (map[string]float64, []byte) {
 // shows waits until /metrics says all of that.
 func (p *program) shows(when string, want map[string]float64) {
 	p.t.Helper()
+	p.showsWithin(when, want, time.Minute)
+}
+
+// showsWithin is shows with another limit of patience.
+func (p *program) showsWithin(when string, want map[string]float64, limit time.Duration) {
+	p.t.Helper()
 	var wrong string
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	pause := max(10*time.Millisecond, limit/10_000)
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(pause) {
 		values, _ := p.scrape()
 		wrong = ""
 		for name, value := range want {

@@ -39,6 +39,13 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if order := os.Getenv(asCrowd); order != "" {
+		if err := crowdMain(order); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if os.Getenv(asProgram) != "" {
 		stopping, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()

@@ -52,8 +52,14 @@ func (s *site) daemon() *program {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return s.daemonOf(self)
+}
+
+// daemonOf is daemon for a binary that is not the one of the test.
+func (s *site) daemonOf(binary string) *program {
+	s.t.Helper()
 	p := &program{site: s, ended: make(chan error, 1)}
-	p.cmd = exec.Command(self, "run", "--config", filepath.Join(s.dir, "c.toml"))
+	p.cmd = exec.Command(binary, "run", "--config", filepath.Join(s.dir, "c.toml"))
 	p.cmd.Env = append(os.Environ(), asProgram+"=1")
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	if err := p.cmd.Start(); err != nil {

@@ -41,6 +41,13 @@ func (s *Server) DropAt(name, folder string, data []byte, at time.Time) {
 	s.drop(name, folder, data, at)
 }
 
+// DropAs is Drop of a message that belongs to another user and group than those
+// of all mail.
+func (s *Server) DropAs(id int, name, folder string, data []byte) {
+	s.t.Helper()
+	s.dropAs(id, id, name, folder, data, time.Time{})
+}
+
 func (s *Server) drop(name, folder string, data []byte, at time.Time) time.Time {
 	s.t.Helper()
 	nobody, err := user.Lookup("nobody")
@@ -49,6 +56,11 @@ func (s *Server) drop(name, folder string, data []byte, at time.Time) time.Time 
 	}
 	uid, _ := strconv.Atoi(nobody.Uid)
 	gid, _ := strconv.Atoi(nobody.Gid)
+	return s.dropAs(uid, gid, name, folder, data, at)
+}
+
+func (s *Server) dropAs(uid, gid int, name, folder string, data []byte, at time.Time) time.Time {
+	s.t.Helper()
 	dir := filepath.Join(s.Maildir(name), folder)
 	file := fmt.Sprintf("%d.M%dP%d.agent", os.Getpid(), s.dropped.Add(1), os.Getpid())
 	tmp := filepath.Join(dir, "tmp", file)
