@@ -18,8 +18,8 @@ import (
 
 // mayEnd tells, once, that a domain may be ended: it is safe to stop, and the
 // operator has nothing to say any more.
-func (m *migration) mayEnd(f cutover.Facts) bool {
-	if f.Policy.Ask && !f.Memory.Finish.Happened() || !f.Rule(cutover.SafeToStop).OK {
+func (m *migration) mayEnd(f cutover.Facts, safe cutover.Ruling) bool {
+	if f.Policy.Ask && !f.Memory.Finish.Happened() || !safe.OK {
 		return false
 	}
 	m.mu.Lock()

@@ -35,6 +35,10 @@ const (
 	// reviewEvery is how often the verdicts are looked at without any news: time
 	// alone changes them.
 	reviewEvery = 5 * time.Second
+	// reviewShare is how many times as long as a look took there is none after it:
+	// among thousands of accounts there is always one with news, and a look goes
+	// over all of them.
+	reviewShare = 20
 	// askLeast is how often DNS is asked at most.
 	askLeast = 5 * time.Second
 	// retryAfter is the pause after a verification or an end that failed.
@@ -59,8 +63,16 @@ func (m *migration) run(ctx context.Context) {
 	ticker := time.NewTicker(reviewEvery)
 	defer ticker.Stop()
 	for {
+		began := time.Now()
 		m.watchDNS(ctx, &work)
 		m.review(ctx, &work)
+		rest := time.NewTimer(reviewShare * time.Since(began))
+		select {
+		case <-ctx.Done():
+			rest.Stop()
+			return
+		case <-rest.C:
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -194,7 +206,9 @@ func (m *migration) facts(d cutover.Domain) cutover.Facts {
 	if d.AliasesOf != "" {
 		having = d.AliasesOf
 	}
-	for _, name := range r.record.accountsOf(having) {
+	names := r.record.accountsOf(having)
+	f.Accounts = make([]cutover.Account, 0, len(names))
+	for _, name := range names {
 		known, _ := r.record.knownAccount(name)
 		a := cutover.Account{AccountMemory: known, Name: name, Phase: r.record.phase(name), Health: mail.HealthOK}
 		if follower, err := r.follower(name); err == nil {
@@ -218,12 +232,13 @@ func (m *migration) review(ctx context.Context, work *sync.WaitGroup) {
 	domains := r.record.allDomains()
 	for _, d := range domains {
 		facts := m.facts(d)
-		m.measure(facts)
-		m.judge(facts)
+		rulings := rulingsOf(facts)
+		m.measure(facts, rulings)
+		m.judge(facts, rulings)
 		if facts.Memory.Finished.Happened() {
 			continue
 		}
-		if m.mayEnd(facts) {
+		if m.mayEnd(facts, rulings[cutover.SafeToStop]) {
 			work.Go(func() { m.end(ctx, d) })
 		}
 	}
@@ -241,13 +256,18 @@ func (m *migration) review(ctx context.Context, work *sync.WaitGroup) {
 	}
 }
 
-// judge tells of verdicts that are other than they were.
-func (m *migration) judge(facts cutover.Facts) {
-	name := facts.Domain.Name
-	now := make(map[cutover.Verdict]cutover.Ruling)
+// rulingsOf gives every verdict.
+func rulingsOf(facts cutover.Facts) map[cutover.Verdict]cutover.Ruling {
+	rulings := make(map[cutover.Verdict]cutover.Ruling)
 	for _, v := range cutover.Verdicts() {
-		now[v] = facts.Rule(v)
+		rulings[v] = facts.Rule(v)
 	}
+	return rulings
+}
+
+// judge tells of verdicts that are other than they were.
+func (m *migration) judge(facts cutover.Facts, now map[cutover.Verdict]cutover.Ruling) {
+	name := facts.Domain.Name
 	m.mu.Lock()
 	before := m.rulings[name]
 	m.rulings[name] = now
@@ -288,11 +308,10 @@ func (m *migration) attend() {
 }
 
 // measure sets the metrics of a domain.
-func (m *migration) measure(f cutover.Facts) {
+func (m *migration) measure(f cutover.Facts, rulings map[cutover.Verdict]cutover.Ruling) {
 	d := m.running.Metrics.Domain(f.Domain.Name, domainLabels())
 	d.SetPhase(domainPhase(f))
-	for _, v := range cutover.Verdicts() {
-		ruling := f.Rule(v)
+	for v, ruling := range rulings {
 		var reasons []string
 		for _, finding := range ruling.Reasons {
 			reasons = append(reasons, string(finding.Reason))

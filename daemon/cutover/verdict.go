@@ -65,7 +65,9 @@ type Ruling struct {
 // Rule gives a verdict.
 func (f Facts) Rule(v Verdict) Ruling {
 	r := &ruling{Facts: f, order: Reasons(v), blocking: BlockingReasons(v)}
-	r.Accounts = slices.DeleteFunc(slices.Clone(f.Accounts), func(a Account) bool { return a.Skipped.Happened() })
+	if skipped := func(a Account) bool { return a.Skipped.Happened() }; slices.ContainsFunc(f.Accounts, skipped) {
+		r.Accounts = slices.DeleteFunc(slices.Clone(f.Accounts), skipped)
+	}
 	r.accounts(v)
 	r.servers()
 	if v == SafeToSwitch {
