@@ -50,7 +50,10 @@ func refusal(command string, r Response) *mail.Refused {
 // quoted spells a text without CR, LF and NUL as a quoted string (RFC 3501
 // §4.3).
 func quoted(text string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+	if strings.ContainsAny(text, `\"`) {
+		text = strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text)
+	}
+	return `"` + text + `"`
 }
 
 // verdict is nil after OK.
