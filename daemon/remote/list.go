@@ -26,10 +26,7 @@ func (s *session) Mailboxes(ctx context.Context) (mail.Listing, error) {
 	if err != nil {
 		return mail.Listing{}, err
 	}
-	items := "MESSAGES UIDNEXT UIDVALIDITY"
-	if conn.Has("CONDSTORE") || conn.Has("QRESYNC") {
-		items += " HIGHESTMODSEQ"
-	}
+	list, items, withStatus := s.list(conn)
 	var lines []string
 	if s.at != "" && !s.stays {
 		// No STATUS of an open mailbox (RFC 2683 §3.4.4).
@@ -42,19 +39,10 @@ func (s *session) Mailboxes(ctx context.Context) (mail.Listing, error) {
 	if !s.asked && conn.Has("NAMESPACE") {
 		lines = append(lines, "NAMESPACE")
 	}
-	extended := !s.plainList && conn.Has("LIST-EXTENDED")
-	withStatus := extended && conn.Has("LIST-STATUS")
-	if extended {
-		returns := []string{"SUBSCRIBED"}
-		if conn.Has("SPECIAL-USE") {
-			returns = append(returns, "SPECIAL-USE")
-		}
-		if withStatus {
-			returns = append(returns, "STATUS ("+items+")")
-		}
-		lines = append(lines, `LIST "" "*" RETURN (`+strings.Join(returns, " ")+")")
-	} else {
-		lines = append(lines, `LIST "" "*"`, `LSUB "" "*"`)
+	lines = append(lines, list)
+	extended := list != plainList
+	if !extended {
+		lines = append(lines, `LSUB "" "*"`)
 	}
 	replies, err := s.raw(ctx, lines...)
 	if err != nil {
@@ -135,6 +123,29 @@ func (s *session) listForeign(ctx context.Context, l *lister, last string, exten
 		s.taken(l, reply)
 	}
 	return nil
+}
+
+// plainList is LIST where LIST-EXTENDED (RFC 5258) is not offered, or not done.
+const plainList = `LIST "" "*"`
+
+// list is how to ask for all mailboxes, which items of STATUS are of use, and
+// whether it asks for these too.
+func (s *session) list(conn *Conn) (command, items string, withStatus bool) {
+	items = "MESSAGES UIDNEXT UIDVALIDITY"
+	if conn.Has("CONDSTORE") || conn.Has("QRESYNC") {
+		items += " HIGHESTMODSEQ"
+	}
+	if s.plainList || !conn.Has("LIST-EXTENDED") {
+		return plainList, items, false
+	}
+	returns := []string{"SUBSCRIBED"}
+	if conn.Has("SPECIAL-USE") {
+		returns = append(returns, "SPECIAL-USE")
+	}
+	if withStatus = conn.Has("LIST-STATUS"); withStatus {
+		returns = append(returns, "STATUS ("+items+")")
+	}
+	return plainList + " RETURN (" + strings.Join(returns, " ") + ")", items, withStatus
 }
 
 // remark tells, once a connection, what of the listing is not as it should be.

@@ -51,6 +51,11 @@ type Response struct {
 // readLine reads a line without its CRLF. A literal announced at its end is
 // returned as its length, else -1.
 func readLine(r *bufio.Reader) (line []byte, literal int64, err error) {
+	return appendLine(nil, r)
+}
+
+// appendLine is readLine into memory that is there.
+func appendLine(line []byte, r *bufio.Reader) (_ []byte, literal int64, err error) {
 	for {
 		part, err := r.ReadSlice('\n')
 		line = append(line, part...)

@@ -58,6 +58,7 @@ func Watch(ctx context.Context, o WatchOptions) error {
 		return err
 	}
 	defer conn.Close()
+	o.Open = nil // what it needed is not kept
 	w := &watcher{
 		WatchOptions: o,
 		conn:         conn,
@@ -83,7 +84,8 @@ type watcher struct {
 	idles    bool
 	notified bool // the server tells of all mailboxes by NOTIFY
 	seed     maphash.Seed
-	digest   uint64 // of the last sweep
+	last     uint64 // digest, of the last sweep
+	listed   bool   // it takes Mailboxes to tell how they are
 	heard    bool   // Listening has been called
 }
 
@@ -143,26 +145,15 @@ func rest(ctx context.Context, d time.Duration) error {
 // sweep asks about all mailboxes and calls changed when anything is not as it
 // was at the last sweep.
 func (w *watcher) sweep(ctx context.Context, changed func()) error {
-	listing, err := w.session.Mailboxes(ctx)
+	digest, err := w.digest(ctx)
 	if err != nil {
 		return err
 	}
-	before := w.digest
-	w.digest = w.digestOf(listing.Mailboxes)
-	if w.digest != before {
+	if digest != w.last {
+		w.last = digest
 		changed()
 	}
 	return nil
-}
-
-func (w *watcher) digestOf(boxes []mail.Mailbox) uint64 {
-	var h maphash.Hash
-	h.SetSeed(w.seed)
-	for _, box := range boxes {
-		maphash.WriteComparable(&h, box.Name)
-		maphash.WriteComparable(&h, box.Status)
-	}
-	return h.Sum64()
 }
 
 // listen hears events for so long: in IDLE, or where NOTIFY tells of them all

@@ -1,0 +1,115 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// digest sums up how all mailboxes are: it is another number when anything has
+// changed, on one connection with one seed. A server that tells it by one command
+// (LIST-STATUS, RFC 5819) is not asked for more, and hardly any memory is taken
+// for what it says: thousands of accounts are asked every minute.
+func (w *watcher) digest(ctx context.Context) (uint64, error) {
+	command, _, tells := w.session.list(w.conn)
+	if !tells || w.listed || w.conn.tracing() {
+		return w.digestOfListing(ctx)
+	}
+	sum, statuses := uint64(0), 0
+	answer, err := w.conn.scan(ctx, command, func(line []byte) bool {
+		told, isStatus := bytes.CutPrefix(line, []byte("* STATUS "))
+		if isStatus {
+			statuses++
+		} else {
+			list, isList := bytes.CutPrefix(line, []byte("* LIST ("))
+			// Attributes may change without need, such as \Marked.
+			_, named, ends := bytes.Cut(list, []byte(") "))
+			if !isList || !ends {
+				return false
+			}
+			told = named
+		}
+		sum += maphash.Bytes(w.seed, told)
+		return true
+	}, func(r Response) {
+		switch {
+		case r.Type == "STATUS" && len(r.Data) > 1:
+			statuses++
+			sum += maphash.String(w.seed, fmt.Sprint(r.Data))
+		case r.Type == "LIST" && len(r.Data) > 2:
+			sum += maphash.String(w.seed, fmt.Sprint(r.Data[1:]))
+		default:
+			w.event(r)
+		}
+	})
+	if err != nil {
+		return 0, fmt.Errorf("list mailboxes: %w", err)
+	}
+	if answer.Type != "OK" || statuses == 0 {
+		w.listed = true // Mailboxes knows what to make of it
+		return w.digestOfListing(ctx)
+	}
+	return sum, nil
+}
+
+// digestOfListing is digest for every server.
+func (w *watcher) digestOfListing(ctx context.Context) (uint64, error) {
+	listing, err := w.session.Mailboxes(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return w.digestOf(listing.Mailboxes), nil
+}
+
+func (w *watcher) digestOf(boxes []mail.Mailbox) uint64 {
+	var h maphash.Hash
+	h.SetSeed(w.seed)
+	for _, box := range boxes {
+		maphash.WriteComparable(&h, box.Name)
+		maphash.WriteComparable(&h, box.Status)
+	}
+	return h.Sum64()
+}
+
+// scan sends a command and returns its answer. line is shown each line of an
+// untagged response without literals before it is parsed; true: it need not be.
+// The others are given to parsed.
+func (c *Conn) scan(ctx context.Context, command string, line func([]byte) bool, parsed func(Response)) (Response, error) {
+	tag := c.nextTag()
+	if err := c.Send(ctx, []byte(tag+" "+command+"\r\n")); err != nil {
+		return Response{}, err
+	}
+	if err := c.Flush(ctx); err != nil {
+		return Response{}, err
+	}
+	c.due(1)
+	defer c.due(-1)
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	fail := func(err error) (Response, error) {
+		return Response{}, c.ended(errors.Join(ctx.Err(), err))
+	}
+	var text []byte
+	for {
+		var literal int64
+		var err error
+		if text, literal, err = appendLine(text[:0], c.in); err != nil {
+			return fail(err)
+		}
+		if literal < 0 && bytes.HasPrefix(text, []byte("* ")) && line(text) {
+			continue
+		}
+		r, err := readRest(c.in, bytes.Clone(text), literal)
+		if err != nil {
+			return fail(err)
+		}
+		c.note(r)
+		if r.Tag == tag {
+			return r, nil
+		}
+		parsed(r)
+	}
+}
