@@ -17,6 +17,8 @@ import (
 type Preflight struct {
 	Accounts []CheckResult
 	Outlooks []web.Outlook // of their old servers
+	// Forecasts are how long the first copies may take, by old server.
+	Forecasts []Forecast
 }
 
 // CheckResult is what the preflight of one account found.
@@ -28,6 +30,7 @@ type CheckResult struct {
 	// Labels compares what an old server shows that has labels in the place of
 	// mailboxes; nil: it has not.
 	Labels   *remote.Labels
+	Probe    *Probe // nil: something is in the way
 	Warnings []string
 	Error    string // of the account as a whole; empty: none
 }
@@ -53,6 +56,7 @@ func (d *desk) Check(ctx context.Context, accounts []string) (Preflight, error) 
 	if err != nil {
 		return Preflight{}, err
 	}
+	first := firsts(chosen)
 	p := Preflight{Accounts: each(ctx, chosen, func(ctx context.Context, a config.Account) CheckResult {
 		r := CheckResult{Account: a.Name}
 		r.Error = words(d.lookAt(ctx, a, func(acct *account) (err error) {
@@ -70,11 +74,15 @@ func (d *desk) Check(ctx context.Context, accounts []string) (Preflight, error) 
 			if r.Labels != nil {
 				r.Source.Messages += int64(r.Labels.Rest)
 			}
+			if r.Probe, err = acct.probe(ctx, r.Preview, first[a.Name]); err != nil {
+				return err
+			}
 			r.Warnings = warnings(a, &r)
 			return nil
 		}))
 		return r
 	})}
+	p.Forecasts = d.forecasts(chosen, p.Accounts)
 	for _, o := range d.outlooks(d.accounts, d.poll, quickest(p.Accounts)) {
 		if slices.ContainsFunc(chosen, func(a config.Account) bool { return addressOf(a.Source) == o.Server }) {
 			p.Outlooks = append(p.Outlooks, o)
@@ -130,6 +138,7 @@ func warnings(a config.Account, r *CheckResult) []string {
 		}
 	}
 	list = append(list, labelWarnings(r.Labels)...)
+	list = append(list, probeWarnings(r.Probe)...)
 	list = append(list, tlsWarnings("old server", a.Source, r.Source.TLS, time.Now())...)
 	return append(list, tlsWarnings("new server", a.Destination, r.Destination.TLS, time.Now())...)
 }
@@ -147,6 +156,23 @@ func labelWarnings(l *remote.Labels) (list []string) {
 	}
 	if l.Beyond > 0 {
 		list = append(list, fmt.Sprintf("the mailbox with all mail does not show %d messages that others do; they are copied all the same", l.Beyond))
+	}
+	return list
+}
+
+// probeWarnings says what a first copy will meet with.
+func probeWarnings(p *Probe) (list []string) {
+	if p == nil {
+		return nil
+	}
+	if p.Quota.Limit > 0 && p.Octets > p.Room {
+		list = append(list, fmt.Sprintf("%d kB are to be carried, and the quota on the new server leaves room for %d kB (%d of %d kB are used, and quota_reserve is left alone): copying will pause; raise the quota", p.Octets>>10, p.Room>>10, p.Quota.Used>>10, p.Quota.Limit>>10))
+	}
+	if p.AppendLimit > 0 && p.Largest > p.AppendLimit {
+		list = append(list, fmt.Sprintf("the largest message has %d kB, and the new server takes no more than %d kB of one (APPENDLIMIT): what is larger will be held; raise that limit", p.Largest>>10, p.AppendLimit>>10))
+	}
+	if p.Refused != "" {
+		list = append(list, fmt.Sprintf("a connection beside the first %d of this account was refused: %s; lower max_connections_per_account, or raise what the server allows", p.Connections, p.Refused))
 	}
 	return list
 }

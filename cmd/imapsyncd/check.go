@@ -20,8 +20,14 @@ func newCheck(c *common) *cobra.Command {
 		Use:   "check",
 		Short: "Preflight: configuration, both log-ins, capabilities, mapping, expected delay",
 		Long: `check logs in on both sides of every account and looks at what is there. It changes nothing.
-At the end it says how long new mail will have to wait with so many accounts, connections and
-log-ins a second, and what in the configuration to raise.`,
+It says which mailboxes get another name, what the servers offer and what of that is used, how
+much is to be carried and how large the largest message is, beside what the new server takes of
+one (APPENDLIMIT) and its quota. With the first account between two servers it opens as many
+connections as a first copy may. A hundred messages or one megabyte at most are fetched of each
+account for a try.
+At the end it says how long the first copies may take and by what, and how long new mail will
+have to wait with so many accounts, connections and log-ins a second, and what in the
+configuration to raise.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.operate(cmd, accounts, func(o daemon.Operator) error {
@@ -34,6 +40,9 @@ log-ins a second, and what in the configuration to raise.`,
 					if !printCheck(cmd.OutOrStdout(), r) {
 						failed++
 					}
+				}
+				for _, f := range found.Forecasts {
+					say(cmd.OutOrStdout(), "", "%s", forecast(f))
 				}
 				for _, o := range found.Outlooks {
 					say(cmd.OutOrStdout(), "", "%s", o)
@@ -79,6 +88,9 @@ func printCheck(out io.Writer, r daemon.CheckResult) bool {
 		say(out, "    ", "%s server offers %s", side.name, offers(side.SideCheck))
 		say(out, "    ", "%s server has %s", side.name, protection(side.TLS))
 	}
+	if r.Probe != nil {
+		printProbe(out, r.Probe)
+	}
 	if l := r.Labels; l != nil && !l.Hidden {
 		say(out, "    ", "labels: All Mail has %s, %d of them are in no other mailbox, and go into the archive", count(l.All, "message"), l.Rest)
 	}
@@ -105,6 +117,35 @@ func say(out io.Writer, indent, format string, values ...any) {
 	var b strings.Builder
 	web.Wrap(&b, indent+fmt.Sprintf(format, values...), indent+"  ", screen.Columns)
 	io.WriteString(out, b.String())
+}
+
+// printProbe says what a first copy of the account can reckon with.
+func printProbe(out io.Writer, p *daemon.Probe) {
+	text := fmt.Sprintf("to carry: %s, the largest message has %s", size(p.Octets), size(p.Largest))
+	if p.AppendLimit > 0 {
+		text += fmt.Sprintf("; the new server takes up to %s (APPENDLIMIT)", size(p.AppendLimit))
+	}
+	switch q := p.Quota; {
+	case q.Limit > 0:
+		text += fmt.Sprintf("; quota there: %s of %s used, room for %s beside quota_reserve", size(q.Used), size(q.Limit), size(p.Room))
+	case q.Known:
+		text += "; no quota there"
+	default:
+		text += "; the new server tells no quota"
+	}
+	say(out, "    ", "%s", text)
+	if p.Connections > 0 {
+		say(out, "    ", "connections: %d to either server at once", p.Connections)
+	}
+}
+
+// forecast says how long first copies from an old server may take.
+func forecast(f daemon.Forecast) string {
+	text := fmt.Sprintf("%s: %s of %s to carry, %s", f.Server, count(f.Messages, "message"), count(f.Accounts, "account"), size(f.Octets))
+	if f.Seconds > 0 {
+		text += fmt.Sprintf(": about %s, %s", max(time.Second, time.Duration(f.Seconds*float64(time.Second)).Round(time.Second)), f.By)
+	}
+	return text
 }
 
 func offers(s daemon.SideCheck) string {

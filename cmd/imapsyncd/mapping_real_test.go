@@ -24,6 +24,26 @@ const inInbox = `namespace inbox {
 }
 `
 
+// withPublic gives every user the mailboxes below "Public.", and withQuota a quota.
+const (
+	withPublic = `namespace public {
+  type = public
+  prefix = Public.
+  separator = .
+  location = maildir:$DIR/mail/public
+  subscriptions = no
+}
+`
+	withQuota = `protocol imap {
+  mail_plugins = quota imap_quota
+}
+plugin {
+  quota = maildir:User quota
+  quota_rule = *:storage=10M
+}
+`
+)
+
 // byFolders makes it take names with dots, and long ones.
 const byFolders = "mail_location = maildir:$DIR/mail/%u:LAYOUT=fs\n"
 
@@ -100,15 +120,17 @@ func (s *mapped) arrived(user string, want map[string]string) {
 }
 
 // TestMapping: from everything in INBOX, with dots and in German, to the roles of
-// the new server.
+// the new server; and what many share, once it is asked for.
 func TestMapping(t *testing.T) {
 	t.Parallel()
-	s := newMapped(t, dovecot.Options{Extra: inInbox}, dovecot.Options{Extra: withRoles})
+	s := newMapped(t, dovecot.Options{Extra: inInbox + withPublic}, dovecot.Options{Extra: withRoles + withQuota})
+	s.in(s.old, "u", "Public.", ".", "Team")
 	s.in(s.old, "u", "INBOX.", ".", "INBOX", "Gesendete Elemente", "Gesendete Elemente|2019", "Entwürfe", "Papierkorb", "Kunden|Ärger & Co")
 	s.configure(near(s.old.Port), near(s.new.Port), "u")
 	out := s.must("check")
 	for _, want := range []string{
 		"    Gesendete Elemente -> Sent\n", "    Gesendete Elemente/2019 -> Sent/2019\n", "    Papierkorb -> Trash\n", "    the names of 3 mailboxes stay as they are\n",
+		"; quota there: 0 B of 10.5 MB used, room for 10.0 MB beside quota_reserve\n", "    connections: 3 to either server at once\n", ": 6 messages of 1 account to carry, ", ", as fast as one connection to the old server was, with 3 at once,",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("check says no %q\n%s", want, out)
@@ -132,6 +154,11 @@ func TestMapping(t *testing.T) {
 	s.in(s.old, "u", "INBOX.", ".", "Papierkorb|2020")
 	s.must("sync")
 	if got := s.there(s.new, "u")["Trash/2020"]; got != "Papierkorb|2020" {
+		t.Errorf("%q", got)
+	}
+	s.write(strings.Replace(readFile(t, filepath.Join(s.dir, "c.toml")), "[source]\n", "[source]\nnamespaces = [\"personal\", \"shared\"]\n", 1))
+	s.must("sync")
+	if got := s.there(s.new, "u")["Public/Team"]; got != "Team" {
 		t.Errorf("%q", got)
 	}
 }

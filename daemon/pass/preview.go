@@ -22,10 +22,13 @@ type PreviewRow struct {
 	Messages    uint32
 	// New are the messages that have no receipt. Those that are on the
 	// destination already would be recognised, not sent.
-	New     int
-	InDoubt int // sent, the answer was lost: to be resolved first
-	Held    int
-	Rebind  bool // UIDVALIDITY has changed: to be recognised by content
+	New int
+	// Octets are what these have together, Largest the most that one of them has, as
+	// the old server tells it.
+	Octets, Largest int64
+	InDoubt         int // sent, the answer was lost: to be resolved first
+	Held            int
+	Rebind          bool // UIDVALIDITY has changed: to be recognised by content
 }
 
 // Preview looks at both sides as Run does and changes nothing, neither there
@@ -57,6 +60,10 @@ func (p *Pass) Preview(ctx context.Context) (Preview, error) {
 		row := PreviewRow{
 			Source: job.source.DisplayName(), Destination: job.Pair.DestinationPath, Create: pairing.Destination.Name == "",
 			Messages: job.source.Status.Messages, New: len(job.uids), Rebind: job.rebind,
+		}
+		for _, uid := range job.uids {
+			size := job.sizes.of(uid)
+			row.Octets, row.Largest = row.Octets+size, max(row.Largest, size)
 		}
 		if job.source.Rest {
 			row.Messages = job.count(job.end)

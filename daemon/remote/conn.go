@@ -190,6 +190,17 @@ func (c *Conn) libraryPending() bool { return c.ours.Load() > 0 }
 // Has tells whether the server offered a capability after the log-in.
 func (c *Conn) Has(capability string) bool { return c.caps[strings.ToUpper(capability)] }
 
+// appendLimit is how many octets a message may have that is appended (RFC 7889), 0
+// where the server does not tell.
+func (c *Conn) appendLimit() int64 {
+	for capability := range c.caps {
+		if n, ok := strings.CutPrefix(capability, "APPENDLIMIT="); ok {
+			return int64(number(Value{Text: n}, 63))
+		}
+	}
+	return 0
+}
+
 // ServerID is the server's answer to ID (RFC 2971).
 func (c *Conn) ServerID() string { return c.id }
 

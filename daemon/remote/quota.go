@@ -44,4 +44,13 @@ func (d *Destination) Quota(ctx context.Context) (q Quota, err error) {
 	return q, nil
 }
 
+// AppendLimit is how many octets a message may have at most (APPENDLIMIT, RFC
+// 7889), while a connection is open; 0: the server does not tell.
+func (d *Destination) AppendLimit() int64 {
+	if d.conn == nil {
+		return 0
+	}
+	return d.conn.appendLimit()
+}
+
 func ratio(used, limit int64) float64 { return float64(used) / float64(limit) }
