@@ -333,7 +333,8 @@ func (l *loader) together(c *Config) {
 			continue
 		}
 		if j, taken := logins[login]; taken {
-			l.complain(key+".destination.user", "account %s fills the same mailbox on the new server as account %s: %s; each needs a log-in of its own", a.Name, c.Accounts[j].Name, a.Destination.User)
+			l.complain(key+".destination.user", "account %s fills the same mailbox on the new server as account %s in %s: the log-in %s on %s; the mail of two would be mixed there: give one of them a log-in of its own, or take it out",
+				a.Name, c.Accounts[j].Name, l.place(l.at[key], l.at[fmt.Sprintf("account[%d]", j)]), a.Destination.User, a.Destination.Host)
 		} else {
 			logins[login] = i
 		}
@@ -351,6 +352,8 @@ func (l *loader) place(from, at position) string {
 	return fmt.Sprintf("%s, line %d", cmp.Or(at.file, l.name), at.line)
 }
 
+// logIn is the same for all that lead to one mailbox: hardly a server tells users
+// apart by case.
 func logIn(s Server) string {
-	return strings.ToLower(net.JoinHostPort(s.Host, strconv.Itoa(s.Port))) + " " + s.User
+	return strings.ToLower(net.JoinHostPort(strings.TrimSuffix(s.Host, "."), strconv.Itoa(s.Port)) + " " + s.User)
 }
