@@ -98,6 +98,7 @@ func (c *connections) opener(side remote.Side, s config.Server, then metrics.Con
 		c.move(at, metrics.Connecting)
 		loggedIn := false
 		options := c.options
+		options.Listens = then == metrics.Watching
 		trace := options.Logger.With("side", string(side), "connection", c.opened.Add(1))
 		options.Traced = &c.traced
 		options.Trace = func(direction byte, line string) { trace.Info("trace", "line", string(direction)+" "+line) }

@@ -206,12 +206,13 @@ func (f *follower) takeUrgent() bool {
 }
 
 // run follows the account until End or the end of ctx, which does not wait for
-// answers. It ends with everything closed.
+// answers. It ends with everything closed. It waits for days, and so does watch:
+// what would take room on their stacks is not inlined.
 func (f *follower) run(ctx context.Context) {
 	defer close(f.done)
 	defer f.refuseAsked(pass.ErrStopped)
 	defer f.runErrands(pass.ErrStopped)
-	if f.daemon.record.phase(f.account.Name) == mail.PhaseFinished {
+	if f.finished() {
 		f.ended()
 		return
 	}
@@ -291,6 +292,13 @@ func (f *follower) run(ctx context.Context) {
 			f.work.room.rest()
 		}
 	}
+}
+
+// finished tells whether nothing of the account is carried any more.
+//
+//go:noinline
+func (f *follower) finished() bool {
+	return f.daemon.record.phase(f.account.Name) == mail.PhaseFinished
 }
 
 // pollWait is when to look without a hint. The watcher sweeps by itself.

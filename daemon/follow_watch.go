@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/imapsyncd/imapsyncd/daemon/config"
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/remote"
 	"github.com/imapsyncd/imapsyncd/metrics"
@@ -14,7 +13,7 @@ import (
 // watch listens on the source for news, again and again, while the server's
 // connections allow it.
 func (f *follower) watch(ctx context.Context, listening func()) {
-	if !mayListen(f.account) {
+	if !f.mayListen() {
 		return // polled
 	}
 	ended := false // the last connection, over NOTIFY
@@ -23,15 +22,15 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 			f.rest(ctx, f.times().poll, nil)
 			continue
 		}
-		room, sitting, err := f.daemon.slots.watch(ctx, sourceNeed(f.account, 1), f.lastNews)
+		room, sitting, err := f.seat(ctx)
 		if err != nil {
 			return
 		}
 		without := ended
 		ended = false
 		err = remote.Watch(sitting, remote.WatchOptions{
-			Open:       f.connections.opener(remote.SideSource, f.account.Source, metrics.Watching),
-			Namespaces: f.account.Source.Namespaces, Sweep: f.lookInterval, Jitter: f.daemon.Jitter,
+			Open: f.listener(), Namespaces: f.account.Source.Namespaces,
+			Sweep: f.lookInterval, Jitter: f.daemon.Jitter,
 			Listening: func() {
 				failures = 0
 				room.hears()
@@ -43,7 +42,7 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 			NoNotify: without,
 			Unnotified: func(why error, byIt bool) {
 				ended = byIt
-				f.daemon.unnotified(f.account.Source, why)
+				f.unnotified(why)
 			},
 		})
 		room.getUp()
@@ -86,11 +85,28 @@ func (f *follower) rest(ctx context.Context, d time.Duration, back <-chan struct
 	f.rest(ctx, f.daemon.Jitter(returning), nil)
 }
 
+//go:noinline
+func (f *follower) mayListen() bool { return mayListen(f.account) }
+
+// seat waits until the account may listen.
+//
+//go:noinline
+func (f *follower) seat(ctx context.Context) (*grant, context.Context, error) {
+	return f.daemon.slots.watch(ctx, sourceNeed(f.account, 1), f.lastNews)
+}
+
+// listener opens the connection by which the account is listened to.
+//
+//go:noinline
+func (f *follower) listener() func(context.Context) (*remote.Conn, error) {
+	return f.connections.opener(remote.SideSource, f.account.Source, metrics.Watching)
+}
+
 // unnotified says, once for each server, that it does not do the NOTIFY which
 // it offers.
-func (d *Daemon) unnotified(s config.Server, why error) {
-	address := addressOf(s)
-	if _, said := d.withoutNotify.LoadOrStore(address, true); !said {
-		d.Logger.Info("mailboxes beside INBOX are only asked about every poll_interval: the old server does not do the NOTIFY that it offers", "server", address, "error", why)
+func (f *follower) unnotified(why error) {
+	address := addressOf(f.account.Source)
+	if _, said := f.daemon.withoutNotify.LoadOrStore(address, true); !said {
+		f.daemon.Logger.Info("mailboxes beside INBOX are only asked about every poll_interval: the old server does not do the NOTIFY that it offers", "server", address, "error", why)
 	}
 }

@@ -100,9 +100,11 @@ func (m *migration) verify(ctx context.Context, account string, pace func(contex
 // verified remembers what a comparison that began at a time has found.
 func (d *Daemon) verified(account string, began time.Time, report verify.Report) error {
 	differences, damaged := 0, 0
-	found := make(map[string]int64, len(report.Counts))
+	found := make(map[string]int64)
 	for class, n := range report.Counts {
-		found[string(class)] = n
+		if n > 0 {
+			found[string(class)] = n
+		}
 		switch {
 		case class == verify.Damaged:
 			damaged += int(n)

@@ -33,6 +33,9 @@ type Options struct {
 	// Alert is told what the server wants its user to see (RFC 3501 §7.1, ALERT);
 	// nil: it is logged.
 	Alert func(text string)
+	// Listens is a connection that is kept for days and says little: its buffers
+	// are small.
+	Listens bool
 	// Dial opens the transport; nil: net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -102,8 +105,12 @@ func newConn(server Server, options Options, transport net.Conn) *Conn {
 // use begins to talk over a transport, afresh.
 func (c *Conn) use(transport net.Conn) {
 	c.transport = transport
-	c.in = bufio.NewReaderSize(progress{c}, 16<<10)
-	c.buffered = bufio.NewWriterSize(progress{c}, 16<<10)
+	in, out := 16<<10, 16<<10
+	if c.options.Listens {
+		in, out = 1<<10, 256
+	}
+	c.in = bufio.NewReaderSize(progress{c}, in)
+	c.buffered = bufio.NewWriterSize(progress{c}, out)
 	c.out = &verbs{side: c.server.Side, addOnly: c.server.AddOnly, out: c.buffered, trace: c.sent}
 	c.caps = nil
 }
@@ -262,7 +269,22 @@ func (c *Conn) Next(ctx context.Context) (Response, error) {
 }
 
 // Wait is Next without the progress timeout: nothing is due (IDLE).
-func (c *Conn) Wait(ctx context.Context) (Response, error) { return c.next(ctx) }
+func (c *Conn) Wait(ctx context.Context) (Response, error) {
+	if err := c.comes(ctx); err != nil {
+		return Response{}, err
+	}
+	return c.next(ctx)
+}
+
+// comes waits for the first octet of a response. It is apart from the reading
+// because who waits for days is to have a small stack meanwhile.
+func (c *Conn) comes(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	if _, err := c.in.Peek(1); err != nil {
+		return c.ended(errors.Join(ctx.Err(), err))
+	}
+	return nil
+}
 
 func (c *Conn) next(ctx context.Context) (Response, error) {
 	defer context.AfterFunc(ctx, func() { c.Close() })()

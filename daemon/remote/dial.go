@@ -246,14 +246,15 @@ func (c *Conn) capabilities(ctx context.Context) error {
 	if took := time.Since(asked); c.away == 0 || took < c.away {
 		c.away = took
 	}
-	c.caps = make(map[string]bool)
+	var names []string
 	for _, r := range replies[0].Untagged {
 		if r.Type == "CAPABILITY" {
 			for _, name := range texts(r.Data) {
-				c.caps[strings.ToUpper(name)] = true
+				names = append(names, strings.ToUpper(name))
 			}
 		}
 	}
+	c.caps = c.server.LogIns.offer(names)
 	if !c.caps["IMAP4REV1"] && !c.caps["IMAP4REV2"] {
 		return c.server.fail(ClassProtocol, nil, "does not speak IMAP4rev1", "")
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ type LogIns struct {
 	mu     sync.Mutex
 	by     map[string]string // which mechanism works, by server and user, where the best does not
 	shared map[sharedKey]*shared
+	offers map[string]map[string]bool // sets of capabilities, by their names in order
 	// Pause is how long an administrator who has been refused is left alone;
 	// 0: ten minutes.
 	Pause time.Duration
@@ -46,6 +48,33 @@ func (l *LogIns) remember(s Server, mechanism string) {
 		l.by = make(map[string]string)
 	}
 	l.by[userAt(s)] = mechanism
+}
+
+// offersMost is how many sets of capabilities are kept for others that offer the
+// same.
+const offersMost = 50
+
+// offer makes a set of the names of capabilities. All connections to which the
+// same are offered have the same set, which must not be changed.
+func (l *LogIns) offer(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[name] = true
+	}
+	if l == nil {
+		return set
+	}
+	key := strings.Join(names, " ")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if known := l.offers[key]; known != nil {
+		return known
+	}
+	if l.offers == nil || len(l.offers) == offersMost {
+		l.offers = make(map[string]map[string]bool)
+	}
+	l.offers[key] = set
+	return set
 }
 
 // sharedKey names a credential that many accounts share: another password

@@ -63,17 +63,18 @@ func (s Server) tlsConfig() (*tls.Config, **x509.Certificate, error) {
 		}
 		config.Certificates = []tls.Certificate{own}
 	}
+	var roots *x509.CertPool // nil: the system's
 	if s.TLSCAFile != "" {
 		pem, err := os.ReadFile(s.TLSCAFile)
 		if err != nil {
 			return nil, nil, s.fail(ClassCertificate, err, "tls_ca_file cannot be read: "+err.Error(), "")
 		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
+		roots = x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
 			return nil, nil, s.fail(ClassCertificate, nil, "tls_ca_file "+s.TLSCAFile+" holds no certificate", "")
 		}
 	}
-	roots, name := config.RootCAs, config.ServerName
+	name := config.ServerName
 	// The check is ours, so that the certificate can be described when it fails.
 	config.InsecureSkipVerify = true
 	config.VerifyConnection = func(state tls.ConnectionState) error {
@@ -86,6 +87,7 @@ func (s Server) tlsConfig() (*tls.Config, **x509.Certificate, error) {
 			return nil
 		}
 		options := x509.VerifyOptions{Roots: roots, DNSName: name, Intermediates: x509.NewCertPool()}
+		roots = nil // this is asked once, but kept with the connection
 		for _, c := range certs[1:] {
 			options.Intermediates.AddCert(c)
 		}

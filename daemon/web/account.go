@@ -55,8 +55,9 @@ func (p PassStatus) Join(last []PassStatus, keep int) []PassStatus {
 		p.Passes += last[0].Passes
 		last = last[1:]
 	}
-	joined := append(make([]PassStatus, 0, keep), p)
-	return append(joined, last[:min(len(last), keep-1)]...)
+	last = last[:min(len(last), keep-1)]
+	joined := make([]PassStatus, 0, 1+len(last)) // there are thousands of accounts
+	return append(append(joined, p), last...)
 }
 
 // What bounds the page of an account.
