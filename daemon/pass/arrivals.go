@@ -103,12 +103,16 @@ func (p *Pass) lookForArrivals(ctx context.Context, work []*job) error {
 			a.byKey[key] = list
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(p.destination)) {
-		box := p.destination[name]
-		if box.IsView() || p.made[name] || p.waiting[name] || p.unresolved[name] != nil || box.Status.UIDValidity == 0 || box.Status.UIDNext == 0 {
-			continue
-		}
-		if err := p.lookInto(ctx, box); isOutOfReach(err) {
+	boxes, from := p.unlooked()
+	if len(boxes) == 0 {
+		return p.awaitTwins(ctx, work)
+	}
+	named, err := p.named(from)
+	if err != nil {
+		return err
+	}
+	for _, box := range boxes {
+		if err := p.lookInto(ctx, box, from[box.Name], named[box.Name]); isOutOfReach(err) {
 			p.Logger.Debug("mailbox on the new server cannot be looked at", "mailbox", box.DisplayName(), "error", err)
 		} else if err != nil {
 			return err
@@ -144,29 +148,49 @@ func (p *Pass) awaitTwins(ctx context.Context, work []*job) error {
 	return nil
 }
 
-// lookInto reads the arrivals of one mailbox.
-func (p *Pass) lookInto(ctx context.Context, box mail.Mailbox) error {
-	ref := mail.Ref{Name: box.Name, UIDValidity: box.Status.UIDValidity}
-	from := box.Status.UIDNext - min(box.Status.UIDNext-1, arrivalsLooked)
-	if seen := p.Arrivals.looked[box.Name]; seen.UIDValidity == ref.UIDValidity {
-		from = seen.UIDNext
+// unlooked are the destination mailboxes that have grown since they were looked
+// at, by name, and from where on.
+func (p *Pass) unlooked() (boxes []mail.Mailbox, from map[string]mail.Anchor) {
+	from = make(map[string]mail.Anchor)
+	for _, name := range slices.Sorted(maps.Keys(p.destination)) {
+		box := p.destination[name]
+		if box.IsView() || p.made[name] || p.waiting[name] || p.unresolved[name] != nil || box.Status.UIDValidity == 0 || box.Status.UIDNext == 0 {
+			continue
+		}
+		at := mail.Anchor{UIDValidity: box.Status.UIDValidity, UIDNext: box.Status.UIDNext - min(box.Status.UIDNext-1, arrivalsLooked)}
+		if seen := p.Arrivals.looked[name]; seen.UIDValidity == at.UIDValidity {
+			at = seen
+		}
+		if at.UIDNext < box.Status.UIDNext {
+			boxes = append(boxes, box)
+			from[name] = at
+		}
 	}
-	if from >= box.Status.UIDNext {
+	return boxes, from
+}
+
+// lookInto reads the arrivals of one mailbox from a UID on. named are those that
+// have receipts: where all have, the server need not be asked.
+func (p *Pass) lookInto(ctx context.Context, box mail.Mailbox, from mail.Anchor, named map[mail.UID]bool) error {
+	ref := mail.Ref{Name: box.Name, UIDValidity: from.UIDValidity}
+	next, known := box.Status.UIDNext, mail.UID(0)
+	for uid := range named {
+		if uid < next {
+			known++
+		}
+	}
+	if known == next-from.UIDNext {
+		p.Arrivals.looked[box.Name] = mail.Anchor{UIDValidity: ref.UIDValidity, UIDNext: next}
 		return nil
 	}
-	uids, err := p.Destination.UIDs(ctx, ref, from)
+	uids, err := p.Destination.UIDs(ctx, ref, from.UIDNext)
 	if err != nil {
 		return err
 	}
-	next := box.Status.UIDNext
 	if len(uids) > 0 {
 		next = max(next, uids[len(uids)-1]+1)
 	}
-	named, err := p.named(map[string]mail.Anchor{box.Name: {UIDValidity: ref.UIDValidity, UIDNext: from}})
-	if err != nil {
-		return err
-	}
-	uids = slices.DeleteFunc(uids, func(uid mail.UID) bool { return named[box.Name][uid] })
+	uids = slices.DeleteFunc(uids, func(uid mail.UID) bool { return named[uid] })
 	now := time.Now()
 	var recent []mail.UID
 	sizes := make(map[mail.UID]int64)
