@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -68,6 +69,10 @@ file changes. A page, /metrics and /api/status are served at [web] listen.`,
 				return err
 			}
 			defer d.Close()
+			var beside sync.WaitGroup
+			defer beside.Wait()
+			defer cancel()
+			beside.Go(func() { giveBack(ctx) })
 			return d.Run(ctx)
 		},
 	}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+const (
+	// restEvery is how often it is looked whether the program is at rest.
+	restEvery = 20 * time.Second
+	// restMost is which part of what it holds may be used anew meanwhile.
+	restMost = 4
+	// worthwhile is which part of it must have come, or gone the last time, for it
+	// to be looked through for memory that can be given back.
+	worthwhile = 16
+)
+
+// giveBack gives memory back to the system while the program is at rest, until
+// ctx ends. What the first copies of many accounts have taken would be kept for
+// those to come: Go collects once as much again has been used as is held, which
+// takes days when nothing happens, and halves the stacks that were deep when it
+// does.
+func giveBack(ctx context.Context) {
+	ticker := time.NewTicker(restEvery)
+	defer ticker.Stop()
+	before, left, gained := readHeap(), uint64(0), false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := readHeap()
+		rests := (now.allocated-before.allocated)*restMost < now.held
+		if rests && (gained || now.held > left+left/worthwhile) {
+			debug.FreeOSMemory()
+			left = readHeap().held
+			gained = now.held > left+left/worthwhile
+		}
+		before = now
+	}
+}
+
+// heap is what Go says of its memory, in octets.
+type heap struct {
+	allocated uint64 // since the start
+	held      uint64 // and not given back
+}
+
+func readHeap() heap {
+	samples := []metrics.Sample{
+		{Name: "/gc/heap/allocs:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"},
+	}
+	metrics.Read(samples)
+	h := heap{allocated: samples[0].Value.Uint64()}
+	for _, s := range samples[1:] {
+		h.held += s.Value.Uint64()
+	}
+	return h
+}
