@@ -69,7 +69,7 @@ func (w *wire) next(t *testing.T) time.Time {
 	select {
 	case at := <-w.stored:
 		return at
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatal("the message has not come to the new server")
 		return time.Time{}
 	}

@@ -76,7 +76,7 @@ func (l *leader) start() (end func(ask bool) (code int, log string)) {
 		select {
 		case code := <-ended:
 			return code, log.String()
-		case <-time.After(time.Minute):
+		case <-time.After(patience):
 			_, out := l.command("status")
 			stop()
 			<-ended
@@ -96,7 +96,7 @@ func (l *leader) status() (s web.Status) {
 // until waits until the status is as it should be.
 func (l *leader) until(what string, is func(web.Status) bool) web.Status {
 	l.t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		if s := l.status(); is(s) {
 			return s
 		}
@@ -119,6 +119,7 @@ func phases(s web.Status, want mail.Phase) bool {
 // TestCutoverCommands leads a domain by hand through its whole life, by
 // commands.
 func TestCutoverCommands(t *testing.T) {
+	t.Parallel()
 	l := newLeader(t, 2, "\n[cutover]\nquiet_period = \"0s\"\nworkdays = []\nfinish = \"ask\"\n")
 	first, second := l.world.Accounts()[0], l.world.Accounts()[1]
 	l.expect(exitFailed, "no daemon is running", "status", "--check", "safe-to-switch", "example.org")

@@ -40,7 +40,7 @@ var (
 	}
 	forTests = pace{
 		messages: 60, appendDelay: 8 * time.Millisecond, quiet: 400 * time.Millisecond, deliveries: 3, between: 20 * time.Millisecond,
-		late: 2, silence: time.Second, ttl: time.Second, lag: 500 * time.Millisecond, progress: 200 * time.Millisecond, patience: time.Minute,
+		late: 2, silence: 3 * time.Second, ttl: time.Second, lag: 500 * time.Millisecond, progress: 200 * time.Millisecond, patience: 4 * time.Minute,
 	}
 )
 

@@ -18,13 +18,12 @@ import (
 // TestFailures: what goes wrong with one account is one clear line that says
 // what to do, and the other account is copied all the same.
 func TestFailures(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, dovecot.Options{}, dovecot.Options{})
 	expired := dovecot.Start(t, dovecot.Options{Expired: true})
 	other := dovecot.Start(t, dovecot.Options{CertificateName: "mail.example.org"})
 	boxes := corpus.Make(8, 25, 3000)
-	for _, user := range []string{"good", "bad"} {
-		s.client(s.old, user).Fill(boxes)
-	}
+	s.client(s.old, "bad").Fill(boxes)
 	for name, c := range map[string]struct {
 		bad  string // keys of the bad account's source or destination
 		want []string
@@ -45,8 +44,11 @@ func TestFailures(t *testing.T) {
 			[]string{"old server 127.0.0.1: TLS fails", "check port and tls in [source]"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			lane := &site{t: t, old: s.old, new: s.new, dir: t.TempDir()}
-			lane.start("good", c.bad)
+			good := strings.ReplaceAll(name, " ", "-") // an account of its own
+			lane.client(s.old, good).Fill(boxes)
+			lane.start(good, c.bad)
 			code, out := lane.run("sync")
 			if code != exitHeld {
 				t.Errorf("exit %d", code)
@@ -57,10 +59,10 @@ func TestFailures(t *testing.T) {
 					t.Errorf("lacks %q: %s", want, line)
 				}
 			}
-			if strings.Count(out, "imapsyncd: account") != 1 || !strings.Contains(out, "good: done") {
+			if strings.Count(out, "imapsyncd: account") != 1 || !strings.Contains(out, good+": done") {
 				t.Errorf("the other account is not done:\n%s", out)
 			}
-			if code, out := lane.run("check"); code != exitHeld || !strings.Contains(out, "bad: FAILED") || !strings.Contains(out, "good: ok") {
+			if code, out := lane.run("check"); code != exitHeld || !strings.Contains(out, "bad: FAILED") || !strings.Contains(out, good+": ok") {
 				t.Errorf("check: exit %d\n%s", code, out)
 			}
 		})
@@ -89,6 +91,7 @@ func lineWith(text, part string) string {
 // TestFull: a mailbox on the new server that is full, that cannot be written
 // to, and a message that it finds too big.
 func TestFull(t *testing.T) {
+	t.Parallel()
 	quota := dovecot.Options{Extra: `
 protocol imap {
   mail_plugins = quota
@@ -242,6 +245,7 @@ var boxDate = corpus.Make(0, 25, 1000)[0].Messages[0].Date
 // TestStateDirectory: one that cannot be written to, one that is in use, one on
 // a disk that is full.
 func TestStateDirectory(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, dovecot.Options{}, dovecot.Options{})
 	s.client(s.old, "u").Fill(corpus.Make(9, 2000, 2000))
 	s.configure(near(s.old.Port), near(s.new.Port), "u")

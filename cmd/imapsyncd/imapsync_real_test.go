@@ -128,7 +128,7 @@ func TestPasswordsAreWiped(t *testing.T) {
 	}
 	defer cmd.Wait()
 	defer cmd.Process.Kill()
-	l.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute))
+	l.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
 	conn, err := l.Accept() // it is at work, and waits for an answer
 	if err != nil {
 		cmd.Process.Kill()

@@ -102,7 +102,7 @@ func (l *life) exit() int {
 	case code := <-l.ended:
 		l.ended <- code
 		return code
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		l.t.Fatalf("the daemon does not end\n%s", l.log.String())
 		return -1
 	}
@@ -112,7 +112,7 @@ func (l *life) exit() int {
 func (l *life) until(what string, is func(web.DomainStatus) bool) web.Status {
 	l.t.Helper()
 	text := ""
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		var s web.Status
 		_, text = l.run("status", "--json")
 		if json.Unmarshal([]byte(text), &s) == nil && len(s.Domains) == 1 && is(s.Domains[0]) {

@@ -21,6 +21,7 @@ import (
 // up by itself, goes on with all that it has when a line is spoilt, and says
 // which.
 func TestListOfAccounts(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, dovecot.Options{}, dovecot.Options{})
 	list := filepath.Join(s.dir, "accounts.csv")
 	line := func(user string) string {
@@ -60,7 +61,7 @@ func TestListOfAccounts(t *testing.T) {
 	}
 	until := func(what string, is func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(patience); !is(); time.Sleep(50 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("not reached: %s\n%s", what, p.log.String())
 			}

@@ -45,6 +45,7 @@ func simulated(t *testing.T, o imapsim.Options, first mail.UIDValidity, accounts
 // TestLists: a list of accounts, 500 with -storm, is carried in each of the
 // formats: by [accounts] file, and as import makes a configuration of it.
 func TestLists(t *testing.T) {
+	t.Parallel()
 	accounts := 40
 	if *storm {
 		accounts = 500

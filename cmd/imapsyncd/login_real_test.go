@@ -143,6 +143,7 @@ func TestTokensExpireWhileCopying(t *testing.T) {
 // are put right. No secret is in its log at its most talkative, its answers,
 // its state or the list of processes.
 func TestSecretsOfADaemon(t *testing.T) {
+	t.Parallel()
 	tokens := newTokenServer(t, "s3cret-of-client", time.Hour)
 	s := newSite(t, tokens.takesTokens(), dovecot.Options{
 		Files: map[string]string{"masters": "admin:{PLAIN}m4ster-password\n"},
@@ -208,7 +209,8 @@ func TestSecretsOfADaemon(t *testing.T) {
 // TestCheckShowsTLS: how each server is talked to, until when its certificate
 // is good, and a warning of what is not as it should be.
 func TestCheckShowsTLS(t *testing.T) {
-	s := newSite(t, dovecot.Options{Expires: 10*24*time.Hour + time.Minute}, dovecot.Options{})
+	t.Parallel()
+	s := newSite(t, dovecot.Options{Expires: 10*24*time.Hour + time.Hour}, dovecot.Options{})
 	s.client(s.old, "u").Fill(corpus.Make(23, 25, 2000))
 	secured := func(server *dovecot.Server) string {
 		return fmt.Sprintf("host = \"127.0.0.1\"\nport = %d\ntls_ca_file = %q\n", server.TLSPort, server.CAFile)
@@ -217,9 +219,9 @@ func TestCheckShowsTLS(t *testing.T) {
 	until := func(d time.Duration) string { return time.Now().UTC().Add(d).Format(time.DateOnly) }
 	out := s.must("check")
 	for _, want := range []string{
-		"old server has TLS 1.3, certificate for localhost, 127.0.0.1 until " + until(10*24*time.Hour+time.Minute),
+		"old server has TLS 1.3, certificate for localhost, 127.0.0.1 until " + until(10*24*time.Hour+time.Hour),
 		"new server has TLS 1.3, certificate for localhost, 127.0.0.1 until " + until(60*24*time.Hour),
-		"warning: the certificate of the old server expires on " + until(10*24*time.Hour+time.Minute) + ", in 10 days: renew it",
+		"warning: the certificate of the old server expires on " + until(10*24*time.Hour+time.Hour) + ", in 10 days: renew it",
 		"warning: old TLS is allowed to the new server, but it speaks TLS 1.3: remove tls_legacy_ciphers",
 	} {
 		if !strings.Contains(out, want) {
@@ -239,6 +241,7 @@ func TestCheckShowsTLS(t *testing.T) {
 // one is sent, and takes it over TLS. Its address is another than ours, since
 // Dovecot takes itself for secured.
 func TestNoPlaintext(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, dovecot.Options{Listen: "127.0.0.2", Extra: "disable_plaintext_auth = yes\n"}, dovecot.Options{})
 	tap := proxy.Start(t, s.old.Address())
 	tapped := func(keys string) string {

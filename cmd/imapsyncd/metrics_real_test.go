@@ -57,14 +57,14 @@ func (p *program) scrape() (map[string]float64, []byte) {
 // shows waits until /metrics says all of that.
 func (p *program) shows(when string, want map[string]float64) {
 	p.t.Helper()
-	p.showsWithin(when, want, time.Minute)
+	p.showsWithin(when, want, patience)
 }
 
 // showsWithin is shows with another limit of patience.
 func (p *program) showsWithin(when string, want map[string]float64, limit time.Duration) {
 	p.t.Helper()
 	var wrong string
-	pause := max(10*time.Millisecond, limit/10_000)
+	pause := max(50*time.Millisecond, limit/10_000)
 	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(pause) {
 		values, _ := p.scrape()
 		wrong = ""
@@ -122,7 +122,7 @@ func TestMetricsOnDovecot(t *testing.T) {
 	p := s.daemon()
 	select {
 	case <-frozen:
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatalf("%d messages only were copied\n%s", stored, p.log.String())
 	}
 	p.shows("in the middle of the copy", map[string]float64{

@@ -17,6 +17,7 @@ import (
 // TestRootWorksAsTheOwner: what root does leaves nothing in the state directory
 // that the daemon cannot use, and reads nothing that the daemon cannot read.
 func TestRootWorksAsTheOwner(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, dovecot.Options{}, dovecot.Options{})
 	s.client(s.old, "u").Fill(corpus.Make(5, 10, 1000))
 	nobody, err := user.Lookup("nobody")

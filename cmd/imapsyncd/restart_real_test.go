@@ -235,8 +235,10 @@ func TestRestarts(t *testing.T) {
 }
 
 // TestStuckStop: servers that do not answer do not hold the daemon beyond ten
-// seconds after SIGTERM, neither in the middle of a copy nor at the farewell,
-// and what was in flight is neither lost nor doubled.
+// seconds after SIGTERM, neither in the middle of a copy nor at the farewell, and
+// what was in flight is neither lost nor doubled. It is logged how many it was;
+// the test allows for a machine that has other things to do, on which it would
+// still be minutes if the servers were waited for.
 func TestStuckStop(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -266,7 +268,7 @@ func TestStuckStop(t *testing.T) {
 			if err := p.end(syscall.SIGTERM); err != nil {
 				t.Errorf("SIGTERM: %v\n%s", err, p.log.String())
 			}
-			if took := time.Since(begin); took > 10*time.Second {
+			if took := time.Since(begin); took > soon {
 				t.Errorf("it ended %s after SIGTERM", took)
 			} else {
 				t.Logf("it ended %s after SIGTERM", took.Round(time.Millisecond))

@@ -80,7 +80,7 @@ func (p *program) end(signal syscall.Signal) error {
 	case err := <-p.ended:
 		p.ended <- err
 		return err
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		p.t.Fatalf("the daemon does not end\n%s", p.log.String())
 		return nil
 	}
@@ -90,7 +90,7 @@ func (p *program) end(signal syscall.Signal) error {
 func (p *program) until(what string, is func(web.AccountStatus) bool) {
 	p.t.Helper()
 	text := ""
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		var stdout, stderr bytes.Buffer
 		code := run(&common{stopping: p.t.Context()}, []string{"status", "--json", "--config", filepath.Join(p.dir, "c.toml")}, &stdout, &stderr)
 		text = stdout.String() + stderr.String()
@@ -105,6 +105,7 @@ func (p *program) until(what string, is func(web.AccountStatus) bool) {
 // TestRunOnDovecot follows a real server through everything that happens to
 // servers and daemons.
 func TestRunOnDovecot(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, dovecot.Options{}, dovecot.Options{})
 	boxes := corpus.Make(11, 120, 20_000)
 	s.client(s.old, "u").Fill(boxes)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,12 +14,14 @@ import (
 
 	"github.com/imapsyncd/imapsyncd/daemon/demo"
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/simtest/corpus"
 	"github.com/imapsyncd/imapsyncd/daemon/web"
 )
 
 // TestDemo runs the demo, which fails unless both servers are the same in the
 // end.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	var stdout, stderr bytes.Buffer
 	code := run(&common{stopping: t.Context()}, []string{"demo", "--fast"}, &stdout, &stderr)
 	if code != exitDone || stderr.Len() > 0 {
@@ -35,6 +36,7 @@ func TestDemo(t *testing.T) {
 
 // TestRunAndItsCommands runs the daemon and asks it what the commands can ask.
 func TestRunAndItsCommands(t *testing.T) {
+	t.Parallel()
 	// The name of a unix socket is short, t.TempDir's may be long.
 	dir, err := os.MkdirTemp("", "imapsyncd-test-")
 	if err != nil {
@@ -69,12 +71,7 @@ func TestRunAndItsCommands(t *testing.T) {
 	expect(exitDone, "resumed: all accounts", "resume", "--all")
 	expect(exitDone, "no daemon is running; this is what the state directory says", "status")
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
+	address := fmt.Sprintf("127.0.0.1:%d", corpus.Port(t, "127.0.0.1"))
 	stopping, stop := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
 	var log bytes.Buffer
@@ -88,7 +85,7 @@ func TestRunAndItsCommands(t *testing.T) {
 			if code != exitDone {
 				t.Errorf("run ended with %d\n%s", code, log.String())
 			}
-		case <-time.After(time.Minute):
+		case <-time.After(patience):
 			t.Error("run did not end")
 		}
 		for _, secret := range world.Accounts() {
@@ -102,7 +99,7 @@ func TestRunAndItsCommands(t *testing.T) {
 		}
 	}()
 	name := world.Accounts()[0]
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		code, text, _ := command("status", "--json", "--phase", "following", "--health", "ok")
 		var s web.Status
 		if code == exitDone && json.Unmarshal([]byte(text), &s) == nil && s.Totals.Accounts == 2 && s.Totals.Messages.Copied > 0 {

@@ -18,7 +18,7 @@ import (
 
 // calm is how long the daemon may take until everything is as it should be:
 // servers that have just come back are tried again after ten seconds.
-const calm = time.Minute
+const calm = patience
 
 // quiesce lets the daemon come to rest, ends it, and looks at everything.
 func (s *season) quiesce() {
