@@ -56,7 +56,7 @@ func TestCopyInTheMiddle(t *testing.T) {
 	begun, worlds := time.Now(), 0
 	for _, change := range changes {
 		for _, deed := range deeds {
-			for when := 1; !t.Failed(); when++ {
+			for when := 1 + worlds%oneIn(); !t.Failed(); when += oneIn() {
 				asked := 0
 				synctest.Test(t, func(t *testing.T) {
 					l := newLife(t, rand.New(rand.NewPCG(1, 1)))

@@ -255,7 +255,7 @@ func TestEveryFault(t *testing.T) {
 			for _, uidplus := range []bool{true, false} {
 				for pace := range uint64(3) {
 					name := fmt.Sprintf("crash=%v, %s, uidplus=%v, pace=%d", crash, late, uidplus, pace)
-					for at := 1; ; at++ {
+					for at := 1 + runs%oneIn(); ; at += oneIn() {
 						var asked int
 						synctest.Test(t, func(t *testing.T) {
 							w := small()
@@ -282,7 +282,7 @@ func TestEveryFault(t *testing.T) {
 		}
 	}
 	proof.Count(t, begun, "%d worlds", runs)
-	if runs < 1500 {
+	if runs < 1500/oneIn() {
 		t.Errorf("only %d worlds: the faults do not reach all steps", runs)
 	}
 }
@@ -292,7 +292,7 @@ func TestEveryFault(t *testing.T) {
 func TestPairsOfFaults(t *testing.T) {
 	begun, runs := time.Now(), 0
 	for first := 1; first < 40 && !t.Failed(); first++ {
-		for second := 1; ; second++ {
+		for second := 1 + runs%oneIn(); ; second += oneIn() {
 			var asked int
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld()

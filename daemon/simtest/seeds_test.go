@@ -20,7 +20,7 @@ var (
 // own, until one fails; the seed of that one is printed as a command.
 func everySeed(t *testing.T, one func(t *testing.T, seed int64) error) {
 	// Hardly anything of a world outlives it: collecting seldom costs less.
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	defer debug.SetGCPercent(debug.SetGCPercent(1600))
 	begun := time.Now()
 	first, last := int64(0), int64(*worlds)
 	if *replay >= 0 {

@@ -5,7 +5,6 @@ package simtest
 
 import (
 	"errors"
-	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -244,7 +243,7 @@ type Faults struct {
 
 	mu    sync.Mutex // mailboxes are carried side by side
 	asked int
-	steps map[step]int // how often each was taken
+	steps map[uint64]int // how often each was taken, by the hash of its name
 	dead  bool
 }
 
@@ -299,19 +298,31 @@ func (f *Faults) ask(s step) error {
 }
 
 func (f *Faults) duration(s step) time.Duration {
+	name := fnv1a(fnvBasis, s.what)
+	var digits [20]byte
+	if s.box != "" {
+		name = fnv1a(fnv1a(fnv1a(name, " "), s.box), " on ")
+		name = fnv1a(name, strconv.AppendInt(digits[:0], int64(s.server), 10))
+	}
 	f.mu.Lock()
 	if f.steps == nil {
-		f.steps = make(map[step]int)
+		f.steps = make(map[uint64]int)
 	}
-	n := f.steps[s] + 1
-	f.steps[s] = n
+	n := f.steps[name] + 1
+	f.steps[name] = n
 	f.mu.Unlock()
-	var room [64]byte // for the name of the step, which comes often
-	name := append(room[:0], s.what...)
-	if s.box != "" {
-		name = append(append(append(append(name, ' '), s.box...), " on "...), strconv.Itoa(int(s.server))...)
+	hash := fnv1a(name, strconv.AppendInt(digits[:0], int64(n), 10))
+	return time.Duration(rand.NewPCG(f.Pace, hash).Uint64() % uint64(time.Millisecond))
+}
+
+// fnvBasis is where FNV-1a begins.
+const fnvBasis = 0xcbf29ce484222325
+
+// fnv1a goes on with a hash (FNV-1a, 64 bits): what hash/fnv has no way to do
+// twice from the same beginning.
+func fnv1a[T string | []byte](hash uint64, text T) uint64 {
+	for i := range len(text) {
+		hash = (hash ^ uint64(text[i])) * 0x100000001b3
 	}
-	hash := fnv.New64a()
-	hash.Write(strconv.AppendInt(name, int64(n), 10))
-	return time.Duration(rand.NewPCG(f.Pace, hash.Sum64()).Uint64() % uint64(time.Millisecond))
+	return hash
 }
