@@ -2,6 +2,7 @@ package imapsim
 
 import (
 	"bufio"
+	"bytes"
 	"compress/flate"
 	"io"
 	"net"
@@ -14,23 +15,41 @@ import (
 // megabyte that it takes: the server lives in the process whose memory is measured.
 type deflated struct {
 	net.Conn
-	pool *sync.Pool // of *flate.Writer
+	*deflater
+}
+
+// deflater is what the connections of a server compress with, one after the
+// other. A sync.Pool drops what it is given where the race detector watches.
+type deflater struct {
+	mu sync.Mutex
+	to *flate.Writer // nil: nothing was compressed yet
 }
 
 func (d deflated) Write(p []byte) (n int, err error) {
-	to, _ := d.pool.Get().(*flate.Writer)
-	if to == nil {
-		if to, err = flate.NewWriter(nil, flate.BestSpeed); err != nil {
-			return 0, err
+	var piece bytes.Buffer // who compresses does not wait for a client
+	if err := d.piece(&piece, p); err != nil {
+		return 0, err
+	}
+	if _, err := d.Conn.Write(piece.Bytes()); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (d *deflater) piece(to io.Writer, p []byte) (err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.to == nil {
+		if d.to, err = flate.NewWriter(nil, flate.BestSpeed); err != nil {
+			return err
 		}
 	}
-	to.Reset(d.Conn)
-	if n, err = to.Write(p); err == nil {
-		err = to.Flush()
+	d.to.Reset(to)
+	defer d.to.Reset(nil)
+	if _, err := d.to.Write(p); err != nil {
+		return err
 	}
-	to.Reset(nil)
-	d.pool.Put(to)
-	return n, err
+	return d.to.Flush()
 }
 
 // inflated is what a client has compressed, as long as the client is there. Go's
@@ -84,6 +103,6 @@ func (c *session) compress(k *command) (string, error) {
 		c.violated("sent behind COMPRESS, before its answer: %d octets", c.in.Buffered())
 	}
 	c.send("%s OK begin", k.tag)
-	c.deflated, c.conn, c.in = true, deflated{c.conn, &c.deflaters}, bufio.NewReader(inflate(c.in))
+	c.deflated, c.conn, c.in = true, deflated{c.conn, &c.deflater}, bufio.NewReader(inflate(c.in))
 	return "", nil
 }

@@ -96,7 +96,7 @@ type Server struct {
 	violations []string
 	open       map[string]int // connections by user; "": all
 	turnedAway int
-	deflaters  sync.Pool // see deflated
+	deflater   deflater
 }
 
 // New returns a server that nobody can reach yet.
