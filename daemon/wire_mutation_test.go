@@ -90,20 +90,20 @@ func TestWireMutations(t *testing.T) {
 		from   int64 // the first seed that is tried
 		mutate func(*wire, *pass.Options)
 	}{
-		"I1: intents are not durable": {79, func(_ *wire, o *pass.Options) {
+		"I1: intents are not durable": {81, func(_ *wire, o *pass.Options) {
 			o.Journal = carelessJournal{Journal: o.Journal, commit: func(c *mail.Change) { c.Intents = nil }}
 		}},
 		"I2: a receipt without an answer": {12, func(_ *wire, o *pass.Options) {
 			o.Destination = trustingDestination{o.Destination}
 		}},
-		"I3: an anchor runs ahead": {99, func(_ *wire, o *pass.Options) {
+		"I3: an anchor runs ahead": {206, func(_ *wire, o *pass.Options) {
 			o.Journal = carelessJournal{Journal: o.Journal, commit: func(c *mail.Change) {
 				for i := range c.Pairs {
 					c.Pairs[i].SourceAnchor.UIDNext += 100
 				}
 			}}
 		}},
-		"I4: a plain EXPUNGE": {26, func(w *wire, o *pass.Options) {
+		"I4: a plain EXPUNGE": {95, func(w *wire, o *pass.Options) {
 			o.Destination = expungingDestination{o.Destination, func(box mail.Ref) {
 				w.people.New.Do(func() {
 					if b := w.people.New.Boxes[w.new.Name(box.Name)]; b != nil {
