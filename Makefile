@@ -39,7 +39,7 @@ build: ## build the program into ./imapsyncd
 # for it, and the same seed is nearly always the same world.
 test: ## all tests; those that need real servers skip without them
 	@$(COUNTED) { $(GO) test -timeout 20m -cpu 1 -skip 'Worlds|Lives' ./daemon/simtest && $(GO) test -timeout 20m -cpu 1 -run 'Worlds|Lives' ./daemon/simtest -worlds 100000 && $(GO) test -timeout 20m -run Wire ./daemon -wires 30; } & worlds=$$!; \
-	$(GO) test -race -timeout 20m -parallel 4 ./...; status=$$?; \
+	GORACE=atexit_sleep_ms=0 $(GO) test -race -vet=off -ldflags=-w -timeout 20m -parallel 4 ./...; status=$$?; \
 	wait $$worlds || status=1; exit $$status
 
 storm: ## the simulations, faults and fuzz targets at length, as root
