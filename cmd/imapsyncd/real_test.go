@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -345,17 +346,20 @@ func TestLostAnswer(t *testing.T) {
 	s := newSite(t, dovecot.Options{}, dovecot.Options{})
 	s.client(s.old, "u").Fill(corpus.Make(4, 300, 100_000))
 	source, destination := proxy.Start(t, s.old.Address()), proxy.Start(t, s.new.Address())
-	answers := make(chan int, 1)
-	answers <- 0
+	var mu sync.Mutex
+	stored, cuts := 0, 0 // messages since the last cut: how many one answer tells of is a matter of time
 	destination.Cut = func(_, next []byte) bool {
-		n := <-answers
-		n += bytes.Count(next, []byte("APPENDUID"))
-		cut := n > 20 && bytes.Contains(next, []byte("APPENDUID"))
-		if cut {
-			n = 0
+		mu.Lock()
+		defer mu.Unlock()
+		for _, m := range appended.FindAllSubmatch(next, -1) {
+			stored += len(uidsOf(t, string(m[1])))
 		}
-		answers <- n
-		return cut
+		if stored <= 20 {
+			return false
+		}
+		stored = 0
+		cuts++
+		return true
 	}
 	s.configure(near(source.Port()), near(destination.Port()), "u")
 	s.must("sync")
@@ -366,8 +370,11 @@ func TestLostAnswer(t *testing.T) {
 			t.Errorf("the new server has seen %s", c)
 		}
 	}
-	if dials := strings.Count(strings.Join(destination.Commands(), "\n"), "AUTHENTICATE"); dials < 5 {
-		t.Errorf("the connection was made %d times only: nothing was cut", dials)
+	mu.Lock()
+	defer mu.Unlock()
+	t.Logf("%d answers were lost", cuts)
+	if cuts < 2 {
+		t.Errorf("%d answers only were lost", cuts)
 	}
 }
 
