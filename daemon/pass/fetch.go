@@ -25,7 +25,6 @@ type parcel struct {
 	asked   []mail.UID
 	pieces  []piece
 	release func() // gives the budget back and closes the spool files
-	first   bool   // nothing of it is there yet: the destination mailbox can be opened meanwhile
 	last    bool   // nothing of the mailbox follows, because of err if it is set
 	err     error
 }
@@ -72,7 +71,6 @@ func (c *carriage) fetch(ctx context.Context, lane *Lane, parcels chan<- parcel)
 		if t == nil {
 			return
 		}
-		parcels <- parcel{task: t, release: func() {}, first: true}
 		err := c.fetchTask(ctx, lane, t, parcels)
 		parcels <- parcel{task: t, release: func() {}, last: true, err: err}
 	}

@@ -236,7 +236,7 @@ func (c *carriage) putBack(t *task) {
 }
 
 // drive carries one mailbox after the other over a lane: parcels are fetched
-// while earlier ones are appended, or while the mailbox is opened to append to.
+// while earlier ones are appended.
 func (c *carriage) drive(ctx context.Context, lane *Lane) {
 	parcels := make(chan parcel, 1)
 	go func() {
@@ -252,14 +252,8 @@ func (c *carriage) drive(ctx context.Context, lane *Lane) {
 		if w == nil || w.task != next.task {
 			w = c.writer(ctx, lane, next.task)
 		}
-		switch {
-		case next.first:
-			w.fail(w.begin())
-		case next.last:
-			next.release()
+		if w.take(ctx, next); next.last {
 			w.end(next.err)
-		default:
-			w.take(ctx, next)
 		}
 	}
 }

@@ -96,11 +96,14 @@ func (w *writer) receive(parcels <-chan parcel) (next parcel, ok bool) {
 // take sends one parcel: intents durable, APPEND. Receipts and holds become
 // durable with the intents of a later parcel, or when there is time for it.
 func (w *writer) take(ctx context.Context, next parcel) {
-	if w.err != nil {
-		next.release()
-		return
+	if w.err == nil && !next.last {
+		w.fail(w.begin())
 	}
-	w.fail(w.send(ctx, next))
+	if w.err == nil && !next.last {
+		w.fail(w.send(ctx, next))
+	} else {
+		next.release()
+	}
 }
 
 // fail notes why nothing more of the mailbox is sent.
