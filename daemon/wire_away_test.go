@@ -84,7 +84,12 @@ func (w *crowd) recoveredBy(most time.Duration) (after time.Duration, ok bool) {
 	for ; time.Since(start) < most; time.Sleep(100 * time.Millisecond) {
 		ok = true
 		for _, name := range w.names {
-			s := w.follower(name).Status()
+			f, err := w.running.follower(name)
+			if err != nil { // it has not been started yet
+				ok = false
+				break
+			}
+			s := f.Status()
 			ok = ok && w.missing(name) == 0 && s.Health == mail.HealthOK && !s.LastSuccess.IsZero()
 		}
 		if ok {
