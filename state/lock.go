@@ -67,5 +67,9 @@ func holder(f *os.File) int {
 }
 
 // Close gives the lock back. The file stays: removing it would let two
-// processes hold locks on two files of one name.
-func (l *DirLock) Close() error { return l.file.Close() }
+// processes hold locks on two files of one name. A process that is being started
+// just now has the file open as well, until it is the program it is to be: so
+// closing it would not do.
+func (l *DirLock) Close() error {
+	return errors.Join(syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN), l.file.Close())
+}
