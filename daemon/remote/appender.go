@@ -145,9 +145,6 @@ func (b *batch) over() {
 		go b.again()
 		return
 	}
-	if err != nil {
-		b.doubtTogether()
-	}
 	b.done(err)
 }
 
