@@ -45,6 +45,9 @@ func fingerprint(cert *x509.Certificate) string {
 // errFingerprint: the certificate is not the one that is configured.
 var errFingerprint = errors.New("the certificate is another one than tls_fingerprint says")
 
+// errShownAgain: what a certificate is held against is kept for one handshake.
+var errShownAgain = errors.New("the server shows a certificate once more on the same connection")
+
 // tlsConfig returns how to check the server's certificate, and where the one
 // that it shows is kept for a message about it.
 func (s Server) tlsConfig() (*tls.Config, **x509.Certificate, error) {
@@ -77,7 +80,12 @@ func (s Server) tlsConfig() (*tls.Config, **x509.Certificate, error) {
 	name := config.ServerName
 	// The check is ours, so that the certificate can be described when it fails.
 	config.InsecureSkipVerify = true
+	shown := false
 	config.VerifyConnection = func(state tls.ConnectionState) error {
+		if shown { // there is no renegotiation
+			return errShownAgain
+		}
+		shown = true
 		certs := state.PeerCertificates
 		*seen = certs[0]
 		if s.TLSFingerprint != "" {
@@ -87,7 +95,7 @@ func (s Server) tlsConfig() (*tls.Config, **x509.Certificate, error) {
 			return nil
 		}
 		options := x509.VerifyOptions{Roots: roots, DNSName: name, Intermediates: x509.NewCertPool()}
-		roots = nil // this is asked once, but kept with the connection
+		roots = nil // this is kept with the connection, and asked once only
 		for _, c := range certs[1:] {
 			options.Intermediates.AddCert(c)
 		}

@@ -230,3 +230,21 @@ func TestStartTLS(t *testing.T) {
 		})
 	}
 }
+
+// TestShownOnce: what a certificate is held against is forgotten after the
+// handshake. One that is shown later would be held against the system's
+// authorities, and so is refused.
+func TestShownOnce(t *testing.T) {
+	own := ecPair(t)
+	config, _, err := Server{Host: "127.0.0.1", TLSCAFile: own.certFile}.tlsConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := tls.ConnectionState{PeerCertificates: []*x509.Certificate{own.Leaf}}
+	if err := config.VerifyConnection(state); err != nil {
+		t.Fatal(err)
+	}
+	if err := config.VerifyConnection(state); !errors.Is(err, errShownAgain) {
+		t.Errorf("shown again: %v", err)
+	}
+}
