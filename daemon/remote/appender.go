@@ -145,6 +145,9 @@ func (b *batch) over() {
 		go b.again()
 		return
 	}
+	if err != nil {
+		b.doubtTogether()
+	}
 	b.done(err)
 }
 

@@ -137,12 +137,18 @@ func (b *batch) apart() error {
 		grown, err = b.grown(b.ctx)
 	}
 	if err != nil || grown {
-		for _, i := range b.refused {
-			b.outcomes[i] = mail.Appended{Err: mail.ErrInDoubt}
-		}
+		b.doubtTogether()
 		return err
 	}
 	return b.repeat(b.refused, oneByOne)
+}
+
+// doubtTogether is the outcome of what was refused together and cannot be sent one
+// by one: the server has said nothing yet of most of it.
+func (b *batch) doubtTogether() {
+	for _, i := range b.refused {
+		b.outcomes[i] = mail.Appended{Err: mail.ErrInDoubt}
+	}
 }
 
 var errEnded = errors.New("the connection ended")

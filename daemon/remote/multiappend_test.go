@@ -140,6 +140,26 @@ func TestRefusedAndGrown(t *testing.T) {
 	}
 }
 
+// TestRefusedTogetherAndBroken: where the connection ends before what was refused
+// together could be sent one by one, nothing of it counts as refused.
+func TestRefusedTogetherAndBroken(t *testing.T) {
+	d := &dovecotLike{refuse: map[string]string{"m3": "NO not this one", "last": "BAD what"}}
+	_, a := newAppender(t, newFakeServer(t, SideDestination, multiCaps, d.serve))
+	var messages []mail.Upload
+	for i := range togetherMessages {
+		messages = append(messages, text(fmt.Sprint("m", i)))
+	}
+	outcomes, err := outcomesOf(a.Append(t.Context(), append(messages, text("last"))))
+	if err == nil || outcomeOf(outcomes[togetherMessages].Err) != "BAD" {
+		t.Fatalf("%v: %+v", err, outcomes[togetherMessages])
+	}
+	for i, o := range outcomes[:togetherMessages] {
+		if !errors.Is(o.Err, mail.ErrInDoubt) {
+			t.Errorf("message %d: %+v", i, o)
+		}
+	}
+}
+
 // TestOddAnswersTogether: an answer that does not account for every message is
 // no proof of any (I2); BAD ends the connection, and literals wait from then on.
 func TestOddAnswersTogether(t *testing.T) {
