@@ -1,6 +1,7 @@
 package pass
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -180,7 +181,7 @@ func (p *Pass) conclude(ctx context.Context, t *task) (more bool, err error) {
 	case len(job.uids) == 0:
 		return false, p.finish(job)
 	case len(job.uids) == before && !goesOn && !t.again:
-		return false, fmt.Errorf("carry: no progress: %w", errors.Join(t.err, mail.ErrInDoubt))
+		return false, fmt.Errorf("carry: no progress: %w", cmp.Or(t.err, mail.ErrInDoubt))
 	}
 	return true, nil
 }

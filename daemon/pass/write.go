@@ -292,8 +292,8 @@ func (w *writer) landed(answer mail.Answer) {
 	if len(receipts) > 0 {
 		w.change.Receipts = append(w.change.Receipts, mail.PairReceipts{Pair: w.Pair.ID, Receipts: receipts})
 	}
-	if answer.Err != nil && stop == nil {
-		stop = errors.Join(answer.Err, mail.ErrInDoubt)
+	if answer.Err != nil && (stop == nil || stop == mail.ErrInDoubt) {
+		stop = fmt.Errorf("%w: %w", mail.ErrInDoubt, answer.Err)
 	}
 	if stop == nil && w.err == nil && f.whole && !w.again {
 		w.anchor = f.asked[len(f.asked)-1] + 1
