@@ -33,28 +33,32 @@ type Flags struct {
 }
 
 // ParseFlags makes Flags of flag names as they stand in a FETCH response.
-// Unknown system flags, \Recent among them, are dropped.
+// Unknown system flags, \Recent among them, are dropped. A name with blanks or
+// control characters, which no flag can have (RFC 3501 §9), is more than one.
 func ParseFlags(names []string) Flags {
 	var f Flags
 	var keywords []string
-next:
-	for _, n := range names {
-		if n == "" {
-			continue
-		}
-		if n[0] == '\\' {
-			for _, s := range systemNames {
-				if strings.EqualFold(n, s.name) {
-					f.System |= s.bit
-					continue next
-				}
+	for _, name := range names {
+		for n := range strings.FieldsFuncSeq(name, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+			if n[0] == '\\' {
+				f.System |= systemNamed(n)
+			} else {
+				keywords = append(keywords, n)
 			}
-			continue
 		}
-		keywords = append(keywords, n)
 	}
 	f.Keywords = joinKeywords(keywords)
 	return f
+}
+
+// systemNamed is the system flag of a name, 0 when it is none.
+func systemNamed(name string) System {
+	for _, s := range systemNames {
+		if strings.EqualFold(name, s.name) {
+			return s.bit
+		}
+	}
+	return 0
 }
 
 func joinKeywords(keywords []string) string {

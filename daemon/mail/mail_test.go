@@ -21,6 +21,10 @@ func TestParseFlags(t *testing.T) {
 			t.Errorf("%q: %s, want %s", c.in, got, c.want)
 		}
 	}
+	f := ParseFlags([]string{"", " ", "b a", "c\r\nZ1 \\Seen", "\x00"})
+	if got := strings.Join(f.KeywordList(), "|"); got != "a|b|c|Z1" || f.System != Seen || !f.With(f).Equal(f) {
+		t.Errorf("of names that are none: %q, %v", got, f)
+	}
 }
 
 func TestFlagsCompareAsKeywordsDo(t *testing.T) {

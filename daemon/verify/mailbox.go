@@ -50,7 +50,7 @@ func (c *comparison) mailbox(ctx context.Context, b *box) error {
 		return err
 	}
 	var uids []mail.UID
-	if !b.gone {
+	if !b.gone && !isEmpty(b.source) {
 		if uids, err = c.Source.UIDs(ctx, b.ref(), 1); err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ func (c *comparison) mailbox(ctx context.Context, b *box) error {
 // messages pairs the source messages of a mailbox.
 func (c *comparison) messages(ctx context.Context, b *box, uids []mail.UID, held bool, find finder) error {
 	for part := range slices.Chunk(uids, readAtOnce) {
-		items, err := read(ctx, c.Source, b.ref(), part, !b.proven)
+		items, err := c.readOld(ctx, b, part)
 		if err != nil {
 			return err
 		}
@@ -113,6 +113,23 @@ func (c *comparison) messages(ctx context.Context, b *box, uids []mail.UID, held
 	return nil
 }
 
+// readOld reads messages of a source mailbox. Where it comes to grief, those that
+// are held are left out: one of them may be what ends the connection.
+func (c *comparison) readOld(ctx context.Context, b *box, uids []mail.UID) ([]item, error) {
+	items, err := read(ctx, c.Source, b.ref(), uids, !b.proven)
+	if err == nil || ctx.Err() != nil {
+		return items, err
+	}
+	rest := slices.DeleteFunc(slices.Clone(uids), func(uid mail.UID) bool {
+		_, held := c.holds[mail.HoldKey{Pair: b.pair.ID, UID: uid}]
+		return held
+	})
+	if len(rest) == len(uids) {
+		return nil, err
+	}
+	return read(ctx, c.Source, b.ref(), rest, !b.proven)
+}
+
 // undated is the date of a message that was not served: none that people see.
 var undated = time.Time{}.Unix()
 
@@ -133,7 +150,7 @@ func onlyWithout(pair mail.Pair, m mail.Mailbox) string {
 // copies reads the place of a source mailbox, but for what another one has
 // there.
 func (c *comparison) copies(ctx context.Context, b *box) (*pile, error) {
-	if b.place.Name == "" {
+	if b.place.Name == "" || isEmpty(b.place) {
 		return &pile{}, nil
 	}
 	known := c.left[b.place.Name]
@@ -151,6 +168,10 @@ func (c *comparison) copies(ctx context.Context, b *box) (*pile, error) {
 	p.items, err = read(ctx, c.Destination, p.ref(), uids, !b.proven)
 	return p, err
 }
+
+// isEmpty tells whether there is nothing to open a mailbox for. Courier has no
+// UIDVALIDITY that lasts before one is first opened.
+func isEmpty(m mail.Mailbox) bool { return m.Status.MessagesKnown && m.Status.Messages == 0 }
 
 // finder finds the copy of a source message, which the source may not have
 // served. Without a copy it returns what the message is then, or nil when it has

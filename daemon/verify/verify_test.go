@@ -451,6 +451,43 @@ func (m mute) Bodies(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Se
 	return m.Reader.Bodies(ctx, box, slices.DeleteFunc(slices.Clone(uids), func(uid mail.UID) bool { return uid == m.uid }))
 }
 
+// TestHeldEndsTheConnection: a message that is held because the old server's
+// answer about it makes no sense keeps no other from being compared.
+func TestHeldEndsTheConnection(t *testing.T) {
+	w := copied(t)
+	for _, uid := range []mail.UID{6, 7} {
+		o := w.options(verify.Deep)
+		o.Source = poisoned{Reader: o.Source, box: "a/b", uid: uid} // of the two, 6 is held
+		r, err := verify.Account(context.Background(), o)
+		if uid == 7 {
+			if !errors.Is(err, errEnough) {
+				t.Errorf("of a message that is not held: %v", err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.adds(t, r); r.Counts[verify.Held] != 1 || r.Counts[verify.Equal] != 299 {
+			t.Errorf("%v %+v", r.Counts, r.Differences)
+		}
+	}
+}
+
+// poisoned is a server whose answer about one message ends the connection.
+type poisoned struct {
+	verify.Reader
+	box string
+	uid mail.UID
+}
+
+func (p poisoned) Messages(ctx context.Context, box mail.Ref, uids []mail.UID, fingerprints bool) iter.Seq2[mail.Message, error] {
+	if box.Name == p.box && slices.Contains(uids, p.uid) {
+		return func(yield func(mail.Message, error) bool) { yield(mail.Message{}, errEnough) }
+	}
+	return p.Reader.Messages(ctx, box, uids, fingerprints)
+}
+
 var errEnough = errors.New("enough")
 
 // TestGoesOn: a deep comparison that is broken off goes on where it was, with
