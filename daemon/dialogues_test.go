@@ -5,16 +5,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/metrics"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -28,7 +31,9 @@ import (
 
 // TestDialogues carries an account from, or to, each server of
 // testdata/dialogues: complete, or held or stopped with the reason and the words
-// that stand there. A second run has nothing to do, and finds the same.
+// that stand there. A second run has nothing to do, and finds the same. Whatever
+// the server does, an account beside it is carried, memory stays bounded, and no
+// octet of the server's gets where it could do harm.
 func TestDialogues(t *testing.T) {
 	all, err := dialogue.Read(os.DirFS("testdata/dialogues"))
 	if err != nil {
@@ -53,10 +58,27 @@ type play struct {
 	scripted *dialogue.Server
 	model    *simtest.Server
 	other    *imapsim.Server
+	others   [2]*simtest.Server // the neighbour's, old and new
 	network  netsim.Network
 	config   *config.Config
 	log      lines
+
+	mu   sync.Mutex
+	said int    // octets since the memory was last looked at
+	most uint64 // of it in use, in octets
 }
+
+const (
+	// dialogueMost is how long a server can draw out one run.
+	dialogueMost = 3 * time.Hour
+	// heapMost is how much memory may be in use while a server says what it likes, in
+	// octets; what is garbage already counts too.
+	heapMost = 384 << 20
+	// looksEach is after how many octets of the servers it is looked at.
+	looksEach = 1 << 20
+	// neighbourPorts is the first of two.
+	neighbourPorts = 3143
+)
 
 func playDialogue(t *testing.T, parent string, d *dialogue.Dialogue) {
 	dir, err := os.MkdirTemp(parent, "")
@@ -89,6 +111,13 @@ func playDialogue(t *testing.T, parent string, d *dialogue.Dialogue) {
 		return l
 	}
 	ends := []net.Listener{listen(ports[d.Destination], p.scripted.Serve), listen(ports[!d.Destination], p.other.Serve)}
+	for i := range p.others {
+		p.others[i] = simtest.NewServer(mail.UIDValidity(100 * (i + 1)))
+		server := imapsim.New(imapsim.Options{Users: map[string]*simtest.Server{"v": p.others[i]}, Password: wirePassword, Capabilities: []string{"UIDPLUS"}, Source: i == 0})
+		ends = append(ends, listen(neighbourPorts+i, server.Serve))
+	}
+	p.others[0].Deliver("INBOX", wireText(1), time.Now(), mail.Flags{})
+	p.network.Faults = func(string) netsim.Faults { return netsim.Faults{Tap: p.weigh} }
 	defer func() {
 		for _, l := range ends {
 			l.Close()
@@ -100,7 +129,7 @@ func playDialogue(t *testing.T, parent string, d *dialogue.Dialogue) {
 	p.configure(ports)
 	began := time.Now()
 	first, logged := p.sync(), p.log.String()
-	if took := time.Since(began); took < d.Takes {
+	if took := time.Since(began); took < d.Takes || took > dialogueMost {
 		t.Errorf("it took %s", took)
 	}
 	p.compare(d.End, first)
@@ -120,8 +149,44 @@ func playDialogue(t *testing.T, parent string, d *dialogue.Dialogue) {
 	for _, wrong := range slices.Concat(p.scripted.Wrong(), p.other.Violations()) {
 		t.Error(wrong)
 	}
+	p.harmless(first)
+	if p.most > heapMost {
+		t.Errorf("%d MB of memory were in use", p.most>>20)
+	}
 	if t.Failed() {
 		t.Logf("said:\n%s\nlogged:\n%s", p.scripted.Said(), &p.log)
+	}
+}
+
+// weigh looks at the memory every so many octets.
+func (p *play) weigh(_ bool, octets []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.said += len(octets); p.said < looksEach {
+		return
+	}
+	p.said = 0
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	p.most = max(p.most, sample[0].Value.Uint64())
+}
+
+// harmless looks at what a server could have written into: the log, the words for
+// the operator, and the names of files.
+func (p *play) harmless(end []string) {
+	for _, text := range append(strings.Split(p.log.String(), "\n"), end...) {
+		if strings.ContainsFunc(text, unicode.IsControl) {
+			p.Errorf("not escaped: %q", text)
+		}
+	}
+	err := filepath.WalkDir(p.dir, func(path string, _ fs.DirEntry, err error) error {
+		if strings.Contains(filepath.Base(path), "evil") {
+			p.Errorf("a file: %q", path)
+		}
+		return err
+	})
+	if err != nil {
+		p.Error(err)
 	}
 }
 
@@ -138,7 +203,10 @@ func (p *play) configure(ports map[bool]int) {
 		if isNew == p.dialogue.Destination {
 			own = strings.Join(p.dialogue.Config, "\n")
 		}
-		fmt.Fprintf(&text, "[%s]\nhost = \"127.0.0.1\"\nport = %d\ntls = \"none\"\n%s\n", section, ports[isNew], own)
+		fmt.Fprintf(&text, "[%s]\nhost = \"127.0.0.1\"\nport = %d\n%s\n", section, ports[isNew], own)
+		if !strings.Contains(own, "tls =") {
+			fmt.Fprintln(&text, `tls = "none"`)
+		}
 		if !strings.Contains(own, "max_connections_per_account") {
 			fmt.Fprintf(&text, "max_connections_per_account = %d\n", most)
 		}
@@ -151,6 +219,10 @@ func (p *play) configure(ports map[bool]int) {
 		} else {
 			fmt.Fprintf(&text, "%s = { user = \"u\", password = %q }\n", section, wirePassword)
 		}
+	}
+	fmt.Fprintf(&text, "[[account]]\nname = \"v\"\n")
+	for i, section := range []string{"source", "destination"} {
+		fmt.Fprintf(&text, "%s = { port = %d, tls = \"none\", user = \"v\", password = %q }\n", section, neighbourPorts+i, wirePassword)
 	}
 	path := filepath.Join(p.dir, "imapsyncd.toml")
 	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
@@ -171,9 +243,14 @@ func (p *play) sync() (end []string) {
 	if err != nil {
 		p.Fatal(err)
 	}
-	outcome := d.Sync(context.Background(), func(string) {}, func(Outcome) {})[0]
+	outcomes := d.Sync(context.Background(), func(string) {}, func(Outcome) {})
 	if err := d.Close(); err != nil {
 		p.Error(err)
+	}
+	outcome, neighbour, there := outcomes[0], outcomes[1], 0
+	p.others[1].Look(func() { there = len(p.others[1].Boxes["INBOX"].Messages) })
+	if neighbour.Err != nil || neighbour.Held != 0 || there != 1 {
+		p.Errorf("the account beside it: %+v, %d messages", neighbour, there)
 	}
 	switch {
 	case errors.Is(outcome.Err, pass.ErrOverQuota):

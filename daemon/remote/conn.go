@@ -71,6 +71,8 @@ type Conn struct {
 
 	read, written atomic.Int64
 
+	window window // under clock
+
 	only    atomic.Uint32 // the UID that the library asks for; 0: several
 	uidLast atomic.Bool   // the server tells UIDs behind contents
 
@@ -120,6 +122,10 @@ type progress struct{ *Conn }
 func (p progress) Read(b []byte) (int, error) {
 	for {
 		p.clock.Lock()
+		if p.creeps() {
+			p.clock.Unlock()
+			return 0, errCreeps
+		}
 		if p.pending.Load() > 0 {
 			p.transport.SetReadDeadline(time.Now().Add(p.options.Timeout))
 		} else {
@@ -129,8 +135,10 @@ func (p progress) Read(b []byte) (int, error) {
 			}
 		}
 		p.clock.Unlock()
+		began := time.Now()
 		n, err := p.transport.Read(b)
 		p.Conn.read.Add(int64(n))
+		p.waited(began)
 		if p.inflating != nil && err == nil {
 			err = p.inflating.take(n)
 		}
@@ -143,8 +151,10 @@ func (p progress) Read(b []byte) (int, error) {
 
 func (p progress) Write(b []byte) (int, error) {
 	p.transport.SetWriteDeadline(time.Now().Add(p.options.Timeout))
+	began := time.Now()
 	n, err := p.transport.Write(b)
 	p.written.Add(int64(n))
+	p.waited(began)
 	return n, err
 }
 
@@ -299,6 +309,11 @@ func (c *Conn) note(r Response) {
 			c.later = true
 		}
 		c.mu.Unlock()
+	}
+	if r.Tag != "*" { // an answer is progress, however short
+		c.clock.Lock()
+		c.window.since = time.Time{}
+		c.clock.Unlock()
 	}
 	if r.Code == "ALERT" {
 		c.options.Alert(printable(c.masked(r.Text)))

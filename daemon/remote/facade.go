@@ -137,6 +137,9 @@ func (f *facade) fetchItems(line []byte, literal int64) error {
 		if f.tracing() {
 			f.shown = append(f.shown, traceItem(name, v))
 		}
+		if strings.EqualFold(name, "FLAGS") && len(v.List) > flagsMost {
+			return fmt.Errorf("%w: a message with more than %d flags", errProtocol, flagsMost)
+		}
 		if item, ok := fetchItem(name, v); ok {
 			if f.named = f.named || strings.HasPrefix(item, "UID "); strings.HasPrefix(item, "BODY[") {
 				f.name(emit)

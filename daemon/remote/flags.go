@@ -13,6 +13,9 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
+// flagsMost is how many flags a message may have. No server keeps a tenth of that.
+const flagsMost = 1000
+
 // flagsAtOnce bounds how many messages the answer to one command is about, for
 // the sake of memory: each takes less than a kilobyte until it is read.
 const flagsAtOnce = 20_000
@@ -115,6 +118,9 @@ func parseFlagRow(items []Value) (m mail.Message, ok bool) {
 		case "UID":
 			m.UID = mail.UID(number(value, 32))
 		case "FLAGS":
+			if len(value.List) > flagsMost {
+				return m, false
+			}
 			m.Flags, ok = mail.ParseFlags(texts(value.List)), value.IsList
 		case "MODSEQ":
 			if len(value.List) > 0 {

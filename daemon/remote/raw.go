@@ -14,7 +14,10 @@ type Reply struct {
 	Tagged   Response
 }
 
-const untaggedMost = 2_000_000 // responses to one Raw
+const (
+	untaggedMost = 2_000_000 // responses to one Raw
+	keptMost     = 128 << 20 // octets of memory for those of them that are kept
+)
 
 // collector gathers the answers to Raw. A server may answer pipelined commands
 // in another order (Dovecot overtakes NOOP with SEARCH): an untagged response
@@ -27,6 +30,7 @@ type collector struct {
 	replies []Reply
 	current []Response
 	count   int
+	kept    int64 // octets of memory, about
 	done    chan error
 }
 
@@ -36,8 +40,9 @@ func (k *collector) take(r Response) (taken, full bool) {
 	if r.Tag == "*" {
 		if k.count++; k.each == nil || !k.each(len(k.replies)-len(k.index), r) {
 			k.current = append(k.current, r)
+			k.kept += r.weight
 		}
-		return true, k.count > untaggedMost
+		return true, k.tooMuch()
 	}
 	i, ok := k.index[r.Tag]
 	if !ok {
@@ -48,6 +53,9 @@ func (k *collector) take(r Response) (taken, full bool) {
 	k.current = nil
 	return true, len(k.index) == 0
 }
+
+// tooMuch tells whether there is more than any server has to say.
+func (k *collector) tooMuch() bool { return k.count > untaggedMost || k.kept > keptMost }
 
 // Raw sends command lines, without tag and CRLF, all at once, and returns
 // their answers. NO and BAD are answers, not errors. It must not be called
@@ -108,8 +116,8 @@ func (c *Conn) rawEach(ctx context.Context, each func(answered int, r Response) 
 	if werr := <-written; err == nil {
 		err = werr
 	}
-	if err == nil && k.count > untaggedMost {
-		err = c.ended(fmt.Errorf("%w: more than %d responses to one command", errProtocol, untaggedMost))
+	if err == nil && k.tooMuch() {
+		err = c.ended(fmt.Errorf("%w: %d responses to one command and no end", errProtocol, k.count))
 	}
 	if err != nil {
 		return nil, err

@@ -16,6 +16,11 @@ const (
 	depthMost    = 32       // of lists in lists
 	literalsMost = 1000     // of one response
 	valuesMost   = 400_000  // of one response; what is searched for makes 80,000
+
+	// What a response takes in memory besides its text, and each of its values, in
+	// octets.
+	responseWeight = 256
+	valueWeight    = 96
 )
 
 // Value is one datum of a response: an atom, a string, NIL or a list.
@@ -39,6 +44,8 @@ type Response struct {
 	// Data is what follows the type of a data response; as far as it could be
 	// read.
 	Data []Value
+
+	weight int64 // octets of memory, about
 }
 
 // readLine reads a line without its CRLF. A literal announced at its end is
@@ -156,6 +163,10 @@ func parseResponse(parts [][]byte) (r Response, err error) {
 		r.Text = s.remainder()
 	default:
 		r.Data = s.list(0, 0)
+	}
+	r.weight = responseWeight + valueWeight*int64(s.values)
+	for _, part := range parts {
+		r.weight += int64(len(part))
 	}
 	if s.values > valuesMost {
 		return Response{}, fmt.Errorf("%w: a response with more than %d values", errProtocol, valuesMost)

@@ -17,6 +17,8 @@
 //	c: PATTERN              a further line of the client, after "+"
 //	S: TEXT                 the server says a line
 //	s: "TEXT"               the server says just these octets
+//	flood N "TEXT"          it says them so often, "#" being the how-manieth time
+//	trickle DURATION "TEXT" it says them with so much time before each
 //	wait DURATION           the server takes its time
 //	merged                  what is being appended is not kept
 //	close                   the server closes the connection
@@ -81,9 +83,10 @@ type step struct {
 	text string
 	fits *regexp.Regexp
 	wait time.Duration
+	n    int
 }
 
-// Read reads all dialogues of a folder. Those of plain.txt say what a server
+// Read reads all dialogues of a folder. That of plain.txt says what a server
 // answers that has no quirk.
 func Read(folder fs.FS) (all []*Dialogue, err error) {
 	names, err := fs.Glob(folder, "*.txt")
@@ -212,6 +215,16 @@ func (e *exchange) add(kind, text string) (err error) {
 		s.text, err = strconv.Unquote(text)
 	case "c:":
 		s.fits = pattern(text)
+	case "flood", "trickle":
+		much, quoted, _ := strings.Cut(text, " ")
+		if s.text, err = strconv.Unquote(quoted); err != nil {
+			break
+		}
+		if kind == "flood" {
+			s.n, err = strconv.Atoi(much)
+		} else {
+			s.wait, err = time.ParseDuration(much)
+		}
 	case "wait":
 		s.wait, err = time.ParseDuration(text)
 	default:

@@ -213,6 +213,21 @@ func (k *played) step(s step) error {
 	case "wait":
 		time.Sleep(s.wait)
 		return nil
+	case "flood":
+		for i := range s.n {
+			if _, err := io.WriteString(k.conn, strings.ReplaceAll(s.text, "#", strconv.Itoa(i+1))); err != nil {
+				return err
+			}
+		}
+		return nil
+	case "trickle":
+		for i := range s.text {
+			time.Sleep(s.wait)
+			if _, err := io.WriteString(k.conn, s.text[i:i+1]); err != nil {
+				return err
+			}
+		}
+		return nil
 	case "merged":
 		k.merged = true
 		return nil
