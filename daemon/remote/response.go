@@ -15,7 +15,9 @@ const (
 	responseMost = 16 << 20 // octets of one response that is kept in memory
 	depthMost    = 32       // of lists in lists
 	literalsMost = 1000     // of one response
-	valuesMost   = 400_000  // of one response; what is searched for makes 80,000
+	// announcementMost is how many octets announce a literal.
+	announcementMost = len("~{9223372036854775807+}")
+	valuesMost       = 400_000 // of one response; what is searched for makes 80,000
 
 	// What a response takes in memory besides its text, and each of its values, in
 	// octets.
@@ -277,13 +279,13 @@ func (s *scanner) value(closing byte) Value {
 // isSection tells whether what stands before "[" is the name of an item that has
 // a section there (RFC 3501 §7.4.2, RFC 3516 §4.2); keywords may have a "[" too.
 func isSection(name []byte) bool {
-	return strings.EqualFold(string(name), "BODY") || strings.EqualFold(string(name), "BINARY")
+	return bytes.EqualFold(name, []byte("BODY")) || bytes.EqualFold(name, []byte("BINARY"))
 }
 
 // literal reads {n} at the end of the line and what follows it.
 func (s *scanner) literal() (string, bool) {
 	rest := s.line()[s.at:]
-	if announced(rest) < 0 || bytes.IndexByte(rest, '}') != len(rest)-1 || s.part+2 >= len(s.parts) {
+	if len(rest) > announcementMost || announced(rest) < 0 || bytes.IndexByte(rest, '}') != len(rest)-1 || s.part+2 >= len(s.parts) {
 		return "", false
 	}
 	text := string(s.parts[s.part+1])
