@@ -120,7 +120,9 @@ func (c *Conn) flush() error {
 type deflater struct {
 	to   io.Writer
 	pool *sync.Pool
-	now  *deflating // nil: nothing has been written
+
+	mu  sync.Mutex
+	now *deflating // nil: nothing has been written
 }
 
 // deflating is what it takes to compress. The second buffer is there because
@@ -135,6 +137,8 @@ type deflating struct {
 const deflateLevel = flate.BestSpeed
 
 func (d *deflater) Write(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.now == nil {
 		if d.now, _ = d.pool.Get().(*deflating); d.now == nil {
 			out := bufio.NewWriterSize(nil, 16<<10)
@@ -151,6 +155,8 @@ func (d *deflater) Write(p []byte) (int, error) {
 }
 
 func (d *deflater) flush() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.now == nil {
 		return nil
 	}
@@ -164,6 +170,50 @@ func (d *deflater) flush() error {
 	d.pool.Put(d.now)
 	d.now = nil
 	return nil
+}
+
+// nudgeAfter is how long a server that compresses may be silent while an answer is
+// due, until it is nudged, and again.
+const nudgeAfter = time.Second
+
+// emptyBlock is what a flush adds to a stream that has been flushed: a stored block
+// of no octets (RFC 1951 §3.2.4).
+var emptyBlock = []byte{0, 0, 0, 0xff, 0xff}
+
+// nudge sends what means nothing, unless something is being written. Cyrus waits
+// for its socket when a command ends where a part of what it has inflated ends, and
+// does not look at the commands that it has read, but not inflated yet: whoever
+// pipelines waits for ever.
+func (d *deflater) nudge() error {
+	if !d.mu.TryLock() {
+		return nil
+	}
+	defer d.mu.Unlock()
+	if d.now != nil {
+		return nil
+	}
+	_, err := d.to.Write(emptyBlock)
+	return err
+}
+
+// setDeadline bounds a read while an answer is due. The caller holds clock.
+func (c *Conn) setDeadline() {
+	until := c.silent.Add(c.options.Timeout)
+	if next := time.Now().Add(nudgeAfter); c.deflater != nil && next.Before(until) {
+		until = next
+	}
+	c.transport.SetReadDeadline(until)
+}
+
+// nudged tells whether a read that has come to its deadline goes on.
+func (c *Conn) nudged() bool {
+	if c.deflater == nil {
+		return false
+	}
+	c.clock.Lock()
+	left := time.Until(c.silent.Add(c.options.Timeout))
+	c.clock.Unlock()
+	return left > 0 && c.deflater.nudge() == nil
 }
 
 // inflating reads what the server has compressed. What comes out of it is

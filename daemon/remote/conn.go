@@ -71,7 +71,8 @@ type Conn struct {
 
 	read, written atomic.Int64
 
-	window window // under clock
+	window window    // under clock
+	silent time.Time // under clock: since when an answer is due and nothing comes
 
 	only    atomic.Uint32 // the UID that the library asks for; 0: several
 	uidLast atomic.Bool   // the server tells UIDs behind contents
@@ -113,59 +114,6 @@ func (c *Conn) use(transport net.Conn) {
 	c.buffered = bufio.NewWriterSize(progress{c}, out)
 	c.out = &verbs{side: c.server.Side, addOnly: c.server.AddOnly, out: c.buffered, trace: c.sent}
 	c.caps = nil
-}
-
-// progress is the transport with a deadline on each step. It runs only while
-// an answer is due: what waits for nothing may wait for ever.
-type progress struct{ *Conn }
-
-func (p progress) Read(b []byte) (int, error) {
-	for {
-		p.clock.Lock()
-		if p.creeps() {
-			p.clock.Unlock()
-			return 0, errCreeps
-		}
-		if p.pending.Load() > 0 {
-			p.transport.SetReadDeadline(time.Now().Add(p.options.Timeout))
-		} else {
-			p.transport.SetReadDeadline(time.Time{})
-			if p.pending.Load() > 0 {
-				continue // due has set its deadline meanwhile
-			}
-		}
-		p.clock.Unlock()
-		began := time.Now()
-		n, err := p.transport.Read(b)
-		p.Conn.read.Add(int64(n))
-		p.waited(began)
-		if p.inflating != nil && err == nil {
-			err = p.inflating.take(n)
-		}
-		if n == 0 && isTimeout(err) && p.pending.Load() == 0 {
-			continue // the deadline of a command that has been answered
-		}
-		return n, err
-	}
-}
-
-func (p progress) Write(b []byte) (int, error) {
-	p.transport.SetWriteDeadline(time.Now().Add(p.options.Timeout))
-	began := time.Now()
-	n, err := p.transport.Write(b)
-	p.written.Add(int64(n))
-	p.waited(began)
-	return n, err
-}
-
-// due counts an answer that has to come, and starts the clock for a read that
-// is under way.
-func (c *Conn) due(n int32) {
-	c.clock.Lock()
-	defer c.clock.Unlock()
-	if c.pending.Add(n) == n && n > 0 {
-		c.transport.SetReadDeadline(time.Now().Add(c.options.Timeout))
-	}
 }
 
 // begin counts the commands in what the library writes. Its commands are
