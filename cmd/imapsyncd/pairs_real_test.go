@@ -15,12 +15,13 @@ import (
 )
 
 // TestPairs carries odd mail in mailboxes with odd names between Dovecot, Cyrus
-// and Courier, each to each. Every message that the old server serves is on the
-// new one once, octet for octet or in a form that is known for that server, or
-// it is held with the words with which it was refused.
+// and Courier, each to each, and hostile mail to each. Every message that the old
+// server serves is on the new one once, octet for octet or in a form that is known
+// for that server, or it is held with the words with which it was refused. Nothing
+// of it is executed. Cyrus is logged in to by another mechanism for each account.
 func TestPairs(t *testing.T) {
 	kinds := []string{"dovecot", "cyrus", "courier"}
-	users := []string{"s", "dovecot", "cyrus", "courier"}
+	users := []string{"s", "dovecot", "cyrus", "courier", "hostile", foreign.CyrusAdmin}
 	s := newSite(t, dovecot.Options{}, dovecot.Options{})
 	cyrus, courier := foreign.Cyrus(t, dovecot.Password, users...), foreign.Courier(t, dovecot.Password, users...)
 	ports := map[string]int{"dovecot": s.old.Port, "cyrus": cyrus.Port, "courier": courier.Port}
@@ -32,11 +33,28 @@ func TestPairs(t *testing.T) {
 		t.Fatalf("%d odd messages", len(odd))
 	}
 	config := "state_dir = \"state\"\n[source]\n" + near(1) + "password_file = \"password\"\n[destination]\n" + near(1) + "password_file = \"password\"\n"
+	logIns := map[string]string{ // to Cyrus, by account
+		"cyrus-dovecot": `auth = "scram-sha-256"`, "cyrus-cyrus": `auth = "scram-sha-1"`, "cyrus-courier": `auth = "cram-md5"`, "dovecot-cyrus": `auth = "login"`, "courier-cyrus": "auth = \"plain\"\ncompress = \"on\"",
+		"hostile-cyrus": fmt.Sprintf("admin_user = %q\nadmin_password_file = \"password\"", foreign.CyrusAdmin),
+	}
+	account := func(old, new, source string) {
+		name := old + "-" + new
+		destination := fmt.Sprintf("user = %q\nport = %d\n", old, ports[new])
+		if old == "cyrus" {
+			source += logIns[name] + "\n"
+		} else if new == "cyrus" {
+			destination += logIns[name] + "\n"
+		}
+		config += fmt.Sprintf("[[account]]\nname = %q\n[account.source]\n%s[account.destination]\n%s", name, source, destination)
+	}
 	served := make(map[string]map[string][]string)
 	for _, old := range kinds {
 		c := dial(old, "s")
+		words := make(map[string]int) // of refusals
 		for _, m := range odd {
-			c.Offer("INBOX", m) // what it refuses it does not have
+			if answer := c.Offer("INBOX", m); !strings.HasPrefix(answer, "OK") {
+				words[answer]++ // it does not have it, then
+			}
 		}
 		names := 0
 		for i, name := range corpus.OddNames {
@@ -53,10 +71,15 @@ func TestPairs(t *testing.T) {
 			}
 		}
 		served[old] = c.Bodies()
-		t.Logf("%s has %d of %d odd messages in INBOX, and %d of %d mailboxes with odd names", old, len(served[old]["INBOX"]), len(odd), names, len(corpus.OddNames))
+		t.Logf("%s has %d of %d odd messages in INBOX, and %d of %d mailboxes with odd names; it refuses: %v", old, len(served[old]["INBOX"]), len(odd), names, len(corpus.OddNames), words)
 		for _, new := range kinds {
-			config += fmt.Sprintf("[[account]]\nname = \"%s-%s\"\n[account.source]\nuser = \"s\"\nport = %d\n[account.destination]\nuser = %q\nport = %d\n", old, new, ports[old], old, ports[new])
+			account(old, new, fmt.Sprintf("user = \"s\"\nport = %d\n", ports[old]))
 		}
+	}
+	port, boxes := hostile(t)
+	served["hostile"] = boxes
+	for _, new := range kinds {
+		account("hostile", new, fmt.Sprintf("user = \"user0@example.org\"\npassword = 'p;\"w'\nport = %d\n", port))
 	}
 	s.write(config)
 	if code, out := s.run("sync"); code != exitDone && code != exitHeld {
@@ -65,13 +88,17 @@ func TestPairs(t *testing.T) {
 	_, held := s.run("hold", "list")
 	_, compared := s.run("verify", "--deep", "--json")
 	var reports []daemon.AccountReport
-	if err := json.Unmarshal([]byte(compared), &reports); err != nil || len(reports) != len(kinds)*len(kinds) {
-		t.Fatalf("%d reports: %v: %.1000s", len(reports), err, compared)
+	if err := json.Unmarshal([]byte(compared), &reports); err != nil || len(reports) != len(served)*len(kinds) {
+		t.Fatalf("%d reports: %v: %s", len(reports), err, compared[max(0, len(compared)-1000):])
 	}
 	alterations := make(map[verify.Alteration]bool)
 	for _, r := range reports {
 		old, new, _ := strings.Cut(r.Account, "-")
-		from, to := all(served[old]), all(dial(new, old).Bodies())
+		copies := dial(new, old).Bodies()
+		if names := executed(copies); len(names) > 0 {
+			t.Errorf("%s: mail was executed: there is %q", r.Account, names)
+		}
+		from, to := all(served[old]), all(copies)
 		missing, altered := unmatched(from, to)
 		t.Logf("%s: %d messages: %d octet for octet, %d in another form, %d held", r.Account, len(from), len(from)-altered-len(missing), altered, r.Counts[verify.Held])
 		if n := int(r.Counts[verify.Held]); len(missing) != n || len(to) != len(from)-n || n != strings.Count(held, r.Account+"/") {

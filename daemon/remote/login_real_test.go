@@ -115,6 +115,10 @@ func TestEveryMechanism(t *testing.T) {
 			s.Admin, s.Password = Admin{Style: style, User: "admin", Separator: "*"}, secret(password)
 		}
 	}
+	authLogin := func(s *Server) { // where the command LOGIN has failed before
+		s.LogIns = new(LogIns)
+		s.LogIns.remember(*s, "AUTH=LOGIN")
+	}
 	for _, c := range []struct {
 		name, auth string
 		right      func(*Server)
@@ -126,6 +130,7 @@ func TestEveryMechanism(t *testing.T) {
 		{name: "auto", auth: "auto", sent: "AUTHENTICATE PLAIN "},
 		{name: "plain", auth: "plain", sent: "AUTHENTICATE PLAIN "},
 		{name: "login", auth: "login", sent: "LOGIN \"u\" "},
+		{name: "auth-login", auth: "login", right: authLogin, wrong: authLogin, sent: "AUTHENTICATE LOGIN\r\n"},
 		{name: "cram", auth: "cram-md5", sent: "AUTHENTICATE CRAM-MD5\r\n", hides: true, refusal: "CRAM-MD5 cannot be used with"},
 		{name: "scram1", auth: "scram-sha-1", sent: "AUTHENTICATE SCRAM-SHA-1 ", hides: true},
 		{name: "scram256", auth: "scram-sha-256", sent: "AUTHENTICATE SCRAM-SHA-256 ", hides: true},

@@ -47,6 +47,7 @@ func Odd() []Message {
 		"Content-Transfer-Encoding: base64\r\nContent-Transfer-Encoding: 8bit\r\n", "MIME-Version: 99\r\n", "X: " + strings.Repeat("x", 998) + "\r\n", "X: " + strings.Repeat("x", 100_000) + "\r\n",
 		strings.Repeat("Received: from x by y; Mon, 1 Jan 2018 00:00:00 +0000\r\n", 1000), "X-\xe9: y\r\n", "\tfolded first\r\n", "Subject: x\r\n\xa0\r\n", "Return-Path: <>\r\n", "Bcc: secret@example.org\r\n",
 		"Status: RO\r\nX-Status: A\r\nX-UID: 5\r\nX-Keywords: a\r\n", "Content-Length: 99999\r\n", "Lines: -1\r\n",
+		"Z1 CREATE pwned\r\n", "Z1: CREATE pwned\r\n", "Subject: x\r\n)\r\nZ1 CREATE pwned\r\n", "Subject: x\r\n Z1 CREATE pwned\r\n", "Subject: {10}\r\n", "Subject: {10+}\r\n", "* BYE: gone\r\n",
 	} {
 		add("%sX-Odd: %d\r\n\r\nx\r\n", text, i)
 	}
@@ -95,10 +96,18 @@ func Odd() []Message {
 		odd[len(odd)-1].Date = time.Date(year, 1, 1, 0, 0, 1, 0, time.UTC)
 	}
 	// Flags and keywords.
-	for _, flags := range []string{`\Seen`, `\Seen \Answered \Flagged \Draft \Deleted`, `$Label1 $Forwarded`, "NonJunk", strings.Repeat("k", 64), "a.b_c-d+e", "UPPER upper"} {
-		body("with %s\r\n", flags)
+	many := make([]string, 120)
+	for i := range many {
+		many[i] = fmt.Sprint("many", i)
+	}
+	for i, flags := range []string{
+		`\Seen`, `\Seen \Answered \Flagged \Draft \Deleted`, `$Label1 $Forwarded`, "NonJunk", strings.Repeat("k", 64), "a.b_c-d+e", "UPPER upper", "odd]word", "caf\xe9", strings.Repeat("k", 200), strings.Join(many, " "),
+	} {
+		body("with keywords %d\r\n", i)
 		odd[len(odd)-1].Flags = strings.Fields(flags)
 	}
+	// And no octet at all.
+	add("")
 	return odd
 }
 

@@ -32,6 +32,9 @@ type Server struct {
 // Address is where it listens.
 func (s *Server) Address() string { return fmt.Sprintf("127.0.0.1:%d", s.Port) }
 
+// CyrusAdmin is the name of a user who may log in to Cyrus in the place of others.
+const CyrusAdmin = "admin"
+
 // Cyrus starts a Cyrus with these accounts.
 func Cyrus(t testing.TB, password string, users ...string) *Server {
 	t.Helper()
@@ -45,7 +48,8 @@ allowplaintext: yes
 sasl_pwcheck_method: auxprop
 sasl_auxprop_plugin: sasldb
 sasl_sasldb_path: $D/sasldb2
-sasl_mech_list: PLAIN LOGIN
+sasl_mech_list: PLAIN LOGIN CRAM-MD5 SCRAM-SHA-1 SCRAM-SHA-256
+admins: `+CyrusAdmin+`
 unixhierarchysep: yes
 altnamespace: yes
 autocreate_users: anyone
