@@ -95,12 +95,15 @@ func (s *tokenServer) keys() string {
 	return fmt.Sprintf("token_url = %q\nclient_id = \"client\"\nclient_secret_file = \"secret\"\n", s.URL+"/token")
 }
 
-// TestTokensExpireWhileCopying: access tokens that are good for a second (for
-// twenty in the field, scaled down), and a server that ends the connection when
-// they have expired. Every log-in has a token that is good, and all is copied
-// once.
+// TestTokensExpireWhileCopying: access tokens that are good for a second, for
+// twenty with -storm, and a server that ends the connection when they have expired.
+// Every log-in has a token that is good, and all is copied once.
 func TestTokensExpireWhileCopying(t *testing.T) {
-	tokens := newTokenServer(t, "s3cret-of-client", time.Second)
+	life := time.Second
+	if *storm {
+		life = 20 * time.Second
+	}
+	tokens := newTokenServer(t, "s3cret-of-client", life)
 	s := newSite(t, tokens.takesTokens(), dovecot.Options{})
 	s.client(s.old, "u").Fill(corpus.Make(21, 150, 20_000))
 	tap, far := proxy.Start(t, s.old.Address()), proxy.Start(t, s.new.Address())
