@@ -19,11 +19,11 @@ const chunk = 64 << 10
 // 7888 §5).
 const literalMinus = 4096
 
-// Appender appends to one mailbox, SELECTed on a connection of its own that
-// the library never sees. Messages are pipelined: where the server cannot but
-// parse the command line (guard.go), the literal follows it unasked. Its
-// caller's goroutine writes while one of its own reads, so that neither side
-// waits for the other to empty its buffers.
+// Appender appends to one mailbox, SELECTed on a connection of its own.
+// Messages are pipelined: where the server cannot but parse the command line
+// (guard.go), the literal follows it unasked. Its caller's goroutine writes while
+// one of its own reads, so that neither side waits for the other to empty its
+// buffers.
 type Appender struct {
 	conn     *Conn
 	mailbox  string // quoted

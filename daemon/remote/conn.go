@@ -12,10 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/emersion/go-imap/v2/imapclient"
-
-	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
 // Options are the same for all connections of a process.
@@ -40,18 +36,13 @@ type Options struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// libraryTag begins the tags of the library, ourTag ours.
-const (
-	libraryTag = "T"
-	ourTag     = "R"
-)
-
 // Conn is a logged-in connection.
 type Conn struct {
 	server    Server
 	options   Options
 	transport net.Conn
 	in        *bufio.Reader
+	wire      *bufio.Reader // under in, where that is compressed; else the same
 	out       *verbs
 	buffered  *bufio.Writer
 	inflating *inflating    // nil: not compressed
@@ -64,25 +55,22 @@ type Conn struct {
 	inUse    bool     // it has logged in
 	hidden   []string // secrets that must not appear in what the server says
 	tags     int
-	library  *imapclient.Client
+	uidLast  bool         // the server tells UIDs behind contents
 	pending  atomic.Int32 // answers that are due
 	clock    sync.Mutex   // a read that begins does not stop the clock that one who waits has just started
-	ours     atomic.Int32 // of them, those to the library's commands
 
 	read, written atomic.Int64
 
 	window window    // under clock
 	silent time.Time // under clock: since when an answer is due and nothing comes
-
-	only    atomic.Uint32 // the UID that the library asks for; 0: several
-	uidLast atomic.Bool   // the server tells UIDs behind contents
+	rested time.Time // under clock: since when none is due
+	glance bool      // a read is to wait for next to nothing
 
 	mu  sync.Mutex
 	err error  // why it ended
 	bye string // the server's last words
 	// later: by them it asks for patience.
 	later bool
-	raw   *collector
 }
 
 // newConn takes a transport into use. Nothing is read yet.
@@ -110,37 +98,12 @@ func (c *Conn) use(transport net.Conn) {
 	if c.options.Listens {
 		in, out = 1<<10, 256
 	}
-	c.in = bufio.NewReaderSize(progress{c}, in)
+	c.wire = bufio.NewReaderSize(progress{c}, in)
+	c.in = c.wire
 	c.buffered = bufio.NewWriterSize(progress{c}, out)
 	c.out = &verbs{side: c.server.Side, addOnly: c.server.AddOnly, out: c.buffered, trace: c.sent}
 	c.caps = nil
 }
-
-// begin counts the commands in what the library writes. Its commands are
-// written in one piece, each with its tag first.
-func (c *Conn) begin(p []byte) {
-	if strings.HasPrefix(string(p[:min(len(p), len(libraryTag))]), libraryTag) {
-		c.ours.Add(1)
-		c.due(1)
-	}
-}
-
-// answered counts a tagged answer to the library.
-func (c *Conn) answered() {
-	c.ours.Add(-1)
-	c.due(-1)
-}
-
-// asksFor notes what the library is about to ask for.
-func (c *Conn) asksFor(uids []mail.UID) {
-	only := mail.UID(0)
-	if len(uids) == 1 {
-		only = uids[0]
-	}
-	c.only.Store(uint32(only))
-}
-
-func (c *Conn) libraryPending() bool { return c.ours.Load() > 0 }
 
 // Has tells whether the server offered a capability after the log-in.
 func (c *Conn) Has(capability string) bool { return c.caps[strings.ToUpper(capability)] }
@@ -170,26 +133,13 @@ func (c *Conn) Security() Security { return c.security }
 // TLS not counted.
 func (c *Conn) Bytes() (read, written int64) { return c.read.Load(), c.written.Load() }
 
-// Library hands the connection to the library; from then on everything is read
-// by its goroutine.
-func (c *Conn) Library() *imapclient.Client {
-	if c.library == nil {
-		f := &facade{Conn: c, ready: []byte("* PREAUTH [CAPABILITY IMAP4rev1] ready\r\n")}
-		c.library = imapclient.New(f, nil)
-		if err := c.library.WaitGreeting(); err != nil {
-			c.ended(err)
-		}
-	}
-	return c.library
-}
-
 func (c *Conn) nextTag() string {
 	c.tags++
-	return ourTag + strconv.Itoa(c.tags)
+	return "R" + strconv.Itoa(c.tags)
 }
 
-// Send writes octets of commands, through the allow-list, to a connection that
-// has not been handed over. They may stay in a buffer until Flush.
+// Send writes octets of commands, through the allow-list. They may stay in a
+// buffer until Flush.
 func (c *Conn) Send(ctx context.Context, p []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -208,8 +158,7 @@ func (c *Conn) Flush(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Next reads the next response of a connection that has not been handed over.
-// It is due: a server that makes no progress ends the connection.
+// Next reads the next response. It is due: a server that makes no progress ends the connection.
 func (c *Conn) Next(ctx context.Context) (Response, error) {
 	c.due(1)
 	defer c.due(-1)
@@ -236,6 +185,11 @@ func (c *Conn) comes(ctx context.Context) error {
 
 func (c *Conn) next(ctx context.Context) (Response, error) {
 	defer context.AfterFunc(ctx, func() { c.Close() })()
+	return c.response(ctx)
+}
+
+// response is next for who closes the connection when ctx ends.
+func (c *Conn) response(ctx context.Context) (Response, error) {
 	r, err := readResponse(c.in)
 	if err != nil {
 		return Response{}, c.ended(errors.Join(ctx.Err(), err))
@@ -271,8 +225,7 @@ func (c *Conn) note(r Response) {
 	}
 }
 
-// ended notes why the connection ended, once, and returns that. What waits for
-// an answer gets it too.
+// ended notes why the connection ended, once, and returns that.
 func (c *Conn) ended(err error) error {
 	var lost *Error
 	c.mu.Lock()
@@ -288,15 +241,10 @@ func (c *Conn) ended(err error) error {
 		}
 	}
 	err = c.err
-	waiting := c.raw
-	c.raw = nil
 	c.mu.Unlock()
 	c.transport.Close()
 	if lost != nil && c.options.Lost != nil {
 		c.options.Lost(lost)
-	}
-	if waiting != nil {
-		waiting.done <- err
 	}
 	return err
 }
@@ -320,15 +268,6 @@ func (c *Conn) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
-}
-
-// why is the reason why the connection has ended, or err where it has not.
-func (c *Conn) why(err error) error {
-	var known *Error
-	if errors.As(c.Err(), &known) {
-		return known
-	}
-	return err
 }
 
 // logoutTime is how long a polite end may take.

@@ -12,10 +12,9 @@
 //     not even where the server says it back. One that a server has judged is not
 //     shown to it again (login.go), and an OK is believed only at the end of a
 //     log-in, with SCRAM after the server has proved itself.
-//   - We log in ourselves. The library, go-imap's client, gets a connection
-//     that is logged in already and of whose responses it sees only those to
-//     its own FETCH, rewritten so that it can read them (facade.go). All else
-//     we say and read ourselves (Raw, Send, Next).
+//   - All that is said is read here, and what makes no sense is left out or ends
+//     the connection: a response is small enough to be kept (response.go), or
+//     passes by as it comes (row.go).
 //   - A server that stalls while an answer is due ends the connection after the
 //     progress timeout; a connection on which nothing is due may wait for ever.
 //   - One goroutine uses a connection at a time. A context that ends closes the

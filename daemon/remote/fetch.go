@@ -1,16 +1,13 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"slices"
-	"strings"
-
-	"github.com/emersion/go-imap/v2"
-	"github.com/emersion/go-imap/v2/imapclient"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
@@ -28,31 +25,34 @@ const (
 // first octets.
 func (s *session) Messages(ctx context.Context, box mail.Ref, uids []mail.UID, fingerprints bool) iter.Seq2[mail.Message, error] {
 	return func(yield func(mail.Message, error) bool) {
-		f := &fetch{session: s, box: box, options: imap.FetchOptions{UID: true, Flags: true, InternalDate: true, RFC822Size: true}}
+		f := &fetch{session: s, box: box, items: "UID FLAGS INTERNALDATE RFC822.SIZE"}
 		if fingerprints {
-			f.options.BodySection = []*imap.FetchItemBodySection{{Peek: true, Partial: &imap.SectionPartial{Size: mail.PrefixLen}}}
+			f.items += fmt.Sprintf(" BODY.PEEK[]<0.%d>", mail.PrefixLen)
 		}
-		f.take = func(data *imapclient.FetchMessageData) (mail.UID, outcome) {
-			var r row
-			for r.next(data) {
-				if r.literal == nil {
+		f.take = func(r *row) outcome {
+			var prefix []byte
+			for r.next() {
+				if r.content == nil {
 					continue
 				}
-				r.prefix = make([]byte, min(r.literal.Size(), mail.PrefixLen))
-				if _, err := io.ReadFull(f.content(r.literal), r.prefix); err != nil {
-					return r.UID, incomplete
+				prefix = make([]byte, min(r.content.size, mail.PrefixLen))
+				if _, err := io.ReadFull(r.content, prefix); err != nil {
+					return incomplete
 				}
 			}
-			if !r.sized && !r.dated || fingerprints && r.prefix == nil {
-				return r.UID, incomplete
+			switch {
+			case r.UID == 0 || !r.sized && !r.dated || fingerprints && prefix == nil:
+				return incomplete
+			case !f.wants(r.UID):
+				return unwanted
 			}
 			if fingerprints {
-				r.Fingerprint, r.Opening = mail.NewFingerprint(r.Size, r.InternalDate, r.prefix), mail.Opening(r.prefix)
+				r.Fingerprint, r.Opening = mail.NewFingerprint(r.Size, r.InternalDate, prefix), mail.Opening(prefix)
 			}
 			if !yield(r.Message, nil) {
-				return r.UID, stopped
+				return stopped
 			}
-			return r.UID, taken
+			return taken
 		}
 		if err := f.run(ctx, uids); err != nil && !f.stopped {
 			yield(mail.Message{}, fmt.Errorf("fetch metadata: %w", err))
@@ -64,28 +64,34 @@ func (s *session) Messages(ctx context.Context, box mail.Ref, uids []mail.UID, f
 // those that are refused with the refusal. Size is that of the literal.
 func (s *session) Bodies(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Body, error] {
 	return func(yield func(mail.Body, error) bool) {
-		f := &fetch{session: s, box: box, bodies: true, options: imap.FetchOptions{
-			UID: true, Flags: true, InternalDate: true, RFC822Size: true, BodySection: []*imap.FetchItemBodySection{{Peek: true}},
-		}}
-		f.take = func(data *imapclient.FetchMessageData) (mail.UID, outcome) {
-			var r row
-			for r.next(data) {
-				if r.literal == nil {
+		f := &fetch{session: s, box: box, bodies: true, items: "UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[]"}
+		f.take = func(r *row) outcome {
+			for r.next() {
+				if r.content == nil {
 					continue
+				}
+				if r.UID == 0 { // it is told behind the content
+					if f.conn.uidLast = true; len(f.uids) > 1 {
+						return incomplete
+					}
+					r.UID = f.uids[0]
+				}
+				if !f.wants(r.UID) {
+					return unwanted
 				}
 				if known, ok := f.known[r.UID]; ok {
 					r.Message = known
 				} else if !r.flagged || !r.dated {
 					s.bodyFirst = true
-					return r.UID, incomplete
+					return incomplete
 				}
-				r.Size = r.literal.Size()
-				if !yield(mail.Body{Message: r.Message, Content: f.content(r.literal)}, nil) {
-					return r.UID, stopped
+				r.Size = r.content.size
+				if !yield(mail.Body{Message: r.Message, Content: r.content}, nil) {
+					return stopped
 				}
-				return r.UID, taken
+				return taken
 			}
-			return r.UID, incomplete
+			return incomplete
 		}
 		f.refused = func(uid mail.UID, why *mail.Refused) {
 			f.stopped = !yield(mail.Body{Message: mail.Message{UID: uid}, Refused: why}, nil)
@@ -96,84 +102,13 @@ func (s *session) Bodies(ctx context.Context, box mail.Ref, uids []mail.UID) ite
 	}
 }
 
-// row is one FETCH response as far as it has been read.
-type row struct {
-	mail.Message
-	flagged, dated, sized bool
-	literal               imap.LiteralReader // of the item just read, else nil
-	prefix                []byte
-}
-
-// next reads one item; false at the end of the response.
-func (r *row) next(data *imapclient.FetchMessageData) bool {
-	r.literal = nil
-	switch item := data.Next().(type) {
-	case nil:
-		return false
-	case imapclient.FetchItemDataUID:
-		r.UID = mail.UID(item.UID)
-	case imapclient.FetchItemDataFlags:
-		names := make([]string, len(item.Flags))
-		for i, flag := range item.Flags {
-			names[i] = unwrapFlag(string(flag))
-		}
-		r.Flags, r.flagged = mail.ParseFlags(names), true
-	case imapclient.FetchItemDataInternalDate:
-		if r.dated = true; item.Time.Year() > 1 { // else it could not be read
-			r.InternalDate = item.Time
-		}
-	case imapclient.FetchItemDataRFC822Size:
-		r.Size, r.sized = item.Size, true
-	case imapclient.FetchItemDataBodySection:
-		r.literal = item.Literal
-	}
-	return true
-}
-
-// content is the literal of a message. One that is cut short ends in an error,
-// where the library may show a clean end. After an error it is not touched
-// again: the library's own goroutine reads on then.
-type content struct {
-	conn    *Conn
-	literal io.Reader
-	left    int64
-	err     error // io.EOF included
-}
-
-func (f *fetch) content(literal imap.LiteralReader) *content {
-	f.current = &content{conn: f.conn, literal: literal, left: literal.Size()}
-	return f.current
-}
-
-func (c *content) Read(p []byte) (int, error) {
-	if c.err != nil {
-		return 0, c.err
-	}
-	n, err := c.literal.Read(p)
-	c.left -= int64(n)
-	if err == io.EOF && c.left > 0 {
-		err = io.ErrUnexpectedEOF
-	}
-	if c.err = err; err != nil && err != io.EOF {
-		c.err = c.conn.why(err)
-	}
-	return n, c.err
-}
-
-// failed is why the literal ended before its time, nil if it did not.
-func (c *content) failed() error {
-	if c == nil || c.err == io.EOF {
-		return nil
-	}
-	return c.err
-}
-
 // outcome is what became of one FETCH response.
 type outcome int
 
 const (
 	taken      outcome = iota
 	incomplete         // not all that was asked: ask again
+	unwanted           // not asked for, or there already
 	stopped            // the consumer wants no more
 )
 
@@ -182,12 +117,13 @@ const (
 type fetch struct {
 	*session
 	box     mail.Ref
-	options imap.FetchOptions
+	items   string // the data items that are asked for (RFC 3501 §6.4.5)
 	bodies  bool
-	take    func(*imapclient.FetchMessageData) (mail.UID, outcome)
+	take    func(*row) outcome
 	refused func(mail.UID, *mail.Refused) // is told what is not served; may be nil
 	known   map[mail.UID]mail.Message     // metadata that was asked for apart
-	current *content                      // of the last message
+	uids    []mail.UID                    // those of the command
+	served  []bool                        // and which of them have come
 	stopped bool
 }
 
@@ -214,7 +150,7 @@ func (f *fetch) part(ctx context.Context, uids []mail.UID) error {
 		if len(part) == 0 {
 			continue
 		}
-		if len(f.options.BodySection) > 0 && f.oneByOne() && len(part) > 1 {
+		if f.bodies && f.oneByOne() && len(part) > 1 {
 			work = append(slices.Collect(slices.Chunk(part, 1)), work...)
 			continue
 		}
@@ -238,7 +174,7 @@ func (f *fetch) part(ctx context.Context, uids []mail.UID) error {
 			}
 		case err != nil:
 			return err
-		case len(f.options.BodySection) > 0 && f.oneByOne() && len(part) > 1:
+		case f.bodies && f.oneByOne() && len(part) > 1:
 			work = append([][]mail.UID{left}, work...)
 		case again != 0:
 			rest := slices.DeleteFunc(left, func(uid mail.UID) bool { return uid == again })
@@ -289,63 +225,58 @@ func (f *fetch) command(ctx context.Context, uids []mail.UID) (left []mail.UID, 
 	if err := f.examine(ctx, f.box); err != nil {
 		return nil, 0, err
 	}
-	var set imap.UIDSet
-	for i := 0; i < len(uids); {
-		first := i
-		for i++; i < len(uids) && uids[i] == uids[i-1]+1; i++ {
-		}
-		set.AddRange(imap.UID(uids[first]), imap.UID(uids[i-1]))
-	}
+	set, _ := uidSet(uids)
 	conn := f.conn
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	conn.asksFor(uids)
-	command := conn.Library().Fetch(set, &f.options)
-	served := make([]bool, len(uids))
-	for data := command.Next(); data != nil; data = command.Next() {
+	tag, err := conn.ask(ctx, "UID FETCH "+set+" ("+f.items+")")
+	if err != nil {
+		return nil, 0, f.lost(ctx, err)
+	}
+	f.uids, f.served = uids, make([]bool, len(uids))
+	answer, err := conn.rowsOf(ctx, tag, func(r *row) error {
 		if again != 0 {
-			continue
+			return nil
 		}
-		f.current = nil
-		uid, outcome := f.take(data)
-		if err := f.current.failed(); err != nil {
-			f.stopped = outcome == stopped
-			return nil, 0, f.lost(ctx, err)
+		outcome := f.take(r)
+		if f.stopped = outcome == stopped; r.err != nil || f.stopped {
+			return cmp.Or(r.err, errNoMore)
 		}
 		switch outcome {
 		case incomplete:
-			again = uid
-		case stopped:
-			f.stopped = true
-			f.drop()
-			command.Close()
-			return nil, 0, nil
-		case taken:
-			if i, ok := slices.BinarySearch(uids, uid); ok {
-				served[i] = true
+			if f.wants(r.UID) {
+				again = r.UID
 			}
+		case taken:
+			i, _ := slices.BinarySearch(uids, r.UID)
+			f.served[i] = true
 		}
+		return nil
+	})
+	if err == errNoMore {
+		f.drop()
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, f.lost(ctx, err)
 	}
 	for i, uid := range uids {
-		if !served[i] {
+		if !f.served[i] {
 			left = append(left, uid)
 		}
 	}
-	err = command.Close()
-	var answer *imap.Error
-	if errors.As(err, &answer) {
-		text := strings.TrimSuffix(answer.Text, ".") // the facade's
-		return left, again, &mail.Refused{Command: "UID FETCH", Type: string(answer.Type), Code: strings.ToUpper(string(answer.Code)), Text: printable(text)}
-	}
-	if err != nil {
-		err = f.lost(ctx, err)
-	}
-	return left, again, err
+	return left, again, verdict("UID FETCH", answer)
 }
 
-// lost drops the connection and says why it ended, in our words rather than in
-// the library's.
+// wants tells whether a message is one that has been asked for and not come yet.
+func (f *fetch) wants(uid mail.UID) bool {
+	i, asked := slices.BinarySearch(f.uids, uid)
+	return asked && !f.served[i]
+}
+
+// errNoMore: the consumer wants no more.
+var errNoMore = errors.New("no more is wanted")
+
+// lost drops the connection and says why it ended.
 func (f *fetch) lost(ctx context.Context, err error) error {
-	err = f.conn.why(err)
 	f.drop()
 	if ctx.Err() != nil {
 		return ctx.Err() // which closed the connection

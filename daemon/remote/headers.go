@@ -6,9 +6,6 @@ import (
 	"io"
 	"iter"
 
-	"github.com/emersion/go-imap/v2"
-	"github.com/emersion/go-imap/v2/imapclient"
-
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
@@ -19,33 +16,29 @@ const headerMost = 256 << 10
 // with their header keys and Message-IDs (BODY.PEEK[HEADER]), each at most once.
 func (s *session) Headers(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Message, error] {
 	return func(yield func(mail.Message, error) bool) {
-		f := &fetch{session: s, box: box, options: imap.FetchOptions{
-			UID: true, Flags: true, InternalDate: true, BodySection: []*imap.FetchItemBodySection{{Peek: true, Specifier: imap.PartSpecifierHeader}},
-		}}
-		f.take = func(data *imapclient.FetchMessageData) (mail.UID, outcome) {
-			var r row
+		f := &fetch{session: s, box: box, items: "UID FLAGS INTERNALDATE BODY.PEEK[HEADER]"}
+		f.take = func(r *row) outcome {
 			read := false
-			for r.next(data) {
-				if r.literal == nil {
+			for r.next() {
+				if r.content == nil {
 					continue
 				}
-				text := f.content(r.literal)
-				header, err := io.ReadAll(io.LimitReader(text, headerMost))
-				if err == nil {
-					_, err = io.Copy(io.Discard, text)
-				}
+				header, err := io.ReadAll(io.LimitReader(r.content, headerMost))
 				if err != nil {
-					return r.UID, incomplete
+					return incomplete
 				}
 				r.Key, r.MessageID, read = mail.HeaderKey(header), mail.MessageID(header), true
 			}
-			if !read {
-				return r.UID, incomplete
+			switch {
+			case r.UID == 0 || !read:
+				return incomplete
+			case !f.wants(r.UID):
+				return unwanted
 			}
 			if !yield(r.Message, nil) {
-				return r.UID, stopped
+				return stopped
 			}
-			return r.UID, taken
+			return taken
 		}
 		if err := f.run(ctx, uids); err != nil && !f.stopped {
 			yield(mail.Message{}, fmt.Errorf("fetch headers: %w", err))

@@ -1,6 +1,11 @@
 package remote
 
-import "time"
+import (
+	"context"
+	"io"
+	"strings"
+	"time"
+)
 
 // progress is the transport with a deadline on each step. It runs only while
 // an answer is due: what waits for nothing may wait for ever.
@@ -16,9 +21,12 @@ func (p progress) Read(b []byte) (int, error) {
 			p.clock.Unlock()
 			return 0, errCreeps
 		}
-		if p.pending.Load() > 0 {
+		switch {
+		case p.glance:
+			p.transport.SetReadDeadline(time.Now().Add(glanceTime))
+		case p.pending.Load() > 0:
 			p.setDeadline()
-		} else {
+		default:
 			p.transport.SetReadDeadline(time.Time{})
 		}
 		p.clock.Unlock()
@@ -29,7 +37,7 @@ func (p progress) Read(b []byte) (int, error) {
 		if p.inflating != nil && err == nil {
 			err = p.inflating.take(n)
 		}
-		if n == 0 && isTimeout(err) && (p.pending.Load() == 0 || p.nudged()) {
+		if n == 0 && isTimeout(err) && !p.glance && (p.pending.Load() == 0 || p.nudged()) {
 			continue // the deadline of a command that has been answered, or not the last one
 		}
 		return n, err
@@ -50,8 +58,45 @@ func (p progress) Write(b []byte) (int, error) {
 func (c *Conn) due(n int32) {
 	c.clock.Lock()
 	defer c.clock.Unlock()
-	if c.pending.Add(n) == n && n > 0 {
+	switch now := c.pending.Add(n); {
+	case now == 0:
+		c.rested = time.Now()
+	case now == n && n > 0:
 		c.silent = time.Now()
 		c.setDeadline()
 	}
 }
+
+const (
+	restLong   = 5 * time.Second
+	glanceTime = time.Millisecond
+)
+
+// gone looks whether a connection that has not been used for some time is still
+// there: servers and the boxes before them close what does nothing. It would else be
+// found out by a command that fails.
+func (c *Conn) gone(ctx context.Context) bool {
+	c.clock.Lock()
+	rests := c.pending.Load() == 0 && time.Since(c.rested) > restLong
+	c.clock.Unlock()
+	if !rests {
+		return false
+	}
+	if c.in.Buffered()+c.wire.Buffered() == 0 {
+		c.glance = true
+		_, err := c.wire.Peek(1)
+		if c.glance = false; err != nil && !isTimeout(err) {
+			c.ended(err)
+			return true
+		}
+	}
+	if said, _ := c.in.Peek(min(c.in.Buffered(), len(farewell))); strings.EqualFold(string(said), farewell) {
+		c.Next(ctx) // for its last words
+		c.ended(io.EOF)
+		return true
+	}
+	return false
+}
+
+// farewell is how a server begins that ends a connection (RFC 3501 §7.1.5).
+const farewell = "* BYE"

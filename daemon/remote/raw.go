@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 )
@@ -31,41 +30,37 @@ type collector struct {
 	current []Response
 	count   int
 	kept    int64 // octets of memory, about
-	done    chan error
 }
 
-// take takes a response if it is one of Raw's; full tells that all is there, or
-// more than there may be.
-func (k *collector) take(r Response) (taken, full bool) {
+// take takes a response; full tells that all is there, or more than there may be.
+func (k *collector) take(r Response) (full bool) {
 	if r.Tag == "*" {
 		if k.count++; k.each == nil || !k.each(len(k.replies)-len(k.index), r) {
 			k.current = append(k.current, r)
 			k.kept += r.weight
 		}
-		return true, k.tooMuch()
+		return k.tooMuch()
 	}
 	i, ok := k.index[r.Tag]
 	if !ok {
-		return false, false
+		return false
 	}
 	delete(k.index, r.Tag)
 	k.replies[i] = Reply{Untagged: k.current, Tagged: r}
 	k.current = nil
-	return true, len(k.index) == 0
+	return len(k.index) == 0
 }
 
 // tooMuch tells whether there is more than any server has to say.
 func (k *collector) tooMuch() bool { return k.count > untaggedMost || k.kept > keptMost }
 
 // Raw sends command lines, without tag and CRLF, all at once, and returns
-// their answers. NO and BAD are answers, not errors. It must not be called
-// while a command of the library is pending.
+// their answers. NO and BAD are answers, not errors.
 func (c *Conn) Raw(ctx context.Context, commands ...string) ([]Reply, error) {
 	return c.rawEach(ctx, nil, commands...)
 }
 
-// rawEach is Raw with a look at each untagged response as it comes, by the
-// goroutine that reads.
+// rawEach is Raw with a look at each untagged response as it comes.
 func (c *Conn) rawEach(ctx context.Context, each func(answered int, r Response) bool, commands ...string) ([]Reply, error) {
 	if len(commands) == 0 {
 		return nil, nil
@@ -73,43 +68,23 @@ func (c *Conn) rawEach(ctx context.Context, each func(answered int, r Response) 
 	if err := c.Err(); err != nil {
 		return nil, err
 	}
-	if c.libraryPending() {
-		return nil, errors.New("raw command: a command of the library is pending")
-	}
-	k := &collector{each: each, index: make(map[string]int, len(commands)), replies: make([]Reply, len(commands)), done: make(chan error, 1)}
+	k := &collector{each: each, index: make(map[string]int, len(commands)), replies: make([]Reply, len(commands))}
 	var lines strings.Builder
 	for i, command := range commands {
-		if strings.ContainsAny(command, "\r\n\x00") {
-			return nil, fmt.Errorf("%w: a command of several lines", errForbidden)
-		}
 		tag := c.nextTag()
 		k.index[tag] = i
-		lines.WriteString(tag + " " + command + "\r\n")
+		if err := c.line(&lines, tag, command); err != nil {
+			return nil, err
+		}
 	}
 	n := int32(len(commands))
 	c.due(n)
 	defer c.due(-n)
-	if c.library != nil {
-		c.mu.Lock()
-		c.raw = k
-		c.mu.Unlock()
-	}
 	// Written beside the reading, since a server may stop reading until its own
 	// answers are taken.
 	written := make(chan error, 1)
-	go func() {
-		err := c.Send(ctx, []byte(lines.String()))
-		if err == nil {
-			err = c.Flush(ctx)
-		}
-		written <- err
-	}()
-	var err error
-	if c.library != nil {
-		err = c.await(ctx, k)
-	} else {
-		err = c.collect(ctx, k)
-	}
+	go func() { written <- c.sendNow(ctx, lines.String()) }()
+	err := c.collect(ctx, k)
 	if err != nil {
 		c.Close()
 	}
@@ -125,48 +100,50 @@ func (c *Conn) rawEach(ctx context.Context, each func(answered int, r Response) 
 	return k.replies, nil
 }
 
-// collect reads the answers itself.
+// collect reads the answers.
 func (c *Conn) collect(ctx context.Context, k *collector) error {
+	defer context.AfterFunc(ctx, func() { c.Close() })()
 	for {
-		r, err := c.next(ctx)
+		r, err := c.response(ctx)
 		if err != nil {
 			return err
 		}
-		if _, full := k.take(r); full {
+		if k.take(r) {
 			return nil
 		}
 	}
 }
 
-// await waits while the library's goroutine reads them.
-func (c *Conn) await(ctx context.Context, k *collector) error {
-	select {
-	case err := <-k.done:
-		return err
-	case <-ctx.Done():
-		c.Close()
-		return ctx.Err()
+// ask sends one command whose answer is read by [Conn.rowsOf]; it is due from now on.
+func (c *Conn) ask(ctx context.Context, command string) (tag string, err error) {
+	if err := c.Err(); err != nil {
+		return "", err
 	}
+	var line strings.Builder
+	tag = c.nextTag()
+	if err := c.line(&line, tag, command); err != nil {
+		return "", err
+	}
+	if err := c.sendNow(ctx, line.String()); err != nil {
+		return "", err
+	}
+	c.due(1)
+	return tag, nil
 }
 
-// toRaw gives a response to the Raw that waits, if one does.
-func (c *Conn) toRaw(r Response) bool {
-	c.mu.Lock()
-	k := c.raw
-	if k == nil {
-		c.mu.Unlock()
-		return false
+// line spells a command, which must be one line.
+func (c *Conn) line(to *strings.Builder, tag, command string) error {
+	if strings.ContainsAny(command, "\r\n\x00") {
+		return fmt.Errorf("%w: a command of several lines", errForbidden)
 	}
-	taken, full := k.take(r)
-	if full {
-		c.raw = nil
+	to.WriteString(tag + " " + command + "\r\n")
+	return nil
+}
+
+// sendNow is Send and Flush.
+func (c *Conn) sendNow(ctx context.Context, lines string) error {
+	if err := c.Send(ctx, []byte(lines)); err != nil {
+		return err
 	}
-	c.mu.Unlock()
-	if taken {
-		c.note(r)
-	}
-	if full {
-		k.done <- nil
-	}
-	return taken
+	return c.Flush(ctx)
 }

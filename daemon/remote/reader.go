@@ -39,7 +39,7 @@ type session struct {
 
 // connection returns a connection that has not failed yet.
 func (s *session) connection(ctx context.Context) (*Conn, error) {
-	if s.conn != nil && s.conn.Err() == nil {
+	if s.conn != nil && s.conn.Err() == nil && !s.conn.gone(ctx) {
 		return s.conn, nil
 	}
 	s.drop()
@@ -67,7 +67,7 @@ func (s *session) Security() Security {
 
 // oneByOne tells whether messages have to be asked for one by one, because the
 // server tells which one it was behind its content.
-func (s *session) oneByOne() bool { return s.conn != nil && s.conn.uidLast.Load() }
+func (s *session) oneByOne() bool { return s.conn != nil && s.conn.uidLast }
 
 // drop closes the connection, if there is one, and forgets what it told.
 func (s *session) drop() {

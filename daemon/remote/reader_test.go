@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -421,10 +422,44 @@ func TestFetchStopped(t *testing.T) {
 	}
 	src.Close()
 	for _, conn := range s.conns {
-		select {
-		case <-conn.library.Closed():
-		case <-time.After(5 * time.Second):
-			t.Error("a goroutine of the library is left")
+		if conn.Err() == nil {
+			t.Error("a connection is left")
+		}
+	}
+}
+
+// TestEndedAtRest: what the server has closed while nothing was asked is no
+// failure of the next question; what it has said meanwhile is none either.
+func TestEndedAtRest(t *testing.T) {
+	for words, dials := range map[string]int32{"": 2, "* BYE Autologout\r\n": 2, "* 4 EXISTS\r\n": 1} {
+		closed := make(chan struct{}, 2)
+		var connections atomic.Int32
+		s := newFakeServer(t, SideSource, "", func(conn net.Conn, in *bufio.Reader) {
+			stays := dials == 1 || connections.Add(1) > 1
+			for n := 0; n == 0 || stays; n++ {
+				line, err := in.ReadString('\n')
+				if err != nil {
+					return
+				}
+				tag, _, _ := strings.Cut(line, " ")
+				io.WriteString(conn, strings.ReplaceAll(examined, "TAG", tag)+words)
+			}
+			conn.Close()
+			closed <- struct{}{}
+		})
+		src := newTestSource(t, s)
+		if _, err := src.Status(t.Context(), box); err != nil {
+			t.Fatal(err)
+		}
+		if dials > 1 {
+			<-closed
+		}
+		src.conn.rested = time.Time{}
+		if _, err := src.Status(t.Context(), box); err != nil {
+			t.Errorf("after %q: %v", words, err)
+		}
+		if n := s.dials.Load(); n != dials {
+			t.Errorf("after %q: %d connections, want %d", words, n, dials)
 		}
 	}
 }
