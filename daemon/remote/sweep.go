@@ -15,6 +15,11 @@ import (
 // (LIST-STATUS, RFC 5819) is not asked for more, and hardly any memory is taken
 // for what it says: thousands of accounts are asked every minute.
 func (w *watcher) digest(ctx context.Context) (uint64, error) {
+	if w.session.spaces == nil {
+		if digest, err := w.digestOfListing(ctx); err != nil || w.listed {
+			return digest, err
+		}
+	}
 	command, _, tells := w.session.list(w.conn)
 	if !tells || w.listed || w.conn.tracing() {
 		return w.digestOfListing(ctx)
@@ -56,12 +61,14 @@ func (w *watcher) digest(ctx context.Context) (uint64, error) {
 	return sum, nil
 }
 
-// digestOfListing is digest for every server.
+// digestOfListing is digest for every server. One with mailboxes of others, which
+// may change without a change of ours, is asked in no other way.
 func (w *watcher) digestOfListing(ctx context.Context) (uint64, error) {
 	listing, err := w.session.Mailboxes(ctx)
 	if err != nil {
 		return 0, err
 	}
+	w.listed = w.listed || len(w.session.spaces.foreign) > 0
 	return w.digestOf(listing.Mailboxes), nil
 }
 

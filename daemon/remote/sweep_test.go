@@ -73,3 +73,42 @@ func TestSweepDigest(t *testing.T) {
 		t.Error("a server that has told no STATUS was not asked for it")
 	}
 }
+
+// TestSweepOfOthers: what changes in mailboxes of others is told only where these
+// are asked about.
+func TestSweepOfOthers(t *testing.T) {
+	const inbox = "* LIST () \"/\" INBOX\r\n* STATUS INBOX (MESSAGES 2 UIDNEXT 3 UIDVALIDITY 1)\r\n"
+	seed := maphash.MakeSeed()
+	digest := func(namespaces []string, public string) uint64 {
+		t.Helper()
+		server := newFakeServer(t, SideSource, "IMAP4rev1 NAMESPACE LIST-EXTENDED LIST-STATUS", answers(func(command string) string {
+			switch {
+			case strings.HasPrefix(command, "NAMESPACE"):
+				return "* NAMESPACE ((\"\" \"/\")) NIL ((\"Public/\" \"/\"))\r\nTAG OK\r\n"
+			case strings.HasPrefix(command, "LIST"):
+				return inbox + "* LIST () \"/\" Public/a\r\n* STATUS Public/a (MESSAGES 1 UIDNEXT " + public + " UIDVALIDITY 1)\r\nTAG OK\r\n"
+			}
+			return ""
+		}))
+		conn, err := server.dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		w := &watcher{conn: conn, seed: seed, session: session{conn: conn, logger: quiet(), lists: kindsOf(namespaces)}}
+		sum, err := w.digest(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := w.digest(t.Context()); err != nil || again != sum {
+			t.Errorf("%v: %x, and then %x (%v)", namespaces, sum, again, err)
+		}
+		return sum
+	}
+	if digest(nil, "2") != digest(nil, "3") {
+		t.Error("news of others is told though nobody asks about them")
+	}
+	if all := []string{"personal", "shared"}; digest(all, "2") == digest(all, "3") {
+		t.Error("news of a shared mailbox is not told")
+	}
+}
