@@ -209,26 +209,14 @@ func (f *follower) takeUrgent() bool {
 // answers. It ends with everything closed. It waits for days, and so does watch:
 // what would take room on their stacks is not inlined.
 func (f *follower) run(ctx context.Context) {
-	defer close(f.done)
-	defer f.refuseAsked(pass.ErrStopped)
-	defer f.runErrands(pass.ErrStopped)
+	defer f.refuseAll()
 	if f.finished() {
 		f.ended()
 		return
 	}
-	// A server that does not answer does not draw out the end either, not even
-	// the farewell.
-	defer context.AfterFunc(ctx, f.connections.cut)()
-	defer f.cool()
-	watching, endWatch := context.WithCancel(ctx)
-	var watcher sync.WaitGroup
-	defer watcher.Wait()
+	listening, endWatch := f.beginWatch(ctx)
 	defer endWatch()
-	listening := make(chan struct{})
-	watcher.Go(func() { f.watch(watching, sync.OnceFunc(func() { close(listening) })) })
-
 	first := time.NewTimer(listenFirst)
-	defer first.Stop()
 	select {
 	case <-listening:
 	case <-first.C:
@@ -241,10 +229,6 @@ func (f *follower) run(ctx context.Context) {
 	sweep := time.NewTimer(f.times().fullSweep)
 	flags := time.NewTimer(f.times().flags)
 	cool := time.NewTimer(keepWarm)
-	defer next.Stop()
-	defer flags.Stop()
-	defer sweep.Stop()
-	defer cool.Stop()
 	for {
 		f.turned.Store(0)
 		select {
@@ -291,6 +275,31 @@ func (f *follower) run(ctx context.Context) {
 		if f.work != nil {
 			f.work.room.rest()
 		}
+	}
+}
+
+// refuseAll ends the account for whoever waits for anything of it.
+func (f *follower) refuseAll() {
+	f.runErrands(pass.ErrStopped)
+	f.refuseAsked(pass.ErrStopped)
+	close(f.done)
+}
+
+// beginWatch begins to listen for news. listening is closed once that has begun,
+// and end closes all that is open.
+func (f *follower) beginWatch(ctx context.Context) (listening <-chan struct{}, end func()) {
+	// A server that does not answer does not draw out the end either, not even
+	// the farewell.
+	keep := context.AfterFunc(ctx, f.connections.cut)
+	watching, endWatch := context.WithCancel(ctx)
+	began := make(chan struct{})
+	var watcher sync.WaitGroup
+	watcher.Go(func() { f.watch(watching, sync.OnceFunc(func() { close(began) })) })
+	return began, func() {
+		endWatch()
+		watcher.Wait()
+		f.cool()
+		keep()
 	}
 }
 

@@ -18,7 +18,7 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 	}
 	ended := false // the last connection, over NOTIFY
 	for failures := 0; ctx.Err() == nil; {
-		if f.Status().Health == mail.HealthAuth { // one of two that try a log-in is enough
+		if f.isRefused() { // one of two that try a log-in is enough
 			f.rest(ctx, f.times().poll, nil)
 			continue
 		}
@@ -84,6 +84,11 @@ func (f *follower) rest(ctx context.Context, d time.Duration, back <-chan struct
 	}
 	f.rest(ctx, f.daemon.Jitter(returning), nil)
 }
+
+// isRefused tells whether a server refuses the log-in of the account.
+//
+//go:noinline
+func (f *follower) isRefused() bool { return f.Status().Health == mail.HealthAuth }
 
 //go:noinline
 func (f *follower) mayListen() bool { return mayListen(f.account) }

@@ -94,13 +94,16 @@ func newConn(server Server, options Options, transport net.Conn) *Conn {
 // use begins to talk over a transport, afresh.
 func (c *Conn) use(transport net.Conn) {
 	c.transport = transport
-	in, out := 16<<10, 16<<10
-	if c.options.Listens {
-		in, out = 1<<10, 256
+	if c.in == nil {
+		in, out := 16<<10, 16<<10
+		if c.options.Listens {
+			in, out = 1<<10, 256
+		}
+		c.wire, c.buffered = bufio.NewReaderSize(nil, in), bufio.NewWriterSize(nil, out)
+		c.in = c.wire
 	}
-	c.wire = bufio.NewReaderSize(progress{c}, in)
-	c.in = c.wire
-	c.buffered = bufio.NewWriterSize(progress{c}, out)
+	c.wire.Reset(progress{c})
+	c.buffered.Reset(progress{c})
 	c.out = &verbs{side: c.server.Side, addOnly: c.server.AddOnly, out: c.buffered, trace: c.sent}
 	c.caps = nil
 }
@@ -166,15 +169,11 @@ func (c *Conn) Next(ctx context.Context) (Response, error) {
 }
 
 // Wait is Next without the progress timeout: nothing is due (IDLE).
-func (c *Conn) Wait(ctx context.Context) (Response, error) {
-	if err := c.comes(ctx); err != nil {
-		return Response{}, err
-	}
-	return c.next(ctx)
-}
+func (c *Conn) Wait(ctx context.Context) (Response, error) { return c.next(ctx) }
 
-// comes waits for the first octet of a response. It is apart from the reading
-// because who waits for days is to have a small stack meanwhile.
+// comes waits for the first octet of a response, without that timeout either. It is
+// apart from the reading because who waits for days is to have a small stack
+// meanwhile.
 func (c *Conn) comes(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	if _, err := c.in.Peek(1); err != nil {

@@ -181,10 +181,12 @@ func (w *watcher) listen(ctx context.Context, d time.Duration) error {
 		done <- err
 	})
 	for {
-		r, err := w.conn.Wait(ctx)
-		if err == nil && r.Tag != tag {
-			w.event(r)
-			continue
+		err := w.conn.comes(ctx)
+		if err == nil {
+			var over bool
+			if over, err = w.hear(ctx, tag); err == nil && !over {
+				continue
+			}
 		}
 		if timer.Stop() {
 			// It was not asked to end.
@@ -196,6 +198,15 @@ func (w *watcher) listen(ctx context.Context, d time.Duration) error {
 		w.conn.due(-1)
 		return errors.Join(err, derr)
 	}
+}
+
+// hear takes what has come. over tells that it is the answer to a command.
+func (w *watcher) hear(ctx context.Context, tag string) (over bool, err error) {
+	r, err := w.conn.next(ctx)
+	if over = r.Tag == tag; err == nil && !over {
+		w.event(r)
+	}
+	return over, err
 }
 
 // beginIdle tells whether IDLE has begun.
