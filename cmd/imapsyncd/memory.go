@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -15,6 +16,9 @@ const (
 	// worthwhile is which part of it must have come, or gone the last time, for it
 	// to be looked through for memory that can be given back.
 	worthwhile = 16
+	// collectAt is how much may be used anew, as a percentage of what is held, until
+	// Go collects (GOGC).
+	collectAt = 50
 )
 
 // giveBack gives memory back to the system while the program is at rest, until
@@ -23,6 +27,9 @@ const (
 // takes days when nothing happens, and halves the stacks that were deep when it
 // does.
 func giveBack(ctx context.Context) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
+	}
 	ticker := time.NewTicker(restEvery)
 	defer ticker.Stop()
 	before, left, gained := readHeap(), uint64(0), false
