@@ -58,6 +58,7 @@ type follower struct {
 	unsaid   int                // so many other accounts of the server have not said
 	hushed   bool               // that it is in back-off has not been said
 	hinted   time.Time          // when the next pass was first called for
+	expected string             // the only mailbox that has news, as far as that is told; empty: none
 	shown    time.Time          // the same of the pass that is running
 	found    int                // messages that it has found on the source
 	receipt  time.Time          // when that pass last wrote one; zero: not yet
@@ -113,6 +114,19 @@ func (f *follower) Wake() {
 	case f.wake <- struct{}{}:
 	default:
 	}
+}
+
+// Hint is Wake for what the old server has told of a mailbox, by raw name; "": of
+// one that it does not tell.
+func (f *follower) Hint(mailbox string) {
+	f.mu.Lock()
+	if f.hinted.IsZero() {
+		f.expected = mailbox
+	} else if f.expected != mailbox {
+		f.expected = "" // there are several
+	}
+	f.mu.Unlock()
+	f.Wake()
 }
 
 // WakeUrgently is Wake for what makes waiting for a server pointless.

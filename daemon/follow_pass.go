@@ -93,7 +93,8 @@ func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) 
 		f.shown = time.Now() // by a poll
 		purpose = forLook
 	}
-	f.hinted, f.receipt = time.Time{}, time.Time{}
+	expected := f.expected
+	f.hinted, f.receipt, f.expected = time.Time{}, time.Time{}, ""
 	if f.status.Phase == mail.PhaseSeeding {
 		purpose = forCopy
 	}
@@ -125,6 +126,7 @@ func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) 
 	started, waited := time.Now(), f.connections.waited.Load()
 	f.connections.work(true)
 	f.work.passes.Stopping = stopping.Done()
+	f.work.passes.Expect(expected)
 	run := f.work.passes.Run
 	switch {
 	case f.full:

@@ -38,7 +38,7 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 				listening()
 				f.WakeUrgently() // what arrived while nobody listened
 			},
-			Hint:     f.Wake,
+			Hint:     f.Hint,
 			NoNotify: without,
 			Unnotified: func(why error, byIt bool) {
 				ended = byIt

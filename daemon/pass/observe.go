@@ -61,6 +61,7 @@ func (p *Pass) list(ctx context.Context) (source, destination mail.Listing, err 
 		destination, err = p.Destination.Mailboxes(ctx)
 		listed <- err
 	}()
+	p.foresee()
 	if source, err = p.Source.Mailboxes(ctx); err != nil {
 		err = fmt.Errorf("list source mailboxes: %w", err)
 	}
@@ -68,6 +69,21 @@ func (p *Pass) list(ctx context.Context) (source, destination mail.Listing, err 
 		err = fmt.Errorf("list destination mailboxes: %w", derr)
 	}
 	return source, destination, err
+}
+
+// foresee tells the source which mailbox is going to have news.
+func (p *Pass) foresee() {
+	name := p.expected
+	p.expected = ""
+	source, can := p.Source.(Foreseer)
+	if !can || name == "" {
+		return
+	}
+	for _, pair := range p.storedPairs() {
+		if a := pair.SourceAnchor; pair.Source == name && a.UIDValidity != 0 && a.UIDNext > 1 && !p.full {
+			source.Foresee(mail.Question{Ref: mail.Ref{Name: name, UIDValidity: a.UIDValidity}, From: a.UIDNext})
+		}
+	}
 }
 
 // news returns the jobs of those mailboxes that have something to carry, in

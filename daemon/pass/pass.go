@@ -149,6 +149,7 @@ type Pass struct {
 	compare    bool // compare flags where the source has no CONDSTORE
 	latency    time.Duration
 	result     Result
+	expected   string // the source mailbox that is likely to have news, by raw name; empty: none more than others
 
 	pairs    map[mail.PairID]mail.Pair
 	ordered  []mail.Pair // the same by ID; nil: see storedPairs
@@ -214,6 +215,10 @@ func New(o Options) *Pass {
 	}
 	return &Pass{Options: o, unlisted: make(map[mail.PairID]bool), uncountable: make(map[mail.PairID]int)}
 }
+
+// Expect tells that one source mailbox is likely to be the only one with news in the
+// next run: it is asked about at once.
+func (p *Pass) Expect(mailbox string) { p.expected = mailbox }
 
 // errMailbox marks an error that ends the work on one mailbox, not the pass.
 type errMailbox struct{ err error }

@@ -44,6 +44,12 @@ type Reader interface {
 // Source is the old server. By type it can only be read.
 type Source interface{ Reader }
 
+// Foreseer is a source that can be told what it is about to be asked by Survey, so
+// that Mailboxes asks it on the way.
+type Foreseer interface {
+	Foresee(mail.Question)
+}
+
 // Destination is the new server.
 type Destination interface {
 	Reader

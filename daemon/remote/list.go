@@ -44,7 +44,7 @@ func (s *session) Mailboxes(ctx context.Context) (mail.Listing, error) {
 	if !extended {
 		lines = append(lines, `LSUB "" "*"`)
 	}
-	replies, err := s.raw(ctx, lines...)
+	replies, ahead, err := s.askList(ctx, conn, lines)
 	if err != nil {
 		return mail.Listing{}, fmt.Errorf("list mailboxes: %w", err)
 	}
@@ -73,6 +73,9 @@ func (s *session) Mailboxes(ctx context.Context) (mail.Listing, error) {
 		s.spaces = l.namespaces() // else they are what they were
 	}
 	s.asked = true
+	if ahead != nil {
+		ahead(l.statuses)
+	}
 	if err := s.listForeign(ctx, l, lines[len(lines)-1], extended); err != nil {
 		return mail.Listing{}, err
 	}
@@ -123,6 +126,25 @@ func (s *session) listForeign(ctx context.Context, l *lister, last string, exten
 		s.taken(l, reply)
 	}
 	return nil
+}
+
+// askList sends the commands of a listing, and with them what is foreseen. came
+// takes the answers to that; nil: nothing was.
+func (s *session) askList(ctx context.Context, conn *Conn, lines []string) (replies []Reply, came func(map[string]mail.Status), err error) {
+	f := s.ahead(conn)
+	if f == nil {
+		replies, err = s.raw(ctx, lines...)
+		return replies, nil, err
+	}
+	s.calls++
+	replies, err = s.exchangeEach(ctx, conn, func(answered int, r Response) bool {
+		return r.Type == "FETCH" && answered >= len(lines) && f.sizes.take(r)
+	}, slices.Concat(lines, f.lines))
+	if err != nil {
+		return nil, nil, err
+	}
+	replies, more := replies[:len(lines)], replies[len(lines):]
+	return replies, func(statuses map[string]mail.Status) { f.came(s, more, statuses) }, nil
 }
 
 // plainList is LIST where LIST-EXTENDED (RFC 5258) is not offered, or not done.

@@ -37,15 +37,17 @@ func (w *watcher) notify(ctx context.Context) error {
 // sweep.
 func (w *watcher) notification(r Response) {
 	switch {
+	case r.Type == "STATUS" && len(r.Data) > 0:
+		w.Hint(r.Data[0].Text)
 	case r.Type == "STATUS", r.Type == "LIST":
-		w.Hint()
+		w.Hint("")
 	case !w.notified:
 	case r.Code == "NOTIFICATIONOVERFLOW": // there are no more to come (RFC 5465 §5.8)
 		w.notified = false
 		w.unnotified(refusal("NOTIFY", r), false)
-		w.Hint()
+		w.Hint("")
 	case r.Type == "NO": // Dovecot's word for events that it has lost
-		w.Hint()
+		w.Hint("")
 	}
 }
 

@@ -63,7 +63,7 @@ func listens(t *testing.T, change func(*imapsim.Options), happens func(*notified
 				},
 				Sweep: hourly, Jitter: func(time.Duration) time.Duration { return 0 },
 				Listening:  func() { close(listening) },
-				Hint:       func() { n.hints <- struct{}{} },
+				Hint:       func(string) { n.hints <- struct{}{} },
 				Unnotified: func(why error, _ bool) { n.why = append(n.why, why.Error()) },
 			})
 		}()
@@ -233,7 +233,7 @@ func TestNotifyOfDovecot(t *testing.T) {
 			},
 			Sweep:      hourly,
 			Listening:  func() { close(listening) },
-			Hint:       func() { tells(hints) },
+			Hint:       func(string) { tells(hints) },
 			Unnotified: func(why error, _ bool) { t.Errorf("Dovecot has no NOTIFY: %v", why) },
 		})
 	}()

@@ -34,6 +34,9 @@ type session struct {
 	noSearch  bool        // the same of ESEARCH
 	bodyFirst bool        // FETCH gives the body before the flags
 
+	expects *mail.Question // what Mailboxes is to ask as well; nil: nothing
+	known   *foreseen      // what it has asked; nil: nothing
+
 	gmail *gmail // of a source: what labels are known, where there are any
 }
 
@@ -74,7 +77,7 @@ func (s *session) drop() {
 	if s.conn != nil {
 		s.conn.Close()
 	}
-	*s = session{open: s.open, logger: s.logger, spaces: s.spaces, stays: s.stays, told: s.told, lists: s.lists, gmail: s.gmail}
+	*s = session{open: s.open, logger: s.logger, spaces: s.spaces, stays: s.stays, told: s.told, lists: s.lists, gmail: s.gmail, expects: s.expects}
 }
 
 // leave ends the connection, if there is one, in good order where the server

@@ -48,6 +48,9 @@ func (s *session) Survey(ctx context.Context, questions []mail.Question) iter.Se
 
 // survey asks about some mailboxes at once, or about one that is large.
 func (s *session) survey(ctx context.Context, questions []mail.Question, large bool) ([]mail.Survey, error) {
+	if answers, ok := s.foresaw(questions); ok {
+		return answers, nil
+	}
 	answers := make([]mail.Survey, len(questions))
 	if !large {
 		var err error
@@ -88,26 +91,21 @@ func (s *session) surveyTogether(ctx context.Context, questions []mail.Question)
 		return nil, err
 	}
 	answers := make([]mail.Survey, len(questions))
-	search := "UID SEARCH "
-	extended := conn.Has("ESEARCH") && !s.noSearch
-	if extended {
-		search += "RETURN (ALL) "
-	}
+	extended := s.extendedSearch()
 	var lines []string
 	var asked []int // which questions have commands
 	for i, q := range questions {
-		name, err := quote(q.Name)
+		commands, err := s.surveyCommands(conn, q)
 		if err != nil {
-			answers[i].Err = unquotable("EXAMINE", err)
+			answers[i].Err = err
 			continue
 		}
 		if s.isRest(q.Name) {
 			answers[i].Err = errAskApart
 			continue
 		}
-		from := max(q.From, 1)
 		asked = append(asked, i)
-		lines = append(lines, "EXAMINE "+name, fmt.Sprintf("%sUID %d:*", search, from), fmt.Sprintf("UID FETCH %d:* (RFC822.SIZE)", from))
+		lines = append(lines, commands...)
 	}
 	if len(lines) == 0 {
 		return answers, nil

@@ -11,20 +11,36 @@ import (
 )
 
 // digest sums up how all mailboxes are: it is another number when anything has
-// changed, on one connection with one seed. A server that tells it by one command
-// (LIST-STATUS, RFC 5819) is not asked for more, and hardly any memory is taken
-// for what it says: thousands of accounts are asked every minute.
-func (w *watcher) digest(ctx context.Context) (uint64, error) {
+// changed, on one connection with one seed. only is the raw name of the mailbox that
+// has changed, where it is just one. A server that tells it by one command
+// (LIST-STATUS, RFC 5819) is not asked for more, and hardly any memory is taken for
+// what it says: thousands of accounts are asked every minute.
+func (w *watcher) digest(ctx context.Context) (sum uint64, only string, err error) {
 	if w.session.spaces == nil {
-		if digest, err := w.digestOfListing(ctx); err != nil || w.listed {
-			return digest, err
+		if sum, err = w.digestOfListing(ctx); err != nil || w.listed {
+			return sum, "", err
 		}
 	}
 	command, _, tells := w.session.list(w.conn)
 	if !tells || w.listed || w.conn.tracing() {
-		return w.digestOfListing(ctx)
+		sum, err = w.digestOfListing(ctx)
+		return sum, "", err
 	}
-	sum, statuses := uint64(0), 0
+	statuses, n, changes := 0, 0, 0
+	sum = 0
+	add := func(hash uint64, name func() string) {
+		sum += hash
+		switch {
+		case n == len(w.lines):
+			w.lines = append(w.lines, hash)
+			changes = 2 // it is another list
+		case w.lines[n] != hash:
+			w.lines[n] = hash
+			changes++
+			only = name()
+		}
+		n++
+	}
 	answer, err := w.conn.scan(ctx, command, func(line []byte) bool {
 		told, isStatus := bytes.CutPrefix(line, []byte("* STATUS "))
 		if isStatus {
@@ -38,27 +54,38 @@ func (w *watcher) digest(ctx context.Context) (uint64, error) {
 			}
 			told = named
 		}
-		sum += maphash.Bytes(w.seed, told)
+		add(maphash.Bytes(w.seed, told), func() string {
+			r, err := readRest(nil, bytes.Clone(line), -1)
+			if err != nil || r.Type != "STATUS" || len(r.Data) == 0 {
+				return ""
+			}
+			return r.Data[0].Text
+		})
 		return true
 	}, func(r Response) {
 		switch {
 		case r.Type == "STATUS" && len(r.Data) > 1:
 			statuses++
-			sum += maphash.String(w.seed, fmt.Sprint(r.Data))
+			add(maphash.String(w.seed, fmt.Sprint(r.Data)), func() string { return r.Data[0].Text })
 		case r.Type == "LIST" && len(r.Data) > 2:
-			sum += maphash.String(w.seed, fmt.Sprint(r.Data[1:]))
+			add(maphash.String(w.seed, fmt.Sprint(r.Data[1:])), func() string { return "" })
 		default:
 			w.event(r)
 		}
 	})
 	if err != nil {
-		return 0, fmt.Errorf("list mailboxes: %w", err)
+		return 0, "", fmt.Errorf("list mailboxes: %w", err)
 	}
 	if answer.Type != "OK" || statuses == 0 {
 		w.listed = true // Mailboxes knows what to make of it
-		return w.digestOfListing(ctx)
+		sum, err = w.digestOfListing(ctx)
+		return sum, "", err
 	}
-	return sum, nil
+	if n != len(w.lines) || changes != 1 {
+		only = ""
+	}
+	w.lines = w.lines[:n]
+	return sum, only, nil
 }
 
 // digestOfListing is digest for every server. One with mailboxes of others, which

@@ -29,11 +29,11 @@ func TestSweepDigest(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
-		w := &watcher{conn: conn, seed: seed, WatchOptions: WatchOptions{Hint: func() { hints++ }}, session: session{conn: conn, logger: quiet()}}
-		if digest, err = w.digest(t.Context()); err != nil {
+		w := &watcher{conn: conn, seed: seed, WatchOptions: WatchOptions{Hint: func(string) { hints++ }}, session: session{conn: conn, logger: quiet()}}
+		if digest, _, err = w.digest(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		again, err := w.digest(t.Context())
+		again, _, err := w.digest(t.Context())
 		if err != nil || again != digest {
 			t.Errorf("%q: %x, and then %x (%v)", list, digest, again, err)
 		}
@@ -96,11 +96,11 @@ func TestSweepOfOthers(t *testing.T) {
 		}
 		t.Cleanup(func() { conn.Close() })
 		w := &watcher{conn: conn, seed: seed, session: session{conn: conn, logger: quiet(), lists: kindsOf(namespaces)}}
-		sum, err := w.digest(t.Context())
+		sum, _, err := w.digest(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := w.digest(t.Context()); err != nil || again != sum {
+		if again, _, err := w.digest(t.Context()); err != nil || again != sum {
 			t.Errorf("%v: %x, and then %x (%v)", namespaces, sum, again, err)
 		}
 		return sum

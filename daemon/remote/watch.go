@@ -27,8 +27,9 @@ type WatchOptions struct {
 	// Listening is called once, when nothing that happens from now on is
 	// missed.
 	Listening func()
-	// Hint is called when something may have changed. It must not block.
-	Hint func()
+	// Hint is called when something may have changed, with the raw name of the only
+	// mailbox that has news, where that is told, else "". It must not block.
+	Hint func(mailbox string)
 	// NoNotify leaves NOTIFY away although it is offered.
 	NoNotify bool
 	// Unnotified is called when a server that offers NOTIFY does not tell of
@@ -84,9 +85,10 @@ type watcher struct {
 	idles    bool
 	notified bool // the server tells of all mailboxes by NOTIFY
 	seed     maphash.Seed
-	last     uint64 // digest, of the last sweep
-	listed   bool   // it takes Mailboxes to tell how they are
-	heard    bool   // Listening has been called
+	last     uint64   // digest, of the last sweep
+	lines    []uint64 // what it was made of, in the server's order
+	listed   bool     // it takes Mailboxes to tell how they are
+	heard    bool     // Listening has been called
 }
 
 func (w *watcher) watch(ctx context.Context) error {
@@ -100,7 +102,7 @@ func (w *watcher) watch(ctx context.Context) error {
 	if err := w.notify(ctx); err != nil {
 		return err
 	}
-	if err := w.sweep(ctx, func() {}); err != nil {
+	if err := w.sweep(ctx, func(string) {}); err != nil {
 		return err
 	}
 	for {
@@ -143,15 +145,15 @@ func rest(ctx context.Context, d time.Duration) error {
 }
 
 // sweep asks about all mailboxes and calls changed when anything is not as it
-// was at the last sweep.
-func (w *watcher) sweep(ctx context.Context, changed func()) error {
-	digest, err := w.digest(ctx)
+// was at the last sweep, with the mailbox if it is one only.
+func (w *watcher) sweep(ctx context.Context, changed func(mailbox string)) error {
+	digest, only, err := w.digest(ctx)
 	if err != nil {
 		return err
 	}
 	if digest != w.last {
 		w.last = digest
-		changed()
+		changed(only)
 	}
 	return nil
 }
@@ -236,7 +238,7 @@ func (w *watcher) beginIdle(ctx context.Context, tag string) (bool, error) {
 func (w *watcher) event(r Response) {
 	switch r.Type {
 	case "EXISTS", "EXPUNGE", "VANISHED", "FETCH":
-		w.Hint()
+		w.Hint("INBOX")
 	case "STATUS", "LIST", "NO", "OK":
 		w.notification(r)
 	}

@@ -106,7 +106,7 @@ func (w *watched) start(t *testing.T, caps string, sweep, timeout time.Duration)
 		ended <- Watch(ctx, WatchOptions{
 			Open: server.dial, Sweep: func() time.Duration { return sweep },
 			Listening: func() { listening <- struct{}{} },
-			Hint:      func() { hints <- struct{}{} },
+			Hint:      func(string) { hints <- struct{}{} },
 		})
 	})
 	t.Cleanup(func() {
@@ -220,7 +220,7 @@ func TestWatchEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- Watch(ctx, WatchOptions{Open: server.dial, Sweep: hourly, Listening: cancel, Hint: func() {}})
+		ended <- Watch(ctx, WatchOptions{Open: server.dial, Sweep: hourly, Listening: cancel, Hint: func(string) {}})
 	}()
 	if err := await(t, ended, "end of the watch"); !errors.Is(err, context.Canceled) {
 		t.Errorf("ended with %v", err)
