@@ -39,14 +39,20 @@ type crowdOrder struct {
 }
 
 // crowdTold is what the servers say, a line each: first their ports, then for
-// every delivery how long it took until the message was on the new server.
+// every delivery how long it took until the message was on the new server, and
+// what they were asked when that is wanted.
 type crowdTold struct {
 	Ports map[string]int
 	Took  time.Duration
+	Asked crowdAsked
 }
 
-// crowdDelivery is what they are told.
+// crowdDelivery is what they are told. Without mailboxes there is none to be made:
+// what they have been asked is wanted.
 type crowdDelivery struct{ Account, Mailbox int }
+
+// whatWasAsked is such a crowdDelivery.
+var whatWasAsked = crowdDelivery{-1, -1}
 
 // simulatedCrowd is a crowd on simulated servers, in a process of their own.
 type simulatedCrowd struct {
@@ -108,6 +114,10 @@ func (c *simulatedCrowd) port(side string) int { return c.ports[side] }
 func (c *simulatedCrowd) password() string     { return crowdPassword }
 func (c *simulatedCrowd) ready()               {}
 func (c *simulatedCrowd) next() time.Duration  { return c.told().Took }
+func (c *simulatedCrowd) asked() crowdAsked {
+	c.deliver(whatWasAsked.Account, whatWasAsked.Mailbox)
+	return c.told().Asked
+}
 func (c *simulatedCrowd) deliver(a, m int) {
 	if err := c.in.Encode(crowdDelivery{a, m}); err != nil {
 		c.t.Fatal(err)
@@ -134,7 +144,7 @@ func crowdMain(order string) error {
 	}
 	capabilities := slices.DeleteFunc(slices.Clone(imapsim.Capabilities), func(c string) bool { return c == "NOTIFY" && !o.Notify })
 	sides := map[string]map[string]*simtest.Server{"source": {}, "destination": {}}
-	for i := range o.Accounts {
+	for i := range o.Accounts + 1 { // a reload adds one
 		from := simtest.NewServer(1)
 		for m := range o.Mailboxes {
 			from.Make(crowdBox(m))
@@ -143,6 +153,7 @@ func crowdMain(order string) error {
 		sides["source"][crowdUser(i)], sides["destination"][crowdUser(i)] = from, simtest.NewServer(2)
 	}
 	told := crowdTold{Ports: make(map[string]int)}
+	var asked askedCounter
 	var servers []*imapsim.Server
 	for side, users := range sides {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -151,7 +162,8 @@ func crowdMain(order string) error {
 		}
 		server := imapsim.New(imapsim.Options{
 			Users: users, Password: crowdPassword, Capabilities: capabilities, Source: side == "source",
-			TLS: &tls.Config{Certificates: []tls.Certificate{certificate}},
+			TLS:    &tls.Config{Certificates: []tls.Certificate{certificate}},
+			Before: asked.counts(side),
 		})
 		go server.Serve(gathering{l})
 		servers = append(servers, server)
@@ -169,6 +181,10 @@ func crowdMain(order string) error {
 			break
 		} else if err != nil {
 			return err
+		}
+		if d == whatWasAsked {
+			out.Encode(crowdTold{Asked: asked.take()})
+			continue
 		}
 		from, to, box := sides["source"][crowdUser(d.Account)], sides["destination"][crowdUser(d.Account)], crowdBox(d.Mailbox)
 		at, want := time.Now(), 0

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/csv"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -29,6 +28,7 @@ var (
 	crowdRTT         = flag.Duration("rtt", 0, "round-trip time to either server")
 	crowdLogins      = flag.Int("logins", 200, "logins_per_second")
 	crowdConnections = flag.Int("connections", 600, "max_connections to the new server, and of the old one beside those that listen")
+	crowdSteps       = flag.Bool("steps", false, "it is killed and started again, and the list of accounts is changed; on simulated servers")
 	crowdPoll        = flag.Duration("poll", time.Minute, "poll_interval")
 )
 
@@ -68,28 +68,29 @@ func TestCrowd(t *testing.T) {
 	default:
 		t.Fatalf("-servers %s; write simulated or dovecot", *crowdServers)
 	}
+	if _, counts := c.(asking); *crowdSteps && !counts {
+		t.Fatal("-steps takes -servers simulated")
+	}
 	s := &site{t: t, dir: t.TempDir()}
 	s.crowded(c, *crowdAccounts)
 	begun := time.Now()
-	p := s.daemonOf(programOf(t, few))
+	binary := programOf(t, few)
+	p := s.daemonOf(binary)
 	await(t, "it has begun", func() bool { return page.MatchString(p.log.String()) })
 	follow := map[string]float64{`accounts{health="ok",phase="following"}`: float64(*crowdAccounts)}
 	p.showsWithin("all is copied", follow, time.Hour)
 	t.Logf("%d accounts are followed after %s", *crowdAccounts, time.Since(begun).Round(time.Second))
 	p.showsWithin("all are listened to", map[string]float64{`connections{side="source",state="watching"}`: float64(*crowdAccounts)}, time.Hour)
-	if !few && *crowdIdle > 0 {
-		p.settles()
+	p.idles(few)
+	if *crowdSteps || few {
+		p = p.killed(c, binary, *crowdAccounts)
+		p.idles(few)
 	}
 	c.ready()
 
-	before := p.footprint()
-	time.Sleep(*crowdIdle) // in which nothing is to happen
-	after := p.footprint()
-	t.Logf("nothing happens for %s: %s", *crowdIdle, after.since(before, *crowdAccounts))
-
 	said := len(p.log.String())
 	rng := rand.New(rand.NewPCG(1, uint64(*crowdAccounts)))
-	before = p.footprint()
+	before := p.footprint()
 	arrived := make(chan []time.Duration)
 	go func() {
 		var took []time.Duration
@@ -122,26 +123,34 @@ func TestCrowd(t *testing.T) {
 	if messages != *crowdDeliveries {
 		t.Errorf("%d messages have a receipt, of %d that were delivered", messages, *crowdDeliveries)
 	}
+	if *crowdSteps || few {
+		p.reloads(c, *crowdAccounts)
+	}
 	if err := p.end(syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
 }
 
+// idles measures what the program takes while nothing happens.
+func (p *program) idles(few bool) {
+	p.t.Helper()
+	if *crowdIdle == 0 && !few {
+		return
+	}
+	if !few {
+		p.settles()
+	}
+	before := p.footprint()
+	time.Sleep(*crowdIdle) // in which nothing is to happen
+	p.t.Logf("nothing happens for %s: %s", *crowdIdle, p.footprint().since(before, *crowdAccounts))
+}
+
 // crowded writes a configuration for so many accounts.
 func (s *site) crowded(c crowd, accounts int) {
 	s.t.Helper()
-	file, err := os.OpenFile(filepath.Join(s.dir, "accounts.csv"), os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
+	list := s.list(c, accounts, func(_ int, line []string) []string { return line })
+	if err := os.WriteFile(filepath.Join(s.dir, "accounts.csv"), list, 0o600); err != nil {
 		s.t.Fatal(err)
-	}
-	defer file.Close()
-	w := csv.NewWriter(file)
-	w.Write([]string{"name", "source_user", "source_password", "destination_user", "destination_password"})
-	for i := range accounts {
-		w.Write([]string{crowdUser(i), crowdUser(i), c.password(), crowdUser(i), c.password()})
-	}
-	if w.Flush(); w.Error() != nil {
-		s.t.Fatal(w.Error())
 	}
 	text := fmt.Sprintf("state_dir = \"state\"\npoll_interval = %q\n[log]\nformat = \"json\"\n[web]\nlisten = \"127.0.0.1:0\"\n[metrics]\naccount_label = \"none\"\n[accounts]\nfile = \"accounts.csv\"\n", *crowdPoll)
 	text += fmt.Sprintf("[limits]\nlogins_per_second = %d\n", *crowdLogins)

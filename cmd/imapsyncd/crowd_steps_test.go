@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/simtest/imapsim"
+	"github.com/imapsyncd/imapsyncd/daemon/web"
+)
+
+// crowdAsked is what two servers have been asked for some time.
+type crowdAsked struct {
+	LogIns  map[string]int // by side
+	Most    map[string]int // log-ins in one second, by side
+	Fetches int            // FETCH, to the old server
+	Users   []string       // who has logged in
+}
+
+// asking tells what servers have been asked since it was called last.
+type asking interface{ asked() crowdAsked }
+
+// askedCounter counts what is asked.
+type askedCounter struct {
+	mu     sync.Mutex
+	so     crowdAsked
+	second map[string]time.Time
+	within map[string]int
+	users  map[string]bool
+}
+
+// counts returns what imapsim calls before each command.
+func (a *askedCounter) counts(side string) func(imapsim.Command) imapsim.Reaction {
+	return func(c imapsim.Command) imapsim.Reaction {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.second == nil {
+			a.reset()
+		}
+		switch {
+		case c.Verb == "AUTHENTICATE" || c.Verb == "LOGIN":
+			a.so.LogIns[side]++
+			if now := time.Now(); now.Sub(a.second[side]) >= time.Second {
+				a.second[side], a.within[side] = now, 0
+			}
+			a.within[side]++
+			a.so.Most[side] = max(a.so.Most[side], a.within[side])
+		case c.Verb == "CAPABILITY" && c.User != "": // which we ask for right behind the log-in
+			a.users[c.User] = true
+		}
+		if side == "source" && strings.HasSuffix(c.Verb, "FETCH") {
+			a.so.Fetches++
+		}
+		return imapsim.Reaction{}
+	}
+}
+
+func (a *askedCounter) reset() {
+	a.so = crowdAsked{LogIns: make(map[string]int), Most: make(map[string]int)}
+	a.second, a.within, a.users = make(map[string]time.Time), make(map[string]int), make(map[string]bool)
+}
+
+// take returns what has been asked since the last time.
+func (a *askedCounter) take() crowdAsked {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.second == nil {
+		a.reset()
+	}
+	so := a.so
+	so.Users = slices.Sorted(maps.Keys(a.users))
+	a.reset()
+	return so
+}
+
+func (a crowdAsked) String() string {
+	return fmt.Sprintf("%d log-ins to the old server and %d to the new one, in one second at most %d and %d; %d FETCH to the old server",
+		a.LogIns["source"], a.LogIns["destination"], a.Most["source"], a.Most["destination"], a.Fetches)
+}
+
+// accountsNow is how its accounts are.
+func (p *program) accountsNow() []web.AccountStatus {
+	p.t.Helper()
+	var stdout, stderr bytes.Buffer
+	var s web.Status
+	if run(&common{stopping: p.t.Context()}, []string{"status", "--json", "--config", filepath.Join(p.dir, "c.toml")}, &stdout, &stderr) != exitDone {
+		return nil // not yet
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &s); err != nil {
+		p.t.Fatal(err)
+	}
+	return s.Accounts
+}
+
+// followed waits until all accounts have been looked at and are listened to, and
+// returns how long that took.
+func (p *program) followed(accounts int, since time.Time) time.Duration {
+	p.t.Helper()
+	p.showsWithin("all are listened to", map[string]float64{`connections{side="source",state="watching"}`: float64(accounts)}, time.Hour)
+	for {
+		all := p.accountsNow()
+		left := len(all) - accounts
+		for _, a := range all {
+			if a.LastSuccess.IsZero() {
+				left++
+			}
+		}
+		if len(all) > 0 && left == 0 {
+			return time.Since(since)
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+// killed ends the program without a warning and starts it again.
+func (p *program) killed(c crowd, binary string, accounts int) *program {
+	p.t.Helper()
+	counter := c.(asking)
+	counter.asked()
+	p.end(syscall.SIGKILL)
+	begun := time.Now()
+	p = p.daemonOf(binary)
+	await(p.t, "it has begun", func() bool { return page.MatchString(p.log.String()) })
+	took := p.followed(accounts, begun)
+	p.t.Logf("after kill -9 all %d are followed after %s", accounts, took.Round(time.Second))
+	asked := counter.asked()
+	p.t.Logf("meanwhile: %s", asked)
+	if asked.Fetches > 0 {
+		p.t.Errorf("what is known was read again: %s", asked)
+	}
+	if _, _, messages := carried(p.log.String()); messages > 0 {
+		p.t.Errorf("%d messages were carried though none was new", messages)
+	}
+	return p
+}
+
+// reloads adds an account to the list, takes one away and changes one, all at
+// once, and then cuts the list short, which changes nothing.
+func (p *program) reloads(c crowd, accounts int) {
+	p.t.Helper()
+	file := filepath.Join(p.dir, "accounts.csv")
+	whole := p.list(c, accounts+1, func(i int, line []string) []string {
+		switch i {
+		case 0:
+			return nil
+		case 1:
+			return append(line[:len(line)-1], "other.example") // its domain
+		}
+		return line
+	})
+	counter := c.(asking)
+	counter.asked()
+	reload := func(flags ...string) (time.Duration, int, string) {
+		var stdout, stderr bytes.Buffer
+		begun := time.Now()
+		code := run(&common{stopping: p.t.Context()}, append([]string{"reload", "--config", filepath.Join(p.dir, "c.toml")}, flags...), &stdout, &stderr)
+		return time.Since(begun), code, stdout.String() + stderr.String()
+	}
+	begun := time.Now()
+	if err := os.WriteFile(file, whole, 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	took, code, said := reload("--allow-removals") // one of a few is many
+	if code != exitDone {
+		p.t.Fatalf("the reload is refused: %s", said)
+	}
+	p.followed(accounts, begun)
+	p.t.Logf("a reload of %d accounts with 3 changes takes %s, and all are followed after %s", accounts, took.Round(time.Millisecond), time.Since(begun).Round(10*time.Millisecond))
+	want := []string{crowdUser(1), crowdUser(accounts)}
+	if asked := counter.asked(); !slices.Equal(asked.Users, want) {
+		p.t.Errorf("%v have logged in, and only %v were to: %s", asked.Users, want, asked)
+	}
+
+	if err := os.WriteFile(file, whole[:len(whole)/2], 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	took, code, said = reload()
+	p.t.Logf("half of the list is refused after %s: %s", took.Round(time.Millisecond), strings.TrimSpace(said))
+	if code == exitDone {
+		p.t.Error("half of the list was taken")
+	}
+	p.shows("all are listened to", map[string]float64{`connections{side="source",state="watching"}`: float64(accounts)})
+	if asked := counter.asked(); asked.LogIns["source"]+asked.LogIns["destination"] > 0 {
+		p.t.Errorf("a list that is refused: %s", asked)
+	}
+	if err := os.WriteFile(file, whole, 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// list is a list of accounts, as change leaves each line; nil: it is left away.
+func (s *site) list(c crowd, accounts int, change func(i int, line []string) []string) []byte {
+	s.t.Helper()
+	var list bytes.Buffer
+	w := csv.NewWriter(&list)
+	w.Write([]string{"name", "source_user", "source_password", "destination_user", "destination_password", "domains"})
+	for i := range accounts {
+		if line := change(i, []string{crowdUser(i), crowdUser(i), c.password(), crowdUser(i), c.password(), ""}); line != nil {
+			w.Write(line)
+		}
+	}
+	if w.Flush(); w.Error() != nil {
+		s.t.Fatal(w.Error())
+	}
+	return list.Bytes()
+}
