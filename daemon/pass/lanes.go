@@ -236,7 +236,7 @@ func (c *carriage) putBack(t *task) {
 }
 
 // drive carries one mailbox after the other over a lane: parcels are fetched
-// while earlier ones are appended.
+// while earlier ones are appended, or while the mailbox is opened to append to.
 func (c *carriage) drive(ctx context.Context, lane *Lane) {
 	parcels := make(chan parcel, 1)
 	go func() {

@@ -80,7 +80,8 @@ func (p *Pass) foresee() {
 		return
 	}
 	for _, pair := range p.storedPairs() {
-		if a := pair.SourceAnchor; pair.Source == name && a.UIDValidity != 0 && a.UIDNext > 1 && !p.full {
+		a := pair.SourceAnchor
+		if anew := a.UIDNext == 0 || a.UIDNext == 1 && a.HighestModSeq == compareAll; pair.Source == name && a.UIDValidity != 0 && !anew && !p.full {
 			source.Foresee(mail.Question{Ref: mail.Ref{Name: name, UIDValidity: a.UIDValidity}, From: a.UIDNext})
 		}
 	}

@@ -20,6 +20,8 @@ type writer struct {
 	*task
 	open     func() (Appender, error)
 	appender Appender // nil: not open yet
+	opened   time.Time
+	used     bool // something has been sent
 	status   mail.Status
 	floor    mail.UID
 	flight   []flight
@@ -99,7 +101,7 @@ func (w *writer) take(ctx context.Context, next parcel) {
 	if w.err == nil && !next.last {
 		w.fail(w.begin())
 	}
-	if w.err == nil && !next.last {
+	if w.err == nil && !next.last && !next.first {
 		w.fail(w.send(ctx, next))
 	} else {
 		next.release()
@@ -128,9 +130,14 @@ func also(err, more error) error {
 	return errors.Join(err, more)
 }
 
+// openMost is how long a mailbox may be open before the first message is sent: a
+// server may have closed the connection since, and of an APPEND that it has not
+// read nobody knows that.
+const openMost = 10 * time.Second
+
 // begin selects the destination mailbox for writing.
 func (w *writer) begin() error {
-	if w.appender != nil {
+	if w.appender != nil && (w.used || time.Since(w.opened) < openMost) {
 		return nil
 	}
 	appender, err := w.open()
@@ -139,7 +146,7 @@ func (w *writer) begin() error {
 	} else if err != nil {
 		return mailboxError(fmt.Errorf("open %q on the new server: %w", w.Pair.DestinationPath, err))
 	}
-	w.appender, w.status = appender, appender.Status()
+	w.appender, w.status, w.opened = appender, appender.Status(), time.Now()
 	if w.floor = w.status.UIDNext; w.floor == 0 {
 		// Courier's SELECT does not tell; what STATUS told earlier is a floor too.
 		w.floor = max(w.task.floor, 1)
@@ -183,7 +190,7 @@ func (w *writer) send(ctx context.Context, next parcel) error {
 		return cmp.Or(err, cut)
 	}
 	f.whole = cut == nil && len(w.missing) == 0
-	f.since = time.Now()
+	f.since, w.used = time.Now(), true
 	f.answer = w.appender.Append(ctx, f.uploads)
 	w.flight = append(w.flight, f)
 	return cut

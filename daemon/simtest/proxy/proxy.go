@@ -23,7 +23,8 @@ type Proxy struct {
 	// Drop is asked with each part that a server has sent; true: it is not
 	// forwarded.
 	Drop func(next []byte) bool
-	// Delay is added on each way of every piece of data.
+	// Delay is how long every piece of data takes on each way. Others may follow it
+	// meanwhile.
 	Delay time.Duration
 
 	mu      sync.Mutex
@@ -184,6 +185,11 @@ const (
 func (p *Proxy) pipe(from, to net.Conn, decide func([]byte) fate) {
 	defer from.Close()
 	defer to.Close()
+	if p.Delay > 0 {
+		far := p.distant(to)
+		defer far.Close()
+		to = far
+	}
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
@@ -197,9 +203,6 @@ func (p *Proxy) pipe(from, to net.Conn, decide func([]byte) fate) {
 			case dropped:
 				continue
 			}
-			if p.Delay > 0 {
-				time.Sleep(p.Delay) // the distance that is simulated
-			}
 			if _, werr := to.Write(buf[:n]); werr != nil {
 				return
 			}
@@ -208,6 +211,53 @@ func (p *Proxy) pipe(from, to net.Conn, decide func([]byte) fate) {
 			return
 		}
 	}
+}
+
+// distant is a connection to which everything takes the simulated distance's time.
+type distant struct {
+	net.Conn
+	delay  time.Duration
+	pieces chan piece
+	ended  chan struct{} // all has been written, or cannot be
+}
+
+type piece struct {
+	data []byte
+	due  time.Time
+}
+
+// underway is how many pieces may be on their way at a time.
+const underway = 1000
+
+func (p *Proxy) distant(to net.Conn) *distant {
+	d := &distant{to, p.Delay, make(chan piece, underway), make(chan struct{})}
+	go func() {
+		defer close(d.ended)
+		for piece := range d.pieces {
+			time.Sleep(time.Until(piece.due))
+			if _, err := to.Write(piece.data); err != nil {
+				return
+			}
+		}
+	}()
+	return d
+}
+
+// Write does not wait until it is there.
+func (d *distant) Write(data []byte) (int, error) {
+	select {
+	case <-d.ended:
+		return 0, net.ErrClosed
+	case d.pieces <- piece{bytes.Clone(data), time.Now().Add(d.delay)}:
+	}
+	return len(data), nil
+}
+
+// Close is Close once all has arrived.
+func (d *distant) Close() error {
+	close(d.pieces)
+	<-d.ended
+	return d.Conn.Close()
 }
 
 // Commands returns what all clients have sent, command by command, without
