@@ -28,7 +28,7 @@ type seeker struct {
 // account had news last; it must not block.
 func (s *slots) watch(ctx context.Context, n need, news func() time.Time) (room *grant, sitting context.Context, err error) {
 	s.mu.Lock()
-	g := &grant{slots: s, purpose: forWatch, yield: make(chan struct{}), source: 1, news: news, shares: []share{{s.at(n), n.account, 1, n.perAccount}}}
+	g := &grant{slots: s, purpose: forWatch, yield: make(chan struct{}), source: 1, news: news, shares: []share{s.at(n).share(n)}}
 	sitting, g.getUp = context.WithCancel(ctx)
 	r := &seeker{g, make(chan struct{})}
 	s.seekers = append(s.seekers, r)
@@ -95,7 +95,7 @@ func (s *slots) leastWatcher(at *server) (least *grant, moving int) {
 		if g.purpose != forWatch || g.shares[0].at != at {
 			continue
 		}
-		if g.told() {
+		if g.leaving {
 			moving++
 		} else if least == nil || g.news().Before(least.news()) {
 			least = g
@@ -125,7 +125,7 @@ func latest(seekers []*seeker, may func(*seeker) bool) int {
 
 // hasSeat tells whether there is room to listen.
 func (s *slots) hasSeat(of share) bool {
-	return of.mayListen() && of.at.used < s.bound(of.at, forWatch) && of.fitsAccount()
+	return of.at.used < s.bound(of.at, forWatch) && of.mayListen() && of.fitsAccount()
 }
 
 // mayListen tells whether the account bears a connection beside its pass.
@@ -134,5 +134,5 @@ func (of share) mayListen() bool {
 }
 
 func (of share) fitsAccount() bool {
-	return of.at.accounts[of.account]+of.n <= of.at.mostOf(of.account, of.perAccount)
+	return *of.own+of.n <= of.at.mostOf(of.account, of.perAccount)
 }

@@ -43,10 +43,16 @@ const (
 // server is the room for connections to one server, by address.
 type server struct {
 	size, used int
-	watching   int            // of them in use by watchers
-	copying    int            // and by first copies
-	accounts   map[string]int // in use by account, on one side
+	watching   int             // of them in use by watchers
+	copying    int             // and by first copies
+	leaving    int             // in use by those who have been told to give them back
+	accounts   map[string]*int // in use by account, on one side
 	learnt     learnt
+
+	// What one round of sharing out has shown:
+	waits  waits
+	coming int     // of leaving what nobody who waits reckons with yet
+	spent  [2]bool // nobody's connections are needed less, not even by who carries news
 }
 
 // most is how many connections may be in use.
@@ -75,6 +81,17 @@ type share struct {
 	account    string
 	n          int
 	perAccount int
+	own        *int // in use by the account
+}
+
+// share is what an account wants of a server.
+func (at *server) share(n need) share {
+	own := at.accounts[n.account]
+	if own == nil {
+		own = new(int)
+		at.accounts[n.account] = own
+	}
+	return share{at, n.account, n.connections, n.perAccount, own}
 }
 
 // grant is what connections may be opened until it is released.
@@ -88,6 +105,7 @@ type grant struct {
 	since   time.Time
 	shares  []share
 	idle    bool
+	leaving bool // it has been told, under mu
 	// Of one who listens:
 	news    func() time.Time // when his account had news last
 	listens time.Time        // since when; zero: not yet
@@ -153,7 +171,7 @@ func (s *slots) grant(p purpose, source, destination need) (*grant, error) {
 		return nil, fmt.Errorf("max_connections of %s is 1, but source and destination are both there: allow at least 2", source.address)
 	}
 	g := &grant{slots: s, purpose: p, yield: make(chan struct{})}
-	g.shares = []share{{from, source.account, source.connections, source.perAccount}, {to, destination.account, destination.connections, destination.perAccount}}
+	g.shares = []share{from.share(source), to.share(destination)}
 	g.shrink()
 	return g, nil
 }
@@ -215,6 +233,10 @@ func (g *grant) use(p purpose) bool {
 // tell has the room given back.
 func (g *grant) tell() {
 	close(g.yield)
+	g.leaving = true
+	for _, share := range g.shares {
+		share.at.leaving += share.n
+	}
 	if g.getUp != nil {
 		g.getUp()
 	}
@@ -244,7 +266,7 @@ func (s *slots) at(n need) *server {
 		if s.servers == nil {
 			s.servers = make(map[string]*server)
 		}
-		at = &server{size: max(n.limit, 1), accounts: make(map[string]int), learnt: newLearnt()}
+		at = &server{size: max(n.limit, 1), accounts: make(map[string]*int), learnt: newLearnt()}
 		s.servers[n.address] = at
 	}
 	return at
@@ -267,10 +289,12 @@ func (s *slots) bound(at *server, p purpose) int {
 // fits tells whether there is room, on the servers and for the account.
 func (s *slots) fits(g *grant) (servers, account bool) {
 	servers, account = true, true
-	total := make(map[*server]int)
-	for _, share := range g.shares {
-		total[share.at] += share.n
-		servers = servers && share.at.used+total[share.at] <= s.bound(share.at, g.purpose)
+	for i, share := range g.shares {
+		n := share.n
+		if i > 0 && share.at == g.shares[0].at {
+			n += g.shares[0].n
+		}
+		servers = servers && share.at.used+n <= s.bound(share.at, g.purpose)
 		account = account && share.fitsAccount()
 	}
 	return servers, account
@@ -287,7 +311,7 @@ func (s *slots) tryTake(g *grant) bool {
 func (s *slots) take(g *grant) {
 	for _, share := range g.shares {
 		share.at.used += share.n
-		share.at.accounts[share.account] += share.n
+		*share.own += share.n
 	}
 	g.count(1)
 	g.since = time.Now()
@@ -302,8 +326,9 @@ func (s *slots) giveBack(g *grant) {
 	s.grants = slices.Delete(s.grants, i, i+1)
 	for _, share := range g.shares {
 		share.at.used -= share.n
-		if share.at.accounts[share.account] -= share.n; share.at.accounts[share.account] == 0 {
-			delete(share.at.accounts, share.account)
+		*share.own -= share.n
+		if g.leaving {
+			share.at.leaving -= share.n
 		}
 	}
 	g.count(-1)
@@ -319,64 +344,4 @@ func (g *grant) count(sign int) {
 			share.at.copying += sign * share.n
 		}
 	}
-}
-
-// share grants what there is room for, news before the rest, each in the order
-// in which they came. Nobody gets ahead of one that waits for the same server,
-// but for one that many with news have got ahead of, and for those who may use
-// the room that first copies have to leave.
-func (s *slots) share() {
-	s.seat() // passes keep what watchers may not have
-	live := func(p purpose) bool { return p == forLive }
-	rest := func(p purpose) bool { return p != forLive }
-	waits := func() bool { return slices.ContainsFunc(s.waiting, func(r *request) bool { return rest(r.purpose) }) }
-	if !waits() {
-		s.ahead = 0
-	} else if s.ahead >= aheadMost && s.grantSome(rest, 1, make(map[blocked]bool)) > 0 {
-		s.ahead = 0
-	}
-	waited := make(map[blocked]bool)
-	if n := s.grantSome(live, len(s.waiting), waited); waits() {
-		s.ahead += n
-	}
-	s.grantSome(rest, len(s.waiting), waited)
-	s.relieve()
-	s.moveSeats()
-}
-
-// blocked is a server that somebody waits for: first copies wait for one
-// another, and for all others.
-type blocked struct {
-	at     *server
-	copies bool
-}
-
-// grantSome grants at most so many of those that wait for some purposes, and
-// tells how many. waited is what others wait for.
-func (s *slots) grantSome(of func(purpose) bool, most int, waited map[blocked]bool) (granted int) {
-	s.waiting = slices.DeleteFunc(s.waiting, func(r *request) bool {
-		if granted == most || !of(r.purpose) {
-			return false
-		}
-		copies := r.purpose == forCopy
-		r.shrink()
-		servers, account := s.fits(r.grant)
-		for _, share := range r.shares {
-			servers = servers && !waited[blocked{share.at, false}] && !(copies && waited[blocked{share.at, true}])
-		}
-		switch {
-		case !account:
-			return false // which is nothing to others
-		case !servers:
-			for _, share := range r.shares {
-				waited[blocked{share.at, copies}] = true
-			}
-			return false
-		}
-		s.take(r.grant)
-		close(r.granted)
-		granted++
-		return true
-	})
-	return granted
 }

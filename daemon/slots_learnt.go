@@ -57,7 +57,7 @@ func (s *slots) attempt(address, account string, perAccount int, err error) less
 // bear.
 func (s *slots) standUp(at *server) {
 	for _, g := range s.grants {
-		if g.purpose == forWatch && g.shares[0].at == at && !g.told() && !g.shares[0].mayListen() {
+		if g.purpose == forWatch && g.shares[0].at == at && !g.leaving && !g.shares[0].mayListen() {
 			g.tell()
 		}
 	}

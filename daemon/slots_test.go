@@ -205,3 +205,32 @@ func TestWaitingEnds(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkSlots is what one pass takes while thousands are listened to and
+// thousands more wait for their first copy.
+func BenchmarkSlots(b *testing.B) {
+	const accounts = 10_000
+	s := slots{live: true}
+	need := func(side string, i, n, size int) need {
+		return need{side + ":993", fmt.Sprint(side, i), n, size, 8}
+	}
+	var copies []*grant
+	for i := range accounts {
+		if _, _, err := s.watch(b.Context(), need("source", i, 1, 2*accounts), func() time.Time { return time.Time{} }); err != nil {
+			b.Fatal(err)
+		}
+		g, err := s.grant(forCopy, need("source", i, sourceConnections, 2*accounts), need("destination", i, destinationConnections, 600))
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.waiting = append(s.waiting, &request{g, make(chan struct{})})
+		copies = append(copies, g)
+	}
+	s.share()
+	for b.Loop() {
+		copies[0].release()
+		g := copies[0]
+		copies = append(copies[1:], g)
+		s.waiting = append(s.waiting, &request{g, make(chan struct{})})
+	}
+}

@@ -1,0 +1,75 @@
+package daemon
+
+import "slices"
+
+// waits is who waits for a server.
+type waits uint8
+
+const (
+	waitSome   waits = 1 << iota
+	waitCopies       // first copies, which wait for one another, and for all others
+)
+
+// share grants what there is room for, news before the rest, each in the order
+// in which they came. Nobody gets ahead of one that waits for the same server,
+// but for one that many with news have got ahead of, and for those who may use
+// the room that first copies have to leave.
+func (s *slots) share() {
+	s.seat() // passes keep what watchers may not have
+	live := func(p purpose) bool { return p == forLive }
+	rest := func(p purpose) bool { return p != forLive }
+	waits := func() bool { return slices.ContainsFunc(s.waiting, func(r *request) bool { return rest(r.purpose) }) }
+	if !waits() {
+		s.ahead = 0
+	} else if s.ahead >= aheadMost && s.grantSome(rest, 1) > 0 {
+		s.ahead = 0
+	}
+	s.nobodyWaits()
+	if n := s.grantSome(live, len(s.waiting)); waits() {
+		s.ahead += n
+	}
+	s.grantSome(rest, len(s.waiting))
+	s.nobodyWaits()
+	s.relieve()
+	s.moveSeats()
+}
+
+func (s *slots) nobodyWaits() {
+	for _, at := range s.servers {
+		at.waits = 0
+	}
+}
+
+// grantSome grants at most so many of those that wait for some purposes, and
+// tells how many. Thousands may wait for what is granted to somebody every few
+// milliseconds: those who cannot but wait on are passed over at once.
+func (s *slots) grantSome(of func(purpose) bool, most int) (granted int) {
+	s.waiting = slices.DeleteFunc(s.waiting, func(r *request) bool {
+		if granted == most || !of(r.purpose) {
+			return false
+		}
+		mine, before := waitSome, waitSome
+		if r.purpose == forCopy {
+			mine, before = waitCopies, waitSome|waitCopies
+		}
+		from, to := r.shares[0].at, r.shares[1].at
+		if from.waits&to.waits&mine != 0 {
+			return false
+		}
+		r.shrink()
+		servers, account := s.fits(r.grant)
+		switch {
+		case !account:
+			return false // which is nothing to others
+		case !servers || (from.waits|to.waits)&before != 0:
+			from.waits |= mine
+			to.waits |= mine
+			return false
+		}
+		s.take(r.grant)
+		close(r.granted)
+		granted++
+		return true
+	})
+	return granted
+}
