@@ -91,8 +91,8 @@ func (s *slots) moveSeats() {
 // leastWatcher is who listens to a server, is to go on and had news first, and
 // how many are about to make place there.
 func (s *slots) leastWatcher(at *server) (least *grant, moving int) {
-	for _, g := range s.grants {
-		if g.purpose != forWatch || g.shares[0].at != at {
+	for _, g := range s.sitting {
+		if g.shares[0].at != at {
 			continue
 		}
 		if g.leaving {
@@ -134,5 +134,5 @@ func (of share) mayListen() bool {
 }
 
 func (of share) fitsAccount() bool {
-	return *of.own+of.n <= of.at.mostOf(of.account, of.perAccount)
+	return of.own.used+of.n <= of.at.mostOf(of.account, of.perAccount)
 }

@@ -20,8 +20,12 @@ type slots struct {
 	mu      sync.Mutex
 	live    bool // some room is kept for passes of accounts that are followed
 	servers map[string]*server
-	grants  []*grant // in use, the oldest first
+	grants  []*grant // in use but to listen, the oldest first
+	sitting []*grant // the same of those who listen
 	waiting []*request
+	urgent  int      // so many of them have news
+	touched []*tally // those that are
+	largest int      // so many connections to one server have been asked for at most
 	seekers []*seeker
 	ahead   int // so many with news went before others that wait
 }
@@ -43,10 +47,10 @@ const (
 // server is the room for connections to one server, by address.
 type server struct {
 	size, used int
-	watching   int             // of them in use by watchers
-	copying    int             // and by first copies
-	leaving    int             // in use by those who have been told to give them back
-	accounts   map[string]*int // in use by account, on one side
+	watching   int               // of them in use by watchers
+	copying    int               // and by first copies
+	leaving    int               // in use by those who have been told to give them back
+	accounts   map[string]*tally // what each account has and wants, on one side
 	learnt     learnt
 
 	// What one round of sharing out has shown:
@@ -81,14 +85,21 @@ type share struct {
 	account    string
 	n          int
 	perAccount int
-	own        *int // in use by the account
+	own        *tally
+}
+
+// tally is what one account has of a server.
+type tally struct {
+	used    int
+	waiting []*request
+	touched bool // any of it has changed since those who can were asked to yield
 }
 
 // share is what an account wants of a server.
 func (at *server) share(n need) share {
 	own := at.accounts[n.account]
 	if own == nil {
-		own = new(int)
+		own = new(tally)
 		at.accounts[n.account] = own
 	}
 	return share{at, n.account, n.connections, n.perAccount, own}
@@ -129,7 +140,7 @@ func (s *slots) acquire(ctx context.Context, p purpose, source, destination need
 		return nil, err
 	}
 	r := &request{g, make(chan struct{})}
-	s.waiting = append(s.waiting, r)
+	s.enqueue(r)
 	s.share()
 	s.mu.Unlock()
 	// Others may have their turn until then.
@@ -141,6 +152,7 @@ func (s *slots) acquire(ctx context.Context, p purpose, source, destination need
 			return g, nil
 		case <-again.C:
 			s.mu.Lock()
+			s.touchAll()
 			s.relieve()
 			s.mu.Unlock()
 		case <-ctx.Done():
@@ -148,6 +160,7 @@ func (s *slots) acquire(ctx context.Context, p purpose, source, destination need
 			defer s.mu.Unlock()
 			if i := slices.Index(s.waiting, r); i >= 0 {
 				s.waiting = slices.Delete(s.waiting, i, i+1)
+				r.leave()
 			} else {
 				s.giveBack(g)
 			}
@@ -190,6 +203,7 @@ func (g *grant) shrink() {
 		to.n = min(to.n, most-from.n)
 	}
 	g.source, g.destination = from.n, to.n
+	g.slots.largest = max(g.slots.largest, from.n, to.n)
 }
 
 // tryLane takes one connection on either side, if there is room for it now that
@@ -217,6 +231,7 @@ func (g *grant) rest() {
 	g.slots.mu.Lock()
 	defer g.slots.mu.Unlock()
 	g.idle = true
+	g.slots.touch(g)
 	g.slots.relieve()
 }
 
@@ -266,7 +281,7 @@ func (s *slots) at(n need) *server {
 		if s.servers == nil {
 			s.servers = make(map[string]*server)
 		}
-		at = &server{size: max(n.limit, 1), accounts: make(map[string]*int), learnt: newLearnt()}
+		at = &server{size: max(n.limit, 1), accounts: make(map[string]*tally), learnt: newLearnt()}
 		s.servers[n.address] = at
 	}
 	return at
@@ -311,22 +326,34 @@ func (s *slots) tryTake(g *grant) bool {
 func (s *slots) take(g *grant) {
 	for _, share := range g.shares {
 		share.at.used += share.n
-		*share.own += share.n
+		share.own.used += share.n
 	}
 	g.count(1)
 	g.since = time.Now()
-	s.grants = append(s.grants, g)
+	s.touch(g)
+	in := s.of(g)
+	*in = append(*in, g)
+}
+
+// of is where those who have connections for the same are.
+func (s *slots) of(g *grant) *[]*grant {
+	if g.purpose == forWatch {
+		return &s.sitting
+	}
+	return &s.grants
 }
 
 func (s *slots) giveBack(g *grant) {
-	i := slices.Index(s.grants, g)
+	in := s.of(g)
+	i := slices.Index(*in, g)
 	if i < 0 {
 		return
 	}
-	s.grants = slices.Delete(s.grants, i, i+1)
+	*in = slices.Delete(*in, i, i+1)
+	s.touch(g)
 	for _, share := range g.shares {
 		share.at.used -= share.n
-		*share.own -= share.n
+		share.own.used -= share.n
 		if g.leaving {
 			share.at.leaving -= share.n
 		}

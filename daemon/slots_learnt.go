@@ -45,6 +45,7 @@ func (s *slots) attempt(address, account string, perAccount int, err error) less
 	new := at.learnt.attempt(time.Now(), account, at.size, perAccount, err)
 	if new.bears > 0 {
 		s.standUp(at)
+		s.touchAll()
 		s.share()
 	}
 	if !s.live { // nobody waits for a server that is away
@@ -56,8 +57,8 @@ func (s *slots) attempt(address, account string, perAccount int, err error) less
 // standUp has those listen no more whose connections a server turned out not to
 // bear.
 func (s *slots) standUp(at *server) {
-	for _, g := range s.grants {
-		if g.purpose == forWatch && g.shares[0].at == at && !g.leaving && !g.shares[0].mayListen() {
+	for _, g := range s.sitting {
+		if g.shares[0].at == at && !g.leaving && !g.shares[0].mayListen() {
 			g.tell()
 		}
 	}

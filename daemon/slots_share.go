@@ -66,10 +66,50 @@ func (s *slots) grantSome(of func(purpose) bool, most int) (granted int) {
 			to.waits |= mine
 			return false
 		}
+		r.leave()
 		s.take(r.grant)
 		close(r.granted)
 		granted++
 		return true
 	})
 	return granted
+}
+
+// enqueue has a request wait.
+func (s *slots) enqueue(r *request) {
+	s.waiting = append(s.waiting, r)
+	if r.purpose == forLive {
+		s.urgent++
+	}
+	for _, share := range r.shares {
+		share.own.waiting = append(share.own.waiting, r)
+	}
+	s.touch(r.grant)
+}
+
+// leave ends that, but for s.waiting.
+func (r *request) leave() {
+	if r.purpose == forLive {
+		r.slots.urgent--
+	}
+	for _, share := range r.shares {
+		share.own.waiting = slices.DeleteFunc(share.own.waiting, func(other *request) bool { return other == r })
+	}
+}
+
+// touch notes that something of what accounts have, or want, has changed.
+func (s *slots) touch(g *grant) {
+	for _, share := range g.shares {
+		if !share.own.touched && len(share.own.waiting) > 0 {
+			share.own.touched = true
+			s.touched = append(s.touched, share.own)
+		}
+	}
+}
+
+// touchAll is touch for all who wait.
+func (s *slots) touchAll() {
+	for _, r := range s.waiting {
+		s.touch(r.grant)
+	}
 }

@@ -223,7 +223,7 @@ func BenchmarkSlots(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		s.waiting = append(s.waiting, &request{g, make(chan struct{})})
+		s.enqueue(&request{g, make(chan struct{})})
 		copies = append(copies, g)
 	}
 	s.share()
@@ -231,6 +231,6 @@ func BenchmarkSlots(b *testing.B) {
 		copies[0].release()
 		g := copies[0]
 		copies = append(copies[1:], g)
-		s.waiting = append(s.waiting, &request{g, make(chan struct{})})
+		s.enqueue(&request{g, make(chan struct{})})
 	}
 }
