@@ -70,7 +70,8 @@ type Conn struct {
 	err error  // why it ended
 	bye string // the server's last words
 	// later: by them it asks for patience.
-	later bool
+	later  bool
+	leaves bool // we have taken leave: how it ends is no loss
 }
 
 // newConn takes a transport into use. Nothing is read yet.
@@ -240,6 +241,9 @@ func (c *Conn) ended(err error) error {
 		}
 	}
 	err = c.err
+	if c.leaves {
+		lost = nil
+	}
 	c.mu.Unlock()
 	c.transport.Close()
 	if lost != nil && c.options.Lost != nil {
@@ -277,6 +281,9 @@ func (c *Conn) Logout(ctx context.Context) error {
 	if c.Err() != nil {
 		return nil
 	}
+	c.mu.Lock()
+	c.leaves = true
+	c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, logoutTime)
 	defer cancel()
 	_, err := c.Raw(ctx, "LOGOUT")
