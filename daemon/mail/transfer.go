@@ -113,6 +113,9 @@ type Editor interface {
 	// HIGHESTMODSEQ of Status (RFC 7162 §3.1.3), else by reading them again in
 	// the round trip before. The others are returned.
 	Store(ctx context.Context, edits []Edit) (changed []UID, err error)
+	// NotAppended are the flags that the server drops when they come with APPEND.
+	// No [Appender] takes them; a copy is given them by Store.
+	NotAppended() System
 	// CanMove and CanRemove tell whether the server can take single messages
 	// out of a mailbox: MOVE (RFC 6851) or UID EXPUNGE (RFC 4315).
 	CanMove() bool

@@ -18,7 +18,7 @@ const compareAll mail.ModSeq = math.MaxUint64
 
 // flags carries changed flags of messages that were carried before.
 func (p *Pass) flags(ctx context.Context, pairings []plan.Pairing, work []*job) error {
-	if p.Policy.Draining || p.Policy.KeepFlags {
+	if p.Policy.Draining {
 		return nil
 	}
 	jobs := make(map[mail.PairID]*job, len(work))
@@ -54,6 +54,8 @@ func (p *Pass) flagsOf(ctx context.Context, pair mail.Pair, source mail.Mailbox)
 	anchor, status := pair.SourceAnchor, source.Status
 	since := anchor.HighestModSeq
 	switch {
+	case p.Policy.KeepFlags && since != compareAll:
+		return nil
 	case anchor.UIDNext <= 1 || anchor.UIDValidity != status.UIDValidity:
 		return nil
 	case p.full || p.compare && status.HighestModSeq == 0 || since == compareAll:
@@ -119,8 +121,8 @@ func (p *Pass) reflag(ctx context.Context, at mail.Ref, list []reflagged) error 
 		return err
 	}
 	defer editor.Close()
-	storable := func(f mail.Flags) mail.Flags { return p.unwanted.from(at.Name, editor.Storable(f)) }
-	list = slices.DeleteFunc(slices.Clone(list), func(r reflagged) bool { return storable(r.now).Equal(r.Flags) })
+	storable := func(r reflagged) mail.Flags { return p.unwanted.from(at.Name, editor.Storable(p.toBe(editor, r))) }
+	list = slices.DeleteFunc(slices.Clone(list), func(r reflagged) bool { return storable(r).Equal(r.Flags) })
 	found, err := flagsAt(ctx, editor, list, func(r reflagged) mail.UID { return r.Destination })
 	if err != nil {
 		return err
@@ -133,7 +135,7 @@ func (p *Pass) reflag(ctx context.Context, at mail.Ref, list []reflagged) error 
 		if !there {
 			continue // its user has moved or removed it
 		}
-		to := storable(r.now)
+		to := storable(r)
 		switch decision, _ := plan.Reflag(r.Flags, to, has); decision {
 		case plan.LeaveFlags:
 			r.Flags = to

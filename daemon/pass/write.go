@@ -184,6 +184,7 @@ func (w *writer) send(ctx context.Context, next parcel) error {
 		f.sent = w.admitted(f.sent)
 		f.uploads, f.intents = w.intend(f.sent)
 		change.Intents = append(change.Intents, f.intents...)
+		w.withhold(f.sent, change)
 	}, w.told)
 	if err != nil || len(f.sent) == 0 {
 		next.release()

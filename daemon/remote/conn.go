@@ -51,6 +51,7 @@ type Conn struct {
 
 	caps     map[string]bool
 	id       string
+	greeted  string // the text of the greeting
 	security Security
 	inUse    bool     // it has logged in
 	hidden   []string // secrets that must not appear in what the server says

@@ -309,7 +309,7 @@ func (d *Destination) selectOn(ctx context.Context, box mail.Ref, quoted string)
 	}
 	d.appender = &Appender{
 		conn: d.appending, mailbox: quoted, status: shown.status,
-		storable: newStorable(shown.flags, shown.permanent, d.options.Trust),
+		storable: appendable(d.appending, shown, d.options.Trust),
 	}
 	return nil
 }

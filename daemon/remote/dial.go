@@ -195,6 +195,7 @@ func (c *Conn) greeting(ctx context.Context) error {
 	switch {
 	case r.Tag != "*":
 	case r.Type == "OK":
+		c.greeted = r.Text
 		return nil
 	case r.Type == "BYE":
 		return c.server.lost(errProtocol, printable(strings.TrimSpace(r.Text)))

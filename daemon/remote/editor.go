@@ -83,6 +83,9 @@ func (e *Editor) Status() mail.Status { return e.status }
 // Storable reduces flags to those that the mailbox can store.
 func (e *Editor) Storable(flags mail.Flags) mail.Flags { return e.storable.reduce(flags) }
 
+// NotAppended are the flags that the server drops when they come with APPEND.
+func (e *Editor) NotAppended() mail.System { return notAppended(e.conn) }
+
 // CanMove tells whether the server says where it moves a message: COPYUID is of
 // UIDPLUS (RFC 4315), with MOVE (RFC 6851 §4.3) as with COPY.
 func (e *Editor) CanMove() bool { return e.conn.Has("UIDPLUS") }

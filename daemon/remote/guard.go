@@ -73,6 +73,7 @@ type storable struct {
 	anySystem     bool            // and nothing but keywords beside it: the server did not think of the others
 	flags         map[string]bool // lower case; FLAGS, defined in the mailbox
 	accepted      map[string]bool // lower case; keywords of an APPEND that was answered OK
+	notAppended   mail.System     // dropped by the server when they come with APPEND
 	trust         *Trust          // of the account
 }
 
@@ -108,6 +109,7 @@ func (t *Trust) add(keyword string) {
 
 // reduce drops what the mailbox cannot store.
 func (s *storable) reduce(f mail.Flags) mail.Flags {
+	f.System &^= s.notAppended
 	if !s.permanentSent {
 		return f
 	}

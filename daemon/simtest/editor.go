@@ -25,6 +25,7 @@ type editor struct {
 
 func (e *editor) Status() mail.Status                  { return e.status }
 func (e *editor) Storable(flags mail.Flags) mail.Flags { return flags }
+func (e *editor) NotAppended() mail.System             { return e.w.notAppended() }
 func (e *editor) CanMove() bool                        { return !e.w.NoUIDPlus }
 func (e *editor) CanRemove() bool                      { return !e.w.NoUIDPlus }
 func (e *editor) Close() error                         { return nil }

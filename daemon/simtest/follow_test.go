@@ -81,6 +81,7 @@ func TestLives(t *testing.T) {
 func live(t *testing.T, seed int64, mutate func(*world, *pass.Options)) error {
 	l := newLife(t, rand.New(rand.NewPCG(uint64(seed), 2)))
 	l.mutated(mutate)
+	l.new.Unflags = seed%5 == 3
 	l.pace, l.beside, l.parcel = uint64(seed)+1, int(seed%3), 1+int(seed%4)
 	if err := l.run(); err != nil {
 		return fmt.Errorf("%s\n%w", l.Trace(), err)
@@ -93,7 +94,7 @@ func (l *life) run() error {
 	l.new.NoCondstore, l.new.NoMove = l.rng.IntN(4) == 0, l.rng.IntN(4) == 0
 	l.new.Alters = l.rng.IntN(5) == 0
 	l.policy.KeepDeleted = l.new.NoUIDPlus || l.rng.IntN(6) == 0
-	l.note("uidplus %v, condstore %v, move %v, alters %v, %+v", !l.new.NoUIDPlus, !l.new.NoCondstore, !l.new.NoMove, l.new.Alters, l.policy)
+	l.note("uidplus %v, condstore %v, move %v, alters %v, unflags %v, %+v", !l.new.NoUIDPlus, !l.new.NoCondstore, !l.new.NoMove, l.new.Alters, l.new.Unflags, l.policy)
 	l.Deliver()
 	for range 2 + l.rng.IntN(5) {
 		switch l.rng.IntN(12) {

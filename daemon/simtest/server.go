@@ -50,7 +50,9 @@ type Server struct {
 	// know: APPENDUID, COPYUID and UID EXPUNGE, MODSEQ, and MOVE.
 	NoUIDPlus, NoCondstore, NoMove bool
 	// Alters has what is appended stored in another form, as real servers do.
-	Alters  bool
+	Alters bool
+	// Unflags has \Flagged dropped when it comes with APPEND, as Exchange does.
+	Unflags bool
 	Appends int // that were stored
 	Changes int // commands that changed something
 }
@@ -69,7 +71,7 @@ func (s *Server) Clone() *Server {
 	defer s.mu.Unlock()
 	c := &Server{
 		Boxes: make(map[string]*Box, len(s.Boxes)), validity: s.validity, Refuse: s.Refuse, RefuseKeyword: s.RefuseKeyword,
-		NoUIDPlus: s.NoUIDPlus, NoCondstore: s.NoCondstore, NoMove: s.NoMove, Alters: s.Alters, Appends: s.Appends, Changes: s.Changes,
+		NoUIDPlus: s.NoUIDPlus, NoCondstore: s.NoCondstore, NoMove: s.NoMove, Alters: s.Alters, Unflags: s.Unflags, Appends: s.Appends, Changes: s.Changes,
 	}
 	for name, b := range s.Boxes {
 		box := *b

@@ -78,9 +78,21 @@ type appender struct {
 	lost error // why the connection has ended
 }
 
-func (a *appender) Status() mail.Status                  { return a.status }
-func (a *appender) Storable(flags mail.Flags) mail.Flags { return flags }
-func (a *appender) Close() error                         { return nil }
+func (a *appender) Status() mail.Status { return a.status }
+func (a *appender) Close() error        { return nil }
+
+func (a *appender) Storable(flags mail.Flags) mail.Flags {
+	flags.System &^= a.w.notAppended()
+	return flags
+}
+
+func (s *Server) notAppended() mail.System {
+	if s.Unflags {
+		return mail.Flagged
+	}
+	return 0
+}
+
 func (a *appender) store(m mail.Upload, data string) mail.Appended {
 	a.w.Server.mu.Lock()
 	defer a.w.Server.mu.Unlock()
@@ -90,6 +102,7 @@ func (a *appender) store(m mail.Upload, data string) mail.Appended {
 	a.w.Appends++
 	a.w.Changes++
 	data, date := a.w.Altered(data, m.Date)
+	m.Flags.System &^= a.w.notAppended()
 	return mail.Appended{UID: a.w.Boxes[a.name].Add(data, date, m.Flags), UIDValidity: a.w.Boxes[a.name].Validity}
 }
 

@@ -21,6 +21,7 @@
 //	trickle DURATION "TEXT" it says them with so much time before each
 //	wait DURATION           the server takes its time
 //	merged                  what is being appended is not kept
+//	drops FLAG              or it is, but without that flag
 //	close                   the server closes the connection
 //	plain                   the server says what the plain one says
 //	end TEXT                a line of how it ends; all of them are compared
@@ -31,6 +32,7 @@
 // where none of the dialogue does. Exchanges with the same pattern take turns, and
 // the last of them stays. Each exchange of the dialogue has to be reached. In what the server says a TAG at the beginning is
 // the tag of the command, {NAME} a message as a literal, {size NAME} its octets.
+// An OK to UID STORE with +FLAGS.SILENT does what it asks for in the INBOX.
 // Of the INBOX, {exists}, {next} and {uids} tell what it holds, {rows} what of it
 // was asked for, and {uid} is the UID of what is being appended.
 package dialogue
@@ -210,7 +212,7 @@ func (d *Dialogue) add(where, line string) (err error) {
 func (e *exchange) add(kind, text string) (err error) {
 	s := step{kind: strings.TrimSuffix(kind, ":"), text: text}
 	switch kind {
-	case "S:", "close", "plain", "merged":
+	case "S:", "close", "plain", "merged", "drops":
 	case "s:":
 		s.text, err = strconv.Unquote(text)
 	case "c:":

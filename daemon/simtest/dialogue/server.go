@@ -171,6 +171,7 @@ type played struct {
 	announced    []string // the literal that the client is going to send; nil: none
 	text         string   // of it
 	merged       bool     // it is not kept
+	drops        string   // or without this flag
 }
 
 // literal reads what was announced, and the rest of the line.
@@ -231,6 +232,9 @@ func (k *played) step(s step) error {
 	case "merged":
 		k.merged = true
 		return nil
+	case "drops":
+		k.drops = s.text
+		return nil
 	case "c":
 		line, err := k.line()
 		if err == nil && !s.fits.MatchString(line) {
@@ -242,8 +246,13 @@ func (k *played) step(s step) error {
 	if s.kind == "S" {
 		text = k.spoken(text) + "\r\n"
 	}
-	if !k.merged && strings.HasPrefix(text, k.tag+" OK") && strings.HasPrefix(strings.ToUpper(k.command), "APPEND ") {
-		k.store()
+	if strings.HasPrefix(text, k.tag+" OK") {
+		switch {
+		case strings.HasPrefix(strings.ToUpper(k.command), "APPEND ") && !k.merged:
+			k.store()
+		case strings.HasPrefix(strings.ToUpper(k.command), "UID STORE "):
+			k.flag()
+		}
 	}
 	k.note("S:", text)
 	if _, err := io.WriteString(k.conn, text); err != nil {
@@ -268,10 +277,34 @@ func (k *played) store() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	m := Message{UID: k.next, Mailbox: part[1], Flags: part[2], Date: part[3], Text: k.text}
+	if k.drops != "" {
+		m.Flags = strings.Join(strings.Fields(strings.ReplaceAll(m.Flags, k.drops, "")), " ")
+	}
 	k.appended = append(k.appended, m)
 	if strings.EqualFold(m.Mailbox, "INBOX") {
 		k.held = append(k.held, m)
 		k.next++
+	}
+}
+
+// storeForm is the line of a UID STORE that adds flags to one message.
+var storeForm = regexp.MustCompile(`(?i)^UID STORE (\d+) \+FLAGS\.SILENT \((.*)\)$`)
+
+// flag adds flags to a message of the INBOX.
+func (k *played) flag() {
+	part := storeForm.FindStringSubmatch(k.command)
+	if part == nil {
+		k.isWrong("no UID STORE of one message: %s", k.command)
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, list := range [][]Message{k.held, k.appended} {
+		for i := range list {
+			if m := &list[i]; strconv.Itoa(int(m.UID)) == part[1] && strings.EqualFold(m.Mailbox, "INBOX") {
+				m.Flags = strings.TrimSpace(m.Flags + " " + part[2])
+			}
+		}
 	}
 }
 
