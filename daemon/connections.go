@@ -33,6 +33,9 @@ type connections struct {
 
 	// check looks whether the source is the one that it was; nil: nobody does.
 	check func(context.Context, config.Server, *remote.Conn, net.Addr) error
+	// checkDestination looks, before each connection, whether the log-in is that of
+	// another account.
+	checkDestination func(context.Context, config.Server) error
 
 	alerts alerts       // what the servers want to be seen
 	traced atomic.Bool  // what is said is logged
@@ -53,7 +56,8 @@ func (d *Daemon) newConnections(account string) *connections {
 		check: func(ctx context.Context, s config.Server, conn *remote.Conn, address net.Addr) error {
 			return d.checkSource(ctx, account, s, conn, address)
 		},
-		account: account, dial: dial, metrics: d.Metrics, credentials: &d.credentials, limits: d.limits, open: make(map[*connection]bool),
+		checkDestination: func(ctx context.Context, s config.Server) error { return d.checkDestination(ctx, account, s) },
+		account:          account, dial: dial, metrics: d.Metrics, credentials: &d.credentials, limits: d.limits, open: make(map[*connection]bool),
 		slots: &d.slots, logger: d.Logger, others: len(d.Config.Accounts) > 1,
 		options: remote.Options{Logger: d.Logger.With("account", account), Timeout: d.Timeout},
 	}
@@ -90,6 +94,11 @@ func (c *connections) opener(side remote.Side, s config.Server, then metrics.Con
 		c.mu.Lock()
 		server.AddOnly = c.adds
 		c.mu.Unlock()
+		if side == remote.SideDestination && c.checkDestination != nil {
+			if err := c.checkDestination(ctx, s); err != nil {
+				return nil, err
+			}
+		}
 		if err := c.mayOpen(ctx, side, s, allowance, then); err != nil {
 			return nil, err
 		}

@@ -159,6 +159,7 @@ func (r *running) reload(allowRemovals bool) error {
 	r.mu.Lock()
 	r.config = next
 	r.limits.use(next)
+	r.logIns.use(next)
 	for _, a := range d.Removed {
 		delete(r.followers, a.Name)
 	}

@@ -87,6 +87,7 @@ type Daemon struct {
 	credentials credentials
 	budget      *pass.Budget
 	limits      *limits
+	logIns      logIns
 	look        looks
 	// withoutNotify are the addresses of old servers of which it has been said
 	// that they do not do the NOTIFY that they offer.
@@ -123,6 +124,7 @@ func Open(o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
+	d.logIns.use(o.Config)
 	d.limits = newLimits(o.Config, o.Now, o.Metrics, use)
 	if d.paused, err = readPaused(dir); err != nil {
 		return nil, errors.Join(err, lock.Close())

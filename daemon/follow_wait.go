@@ -43,6 +43,8 @@ func (f *follower) judge(err error) (mail.Health, time.Duration) {
 		return mail.HealthQuota, authWait
 	case errors.Is(err, pass.ErrSameMailbox), errors.Is(err, errOtherServer), errors.Is(err, pass.ErrRuleChanged):
 		return mail.HealthStopped, decisionWait
+	case errors.Is(err, errOneMailbox):
+		return mail.HealthStopped, authWait // the other account may be given another log-in
 	case errors.As(err, &far) && needsOperator(far):
 		if f.Status().Health == mail.HealthAuth {
 			return mail.HealthAuth, authLater

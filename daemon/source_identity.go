@@ -70,6 +70,9 @@ func otherServer(account, host, what, was, is string) error {
 
 // addressesOf are all addresses of a host; none where they cannot be found out.
 func (d *Daemon) addressesOf(ctx context.Context, host string) []netip.Addr {
+	if at, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{at.Unmap()}
+	}
 	if d.Dial != nil {
 		return nil // its names are not those of the network
 	}

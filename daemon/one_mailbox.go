@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/imapsyncd/imapsyncd/daemon/config"
+)
+
+// errOneMailbox: two accounts have one log-in on the new server, which the
+// configuration gives two names.
+var errOneMailbox = errors.New("two accounts fill one mailbox of the new server")
+
+// logIns are those of all accounts on the new server. Under one name the
+// configuration refuses two that are the same; which names are one server's is
+// known when they are resolved.
+type logIns struct {
+	mu       sync.Mutex
+	accounts []config.Account
+}
+
+func (l *logIns) use(c *config.Config) {
+	l.mu.Lock()
+	l.accounts = c.Accounts
+	l.mu.Unlock()
+}
+
+// alike are the accounts whose log-ins on the new server are those of another but
+// for the name of the host.
+func (l *logIns) alike(account string, s config.Server) (others []config.Account) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.accounts {
+		if d := a.Destination; d.Host != s.Host && d.Port == s.Port && a.Name != account && strings.EqualFold(d.User, s.User) {
+			others = append(others, a)
+		}
+	}
+	return others
+}
+
+// checkDestination refuses, before the new server hears of it, a log-in that is
+// another account's under another name: the names share an address. Each of the two
+// is refused, so that no start decides whose mail the mailbox gets.
+func (d *Daemon) checkDestination(ctx context.Context, account string, s config.Server) error {
+	others := d.logIns.alike(account, s)
+	if len(others) == 0 {
+		return nil
+	}
+	mine := d.addressesOf(ctx, s.Host)
+	for _, other := range others {
+		theirs := d.addressesOf(ctx, other.Destination.Host)
+		i := slices.IndexFunc(mine, func(at netip.Addr) bool { return slices.Contains(theirs, at) })
+		if i >= 0 {
+			return fmt.Errorf("%w: %s and %s, by the log-in %s on %s and on %s, which are both %s; give one of them a log-in of its own, or take it out; if these are two servers behind one address, write the address that each has of its own",
+				errOneMailbox, account, other.Name, s.User, s.Host, other.Destination.Host, mine[i])
+		}
+	}
+	return nil
+}
