@@ -124,6 +124,8 @@ type Editor interface {
 	// and returns their UIDs there, with the UIDVALIDITY, as COPYUID gave them.
 	// A message without one was not there, or its outcome is not known.
 	Move(ctx context.Context, uids []UID, to string) (moved map[UID]UID, validity UIDValidity, err error)
+	// Copy is Move without taking the messages out.
+	Copy(ctx context.Context, uids []UID, to string) (copied map[UID]UID, validity UIDValidity, err error)
 	// Remove marks messages \Deleted, under the condition of Store, and
 	// expunges those that were marked. The others are returned.
 	Remove(ctx context.Context, edits []Edit) (changed []UID, err error)

@@ -31,17 +31,7 @@ func (p *Pass) carry(ctx context.Context, work []*job) error {
 			queue = append(queue, job)
 		}
 	}
-	for work = queue; len(work) > 0; {
-		tasks := make([]*task, len(work))
-		for i, job := range work {
-			tasks[i] = &task{job: job, uids: job.uids}
-		}
-		var err error
-		if work, err = p.round(ctx, lanes, tasks); err != nil {
-			return err
-		}
-	}
-	return nil
+	return p.carryWaiting(ctx, lanes, queue)
 }
 
 // carryFirst carries one message of a mailbox, which tells whether both names

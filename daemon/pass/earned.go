@@ -46,7 +46,7 @@ func (w *writer) earned(change *mail.Change) {
 	change.Holds = append(change.Holds, w.change.Holds...)
 	slices.Sort(w.stored)
 	for _, uid := range w.stored {
-		w.advance(uid, change)
+		w.advance(mail.Ref{Name: w.to.Name, UIDValidity: w.status.UIDValidity}, uid, change)
 	}
 	switch {
 	case w.anchor != 0 && len(w.job.claimed)+len(w.job.arrived) == 0:
@@ -81,19 +81,18 @@ func (w *writer) concluded(change *mail.Change) {
 // advance moves the destination anchor over a copy of ours that follows it
 // without a gap. A gap is somebody else's mail, to be looked at by the next
 // recognition.
-func (w *writer) advance(uid mail.UID, change *mail.Change) {
-	name := w.to.Name
-	w.Arrivals.ours(mail.Ref{Name: name, UIDValidity: w.status.UIDValidity}, uid)
-	a := w.anchors[name]
-	if a.UIDValidity != w.status.UIDValidity || a.UIDNext != uid {
+func (p *Pass) advance(at mail.Ref, uid mail.UID, change *mail.Change) {
+	p.Arrivals.ours(at, uid)
+	a := p.anchors[at.Name]
+	if a.UIDValidity != at.UIDValidity || a.UIDNext != uid {
 		return
 	}
 	a.UIDNext++
 	if change.DestinationAnchors == nil {
 		change.DestinationAnchors = make(map[string]mail.Anchor, 1)
 	}
-	change.DestinationAnchors[name] = a
-	w.anchors[name] = a
+	change.DestinationAnchors[at.Name] = a
+	p.anchors[at.Name] = a
 }
 
 // copied counts a message that has its receipt.

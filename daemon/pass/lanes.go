@@ -229,7 +229,11 @@ func (c *carriage) putBack(t *task) {
 	if err != nil || len(uids) == 0 {
 		return // seen to when all lanes have ended
 	}
-	t.job.uids, t.uids, t.failed = uids, uids, make(chan struct{})
+	t.job.uids = uids
+	if t.uids = t.job.toSend(); len(t.uids) == 0 {
+		return // it waits for others
+	}
+	t.failed = make(chan struct{})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tasks = slices.Insert(c.tasks, 0, t)

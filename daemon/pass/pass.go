@@ -363,6 +363,10 @@ type job struct {
 	below  uint32
 	// sizes are those of uids.
 	sizes sizes
+	// same are those of uids that need not be sent, ascending, homes where they are
+	// carried.
+	same  []same
+	homes []home
 	// absent are those of them that have gone meanwhile, as UID SEARCH confirmed.
 	absent map[mail.UID]bool
 	// unserved says why messages that were asked for could not be had.

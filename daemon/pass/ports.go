@@ -42,7 +42,13 @@ type Reader interface {
 }
 
 // Source is the old server. By type it can only be read.
-type Source interface{ Reader }
+type Source interface {
+	Reader
+	// Identities tells which messages of different mailboxes are one: they have one
+	// number. It is nil where the server does not tell; a message that is left out is
+	// like no other.
+	Identities(ctx context.Context, box mail.Ref, uids []mail.UID) (map[mail.UID]uint64, error)
+}
 
 // Foreseer is a source that can be told what it is about to be asked by Survey, so
 // that Mailboxes asks it on the way.
@@ -66,6 +72,9 @@ type Destination interface {
 	Create(ctx context.Context, boxes []mail.Creation) (refused []error, err error)
 	// Subscribe subscribes to mailboxes, and returns errors as Create does.
 	Subscribe(ctx context.Context, names []string) (refused []error, err error)
+	// CanCopy tells whether the server can copy messages with their INTERNALDATE, and
+	// says where (COPYUID, RFC 4315). It is known once Mailboxes has been called.
+	CanCopy() bool
 	// Editor opens a mailbox for changes to messages that are in it.
 	Editor(ctx context.Context, box mail.Ref) (mail.Editor, error)
 	Opener

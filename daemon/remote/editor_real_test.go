@@ -143,6 +143,22 @@ func editDovecot(t *testing.T, s *server.Server, name, hidden string) {
 	delete(all, 1)
 	delete(all, 2)
 
+	// A copy has the flags and the INTERNALDATE of what is copied.
+	if !d.CanCopy() {
+		t.Error("Dovecot is not known for keeping dates")
+	}
+	e = editor()
+	copied, validity, err := e.Copy(ctx, []mail.UID{3, 4, 77}, "other")
+	if err != nil || len(copied) != 2 || copied[3] == 0 || copied[4] <= copied[3] {
+		t.Fatal(copied, err)
+	}
+	for m, err := range d.Messages(ctx, mail.Ref{Name: "other", UIDValidity: validity}, []mail.UID{copied[3], copied[4]}, false) {
+		of := map[mail.UID]mail.UID{copied[3]: 3, copied[4]: 4}[m.UID]
+		if err != nil || !m.InternalDate.Equal(noon) || m.Flags.String() != all[of] {
+			t.Errorf("copied: %v %v, %v", m.InternalDate, m.Flags, err)
+		}
+	}
+
 	// What its user has marked \Deleted stays, and so does what he has touched.
 	e = editor()
 	user.Do(`UID STORE 5 +FLAGS (\Deleted)`)

@@ -60,6 +60,26 @@ func (s *Source) Labels(ctx context.Context) (*Labels, error) {
 	return l, nil
 }
 
+// Identities are the numbers of messages (ascending UIDs) that are the same in each
+// mailbox that has the message (X-GM-MSGID); nil: the server has no labels.
+func (s *Source) Identities(ctx context.Context, box mail.Ref, uids []mail.UID) (map[mail.UID]uint64, error) {
+	if !s.Has(gmailExtension) {
+		return nil, nil
+	}
+	ids := make(map[mail.UID]uint64, len(uids))
+	for part := range slices.Chunk(uids, fetchedAtOnce) {
+		line := fmt.Sprintf("UID FETCH %d:%d (X-GM-MSGID X-GM-LABELS)", part[0], part[len(part)-1])
+		if err := s.gmailRows(ctx, box, line, func(uid mail.UID, id uint64, _ []string) {
+			if _, asked := slices.BinarySearch(part, uid); asked {
+				ids[uid] = id
+			}
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
+}
+
 // countMissing is how many of some are not among sorted.
 func countMissing(some, sorted []uint64) (n int) {
 	for _, id := range some {

@@ -44,12 +44,17 @@ func (e *editor) Flags(_ context.Context, uids []mail.UID) ([]mail.Message, erro
 	return list, nil
 }
 
-// command runs a change between two questions. Where the connection is lost
-// before it, it may be done all the same, at once or late.
+// command is a change of messages.
 func (e *editor) command(kind mail.IntentKind, uids []mail.UID, change func(b *Box)) error {
 	for _, uid := range uids {
 		e.w.Changing(kind, e.box, uid)
 	}
+	return e.do(change)
+}
+
+// do runs a change between two questions. Where the connection is lost before it, it
+// may be done all the same, at once or late.
+func (e *editor) do(change func(b *Box)) error {
 	run := func() {
 		e.w.Server.mu.Lock()
 		defer e.w.Server.mu.Unlock()
@@ -175,4 +180,43 @@ func (e *editor) Move(_ context.Context, uids []mail.UID, to string) (map[mail.U
 		return nil, 0, err
 	}
 	return moved, validity, nil
+}
+
+// Copy copies as a whole or not at all. An intent must be durable as for an APPEND.
+func (e *editor) Copy(_ context.Context, uids []mail.UID, to string) (map[mail.UID]mail.UID, mail.UIDValidity, error) {
+	b, err := e.w.open(e.box)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, m := range b.Messages {
+		if !slices.Contains(uids, m.UID) {
+			continue
+		}
+		data, date := e.w.original(m)
+		if err := e.w.Intended(to, int64(len(data)), mail.NewFingerprint(int64(len(data)), date, []byte(data))); err != nil {
+			return nil, 0, err
+		}
+	}
+	copied := make(map[mail.UID]mail.UID)
+	var validity mail.UIDValidity
+	err = e.do(func(b *Box) {
+		target := e.w.Boxes[to]
+		if target == nil {
+			return
+		}
+		validity = target.Validity
+		for _, m := range slices.Clone(b.Messages) {
+			if slices.Contains(uids, m.UID) {
+				copied[m.UID] = target.Add(m.Data, m.Date, m.Flags)
+				e.w.Copies++
+			}
+		}
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	if e.w.CopyAnswer != nil {
+		err = e.w.CopyAnswer(copied)
+	}
+	return copied, validity, err
 }

@@ -331,6 +331,9 @@ func random(t *testing.T, seed int64, mutate func(*world, *pass.Options)) error 
 	w := newWorld()
 	w.mutated(mutate)
 	w.pace, w.beside, w.parcel = uint64(seed)+1, rng.IntN(3), 1+rng.IntN(3)
+	if seed%2 == 0 {
+		w.old.Labels = SameContents
+	}
 	w.new.NoUIDPlus = rng.IntN(4) == 0
 	w.new.Alters = rng.IntN(4) == 0
 	w.new.Refuse = func(data string) bool { return strings.Contains(data, "refuse") }
@@ -346,11 +349,20 @@ func random(t *testing.T, seed int64, mutate func(*world, *pass.Options)) error 
 			case 1:
 				text += " refuse"
 			}
+			if seed%4 == 0 {
+				text += strings.Repeat(".", 1000) // worth to be asked about
+			}
 			date := day
 			if rng.IntN(8) == 0 {
 				date = future
 			}
-			w.old.Deliver(boxes[rng.IntN(3)], text, date, mail.Flags{System: mail.System(rng.IntN(4))})
+			at, flags := rng.IntN(3), mail.Flags{System: mail.System(rng.IntN(4))}
+			w.old.Deliver(boxes[at], text, date, flags)
+			for other := range boxes {
+				if w.old.Labels != nil && other != at && rng.IntN(2) == 0 {
+					w.old.Deliver(boxes[other], text, date, flags)
+				}
+			}
 		}
 	}
 	deliver()

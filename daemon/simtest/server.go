@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,9 +52,16 @@ type Server struct {
 	NoUIDPlus, NoCondstore, NoMove bool
 	// Alters has what is appended stored in another form, as real servers do.
 	Alters bool
+	// Labels numbers messages, those alike that are one, as Gmail does; nil: they have
+	// no numbers.
+	Labels func(Message) uint64
+	// CopyAnswer makes something else of what COPYUID says, or has COPY refused after
+	// so much was done; nil: nothing.
+	CopyAnswer func(copied map[mail.UID]mail.UID) error
 	// Unflags has \Flagged dropped when it comes with APPEND, as Exchange does.
 	Unflags bool
 	Appends int // that were stored
+	Copies  int // of COPY
 	Changes int // commands that changed something
 }
 
@@ -71,7 +79,7 @@ func (s *Server) Clone() *Server {
 	defer s.mu.Unlock()
 	c := &Server{
 		Boxes: make(map[string]*Box, len(s.Boxes)), validity: s.validity, Refuse: s.Refuse, RefuseKeyword: s.RefuseKeyword,
-		NoUIDPlus: s.NoUIDPlus, NoCondstore: s.NoCondstore, NoMove: s.NoMove, Alters: s.Alters, Unflags: s.Unflags, Appends: s.Appends, Changes: s.Changes,
+		NoUIDPlus: s.NoUIDPlus, NoCondstore: s.NoCondstore, NoMove: s.NoMove, Alters: s.Alters, Labels: s.Labels, CopyAnswer: s.CopyAnswer, Unflags: s.Unflags, Appends: s.Appends, Changes: s.Changes,
 	}
 	for name, b := range s.Boxes {
 		box := *b
@@ -178,6 +186,18 @@ func (s *Server) Altered(data string, date time.Time) (string, time.Time) {
 		date = time.Now()
 	}
 	return data + "\r\n", date
+}
+
+// original is a stored message as it was before it was altered. Simulations begin in
+// the year 2000, and no message of theirs is of it.
+func (s *Server) original(m Message) (string, time.Time) {
+	if !s.Alters {
+		return m.Data, m.Date
+	}
+	if m.Date.Year() == 2000 {
+		m.Date = future
+	}
+	return strings.TrimSuffix(m.Data, "\r\n"), m.Date
 }
 
 // Take takes the i-th message out, for who is in Do.

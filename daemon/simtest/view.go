@@ -190,3 +190,24 @@ func (v View) Bodies(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Se
 		}
 	}
 }
+
+// SameContents numbers messages for Server.Labels by what they are.
+func SameContents(m Message) uint64 { return fnv1a(fnv1a(fnvBasis, m.Data), m.Date.String()) }
+
+// Identities are the numbers of messages.
+func (v View) Identities(_ context.Context, box mail.Ref, uids []mail.UID) (map[mail.UID]uint64, error) {
+	if v.Labels == nil {
+		return nil, nil
+	}
+	b, err := v.open(box)
+	if err != nil {
+		return nil, err
+	}
+	ids := make(map[mail.UID]uint64)
+	for _, m := range b.Messages {
+		if slices.Contains(uids, m.UID) {
+			ids[m.UID] = v.Labels(m)
+		}
+	}
+	return ids, nil
+}

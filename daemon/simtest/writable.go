@@ -25,6 +25,8 @@ func (w Writable) Name(path []string) string { return strings.Join(path, "/") }
 
 func (w Writable) Folds(context.Context, mail.Listing) (bool, error) { return false, nil }
 
+func (w Writable) CanCopy() bool { return !w.NoUIDPlus }
+
 // effect runs a change between two questions.
 func (w Writable) effect(s step, change func()) error {
 	if err := w.ask(s); err != nil {

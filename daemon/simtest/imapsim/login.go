@@ -2,6 +2,7 @@ package imapsim
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/base64"
 	"strings"
 )
@@ -106,7 +107,7 @@ func (c *session) id(k *command) (string, error) {
 	if _, err := k.next(); err != nil {
 		return "", err
 	}
-	c.send(`* ID ("name" "imapsim")`)
+	c.send(`* ID ("name" %s)`, quote(cmp.Or(c.Options.Name, "imapsim")))
 	return "OK done", k.end()
 }
 

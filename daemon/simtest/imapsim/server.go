@@ -36,6 +36,8 @@ type Options struct {
 	Password string
 	// Capabilities are offered once a client has logged in, besides IMAP4rev1.
 	Capabilities []string
+	// Name is what it calls itself (RFC 2971); empty: imapsim.
+	Name string
 	// Source is the old server: whatever could change it is a violation.
 	Source bool
 	// Separator of levels, where the model has "/"; 0: "/". Prefix stands before
