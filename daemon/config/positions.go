@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 
@@ -22,6 +23,18 @@ func positions(data []byte) map[string]position {
 	var p unstable.Parser
 	p.Reset(data)
 	table := ""
+	// The parser's own Shape counts lines from the beginning for each key, which takes
+	// minutes where there are thousands of accounts.
+	line, start := 1, 0
+	place := func(offset int) position {
+		for {
+			end := bytes.IndexByte(data[start:max(start, offset)], '\n')
+			if end < 0 {
+				return position{line: line, column: offset - start + 1}
+			}
+			line, start = line+1, start+end+1
+		}
+	}
 	for p.NextExpression() {
 		e := p.Expression()
 		var names []string
@@ -29,8 +42,7 @@ func positions(data []byte) map[string]position {
 		for it := e.Key(); it.Next(); {
 			node := it.Node()
 			if len(names) == 0 {
-				start := p.Shape(node.Raw).Start
-				at = position{line: start.Line, column: start.Column}
+				at = place(int(node.Raw.Offset))
 			}
 			names = append(names, string(node.Data))
 		}
