@@ -57,7 +57,7 @@ func (a *account) reopen(cause error) error {
 func worthRetrying(err error) bool {
 	var far *remote.Error
 	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, pass.ErrOverQuota), errors.Is(err, pass.ErrSameMailbox), errors.Is(err, errOtherServer), errors.Is(err, errOneMailbox), errors.Is(err, pass.ErrRuleChanged):
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, pass.ErrOverQuota), errors.Is(err, pass.ErrSameMailbox), errors.Is(err, errOtherServer), errors.Is(err, errOneMailbox), errors.Is(err, errOneLogIn), errors.Is(err, pass.ErrRuleChanged):
 		return false
 	case errors.As(err, &far):
 		switch far.Class {

@@ -41,7 +41,7 @@ func (f *follower) judge(err error) (mail.Health, time.Duration) {
 		return mail.HealthBackoff, max(time.Second, min(spent.until.Sub(f.daemon.now()), spentWait)) + f.daemon.Jitter(time.Minute)
 	case errors.Is(err, pass.ErrOverQuota):
 		return mail.HealthQuota, authWait
-	case errors.Is(err, pass.ErrSameMailbox), errors.Is(err, errOtherServer), errors.Is(err, pass.ErrRuleChanged):
+	case errors.Is(err, pass.ErrSameMailbox), errors.Is(err, errOtherServer), errors.Is(err, errOneLogIn), errors.Is(err, pass.ErrRuleChanged):
 		return mail.HealthStopped, decisionWait
 	case errors.Is(err, errOneMailbox):
 		return mail.HealthStopped, authWait // the other account may be given another log-in

@@ -58,7 +58,7 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 		failures++
 		wait := f.daemon.backoff(failures, err)
 		var far *remote.Error
-		if errors.As(err, &far) && needsOperator(far) || errors.Is(err, errOtherServer) || errors.Is(err, errOneMailbox) {
+		if errors.As(err, &far) && needsOperator(far) || errors.Is(err, errOtherServer) || errors.Is(err, errOneMailbox) || errors.Is(err, errOneLogIn) {
 			wait = authWait
 		}
 		var away *awayError

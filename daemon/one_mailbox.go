@@ -16,6 +16,9 @@ import (
 // configuration gives two names.
 var errOneMailbox = errors.New("two accounts fill one mailbox of the new server")
 
+// errOneLogIn: an account is to be carried onto itself (I10).
+var errOneLogIn = errors.New("old and new server are the same log-in")
+
 // logIns are those of all accounts on the new server. Under one name the
 // configuration refuses two that are the same; which names are one server's is
 // known when they are resolved.
@@ -43,19 +46,40 @@ func (l *logIns) alike(account string, s config.Server) (others []config.Account
 	return others
 }
 
+// sourceOf is the log-in of an account on the old server, where it is that on the new
+// one but for the name of the host.
+func (l *logIns) sourceOf(account string, s config.Server) (config.Server, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.accounts {
+		if old := a.Source; a.Name == account {
+			return old, old.Host != s.Host && old.Port == s.Port && strings.EqualFold(old.User, s.User)
+		}
+	}
+	return config.Server{}, false
+}
+
 // checkDestination refuses, before the new server hears of it, a log-in that is
 // another account's under another name: the names share an address. Each of the two
 // is refused, so that no start decides whose mail the mailbox gets.
 func (d *Daemon) checkDestination(ctx context.Context, account string, s config.Server) error {
 	others := d.logIns.alike(account, s)
-	if len(others) == 0 {
+	old, same := d.logIns.sourceOf(account, s)
+	if len(others) == 0 && !same {
 		return nil
 	}
 	mine := d.addressesOf(ctx, s.Host)
+	shared := func(host string) int {
+		theirs := d.addressesOf(ctx, host)
+		return slices.IndexFunc(mine, func(at netip.Addr) bool { return slices.Contains(theirs, at) })
+	}
+	if same {
+		if i := shared(old.Host); i >= 0 {
+			return fmt.Errorf("%w: the log-in %s on %s and on %s, which are both %s; correct host in [source] or [destination]", errOneLogIn, s.User, old.Host, s.Host, mine[i])
+		}
+	}
 	for _, other := range others {
-		theirs := d.addressesOf(ctx, other.Destination.Host)
-		i := slices.IndexFunc(mine, func(at netip.Addr) bool { return slices.Contains(theirs, at) })
-		if i >= 0 {
+		if i := shared(other.Destination.Host); i >= 0 {
 			return fmt.Errorf("%w: %s and %s, by the log-in %s on %s and on %s, which are both %s; give one of them a log-in of its own, or take it out; if these are two servers behind one address, write the address that each has of its own",
 				errOneMailbox, account, other.Name, s.User, s.Host, other.Destination.Host, mine[i])
 		}

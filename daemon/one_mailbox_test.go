@@ -19,7 +19,7 @@ import (
 
 // TestOneMailboxByTwoNames: the new server goes by two names, and two accounts have
 // one log-in on it. Neither is copied, nor logged in; with a log-in of its own for
-// one of them both are.
+// one of them both are. Nor is one copied onto itself that way.
 func TestOneMailboxByTwoNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var network netsim.Network
@@ -78,6 +78,11 @@ func TestOneMailboxByTwoNames(t *testing.T) {
 		}
 		if fresh.Count("APPEND") != 2 || len(contents(new["w"])) != 1 {
 			t.Errorf("%d messages, %v", fresh.Count("APPEND"), contents(new["w"]))
+		}
+
+		c.Accounts[1].Source.User, c.Accounts[1].Source.Port = "w", newPort
+		if outcome := run()[1]; !errors.Is(outcome.Err, errOneLogIn) || fresh.Count("APPEND") != 2 {
+			t.Errorf("onto itself: %v, %d messages", outcome.Err, fresh.Count("APPEND"))
 		}
 		network.Sever()
 	})

@@ -173,11 +173,16 @@ func lineOf(data []byte) (string, error) {
 }
 
 // private refuses a file that others can read. The group may, if it is one of
-// the process's own.
+// the process's own. What is no file gets no advice that would lock others out of it.
 func private(path string) error {
 	info, err := os.Stat(path)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case info.IsDir():
+		return fmt.Errorf("%s is a directory; name a file", path)
+	case info.Mode()&os.ModeDevice != 0:
+		return fmt.Errorf("%s is a device; name a file", path)
 	}
 	mode := info.Mode().Perm()
 	stat, ok := info.Sys().(*syscall.Stat_t)

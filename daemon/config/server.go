@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // server makes one side of an account of what it inherits and of its own keys.
@@ -54,7 +55,7 @@ func (l *loader) server(a *Account, side, account string, shared, own *serverKey
 	oneOf("compress", s.Compress, "auto", "on", "off")
 	if s.Host == "" {
 		complain("host", "host is missing; write the name or address of the server")
-	} else if strings.ContainsAny(s.Host, "/:@ ") && net.ParseIP(s.Host) == nil {
+	} else if strings.ContainsFunc(s.Host, notOfHost) && net.ParseIP(s.Host) == nil {
 		complain("host", "host: %q is no name or address; the port goes into port", s.Host)
 	}
 	if s.Port == 0 && k.Port == nil {
@@ -105,6 +106,8 @@ func (l *loader) server(a *Account, side, account string, shared, own *serverKey
 	}
 	if s.User == "" {
 		complain("user", "user is missing; write the log-in name")
+	} else if strings.ContainsFunc(s.User, unicode.IsControl) {
+		complain("user", "user: %q has a control character; write the log-in name as the server knows it", s.User)
 	}
 	if own.Limits != nil {
 		limits := l.limits(account+"."+side+".limits", Limits{}, own.Limits)
@@ -123,6 +126,11 @@ func holdsCertificate(file string) error {
 		err = fmt.Errorf("%s holds no certificate in PEM", file)
 	}
 	return err
+}
+
+// notOfHost tells what stands in no name of a host.
+func notOfHost(r rune) bool {
+	return unicode.IsSpace(r) || !unicode.IsPrint(r) || strings.ContainsRune("/:@", r)
 }
 
 func isLoopback(host string) bool {
