@@ -45,8 +45,8 @@ type Reader interface {
 type Source interface {
 	Reader
 	// Identities tells which messages of different mailboxes are one: they have one
-	// number. It is nil where the server does not tell; a message that is left out is
-	// like no other.
+	// number. It is nil where the server does not tell, which asks nothing of it; a
+	// message that is left out is like no other.
 	Identities(ctx context.Context, box mail.Ref, uids []mail.UID) (map[mail.UID]uint64, error)
 }
 

@@ -62,6 +62,12 @@ func (p *Pass) findSame(ctx context.Context, work []*job) error {
 			octets += job.sizes.of(uid)
 		}
 	}
+	if len(asked) == 0 {
+		return nil
+	}
+	if ids, err := p.Source.Identities(ctx, asked[0].ref(), nil); ids == nil {
+		return err
+	}
 	var homes []home
 	var all []identity
 	ask := func(at mail.Ref, h home, uids []mail.UID) error {
@@ -77,7 +83,7 @@ func (p *Pass) findSame(ctx context.Context, work []*job) error {
 		homes = append(homes, h)
 		return nil
 	}
-	if carried := p.carriedElsewhere(); len(asked) > 0 && identityOctets*carried.messages < octets {
+	if carried := p.carriedElsewhere(); identityOctets*carried.messages < octets {
 		for _, at := range carried.boxes {
 			uids, err := p.copiesOf(at.pair)
 			if err != nil {

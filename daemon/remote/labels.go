@@ -67,10 +67,10 @@ func (s *Source) Identities(ctx context.Context, box mail.Ref, uids []mail.UID) 
 		return nil, nil
 	}
 	ids := make(map[mail.UID]uint64, len(uids))
-	for part := range slices.Chunk(uids, fetchedAtOnce) {
-		line := fmt.Sprintf("UID FETCH %d:%d (X-GM-MSGID X-GM-LABELS)", part[0], part[len(part)-1])
-		if err := s.gmailRows(ctx, box, line, func(uid mail.UID, id uint64, _ []string) {
-			if _, asked := slices.BinarySearch(part, uid); asked {
+	sets, _ := uidSets(uids)
+	for _, set := range sets {
+		if err := s.gmailRows(ctx, box, "UID FETCH "+set+" (X-GM-MSGID X-GM-LABELS)", func(uid mail.UID, id uint64, _ []string) {
+			if _, asked := slices.BinarySearch(uids, uid); asked {
 				ids[uid] = id
 			}
 		}); err != nil {

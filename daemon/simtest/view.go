@@ -199,11 +199,14 @@ func (v View) Identities(_ context.Context, box mail.Ref, uids []mail.UID) (map[
 	if v.Labels == nil {
 		return nil, nil
 	}
+	ids := make(map[mail.UID]uint64)
+	if len(uids) == 0 {
+		return ids, nil
+	}
 	b, err := v.open(box)
 	if err != nil {
 		return nil, err
 	}
-	ids := make(map[mail.UID]uint64)
 	for _, m := range b.Messages {
 		if slices.Contains(uids, m.UID) {
 			ids[m.UID] = v.Labels(m)
