@@ -65,6 +65,9 @@ lacks (lookarounds, back-references).`,
 			} else {
 				err = c.once(cmd, options)
 			}
+			if err == nil {
+				err = o.allFound(cmd, options, dry)
+			}
 			if again := o.again(cmd.Flags(), err); again != "" {
 				fmt.Fprintf(cmd.ErrOrStderr(), "if that is the server you mean, call\n    imapsyncd imapsync %s\n", again)
 			}

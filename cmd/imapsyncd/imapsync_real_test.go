@@ -86,12 +86,23 @@ func TestImapsyncMailboxes(t *testing.T) {
 	letter := []corpus.Message{{Data: []byte("Subject: x\r\n\r\nx\r\n"), Date: boxDate}}
 	s.client(s.old, "a").Fill([]corpus.Mailbox{{Name: "INBOX", Messages: letter}, {Name: "Work/2019", Messages: letter}, {Name: "Work/Junk mail", Messages: letter}, {Name: "Notes", Messages: letter}})
 	var stdout, stderr bytes.Buffer
-	code := run(&common{stopping: t.Context(), quiet: quiet, lookAgain: lookAgain}, []string{"imapsync", "--state-dir", filepath.Join(s.dir, "state"),
+	args := []string{"imapsync", "--state-dir", filepath.Join(s.dir, "state"),
 		"--host1", "127.0.0.1", "--port1", fmt.Sprint(s.old.Port), "--nossl1", "--notls1", "--user1", "a", "--passfile1", filepath.Join(s.dir, "password"),
 		"--host2", "127.0.0.1", "--port2", fmt.Sprint(s.new.Port), "--nossl2", "--notls2", "--user2", "a", "--passfile2", filepath.Join(s.dir, "password"),
-		"--folder", "INBOX", "--folder", "INBOX.Work.2019", "--folder", "Work/Junk mail", "--exclude", `(?i)\bjunk\b`, "--subfolder2", "Old"}, &stdout, &stderr)
-	if code != exitDone || stderr.Len() > 0 {
+		"--folder", "inbox", "--folder", "INBOX.Work.2019", "--exclude", `(?i)\bjunk\b`, "--subfolder2", "Old"}
+	imapsync := func(args ...string) int {
+		stdout.Reset()
+		stderr.Reset()
+		return run(&common{stopping: t.Context(), quiet: quiet, lookAgain: lookAgain}, args, &stdout, &stderr)
+	}
+	if code := imapsync(args...); code != exitDone || stderr.Len() > 0 {
 		t.Fatalf("exit %d: %s%s", code, stdout.String(), stderr.String())
+	}
+	// A name that is spelled wrong, or left out again, does not pass for one that is carried.
+	for _, dry := range []string{"--dry", "--dry=false"} {
+		if code := imapsync(append(args, "--folder", "Notse", "--folder", "Work/Junk mail", dry)...); code != exitFailed || !strings.Contains(stderr.String(), `--folder "Notse", "Work/Junk mail": the old server lists no such mailbox`) {
+			t.Errorf("exit %d: %s%s", code, stdout.String(), stderr.String())
+		}
 	}
 	boxes, _ := corpus.Read(t, s.new.Address(), "a", dovecot.Password)
 	var got []string
