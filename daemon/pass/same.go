@@ -83,13 +83,13 @@ func (p *Pass) findSame(ctx context.Context, work []*job) error {
 		homes = append(homes, h)
 		return nil
 	}
-	if carried := p.carriedElsewhere(); identityOctets*carried.messages < octets {
-		for _, at := range carried.boxes {
-			uids, err := p.copiesOf(at.pair)
+	if boxes, messages := p.carriedBoxes(); identityOctets*messages < octets {
+		for _, box := range boxes {
+			uids, err := p.copiesOf(box.pair)
 			if err != nil {
 				return err
 			}
-			if err := ask(at.ref, home{pair: at.pair}, uids); err != nil {
+			if err := ask(box.Ref, home{pair: box.pair}, uids); err != nil {
 				return err
 			}
 		}
@@ -125,31 +125,26 @@ func (p *Pass) findSame(ctx context.Context, work []*job) error {
 	return nil
 }
 
-// carriedBoxes are the source mailboxes of which something has been carried.
-type carriedBoxes struct {
-	boxes []struct {
-		ref  mail.Ref
-		pair mail.PairID
-	}
-	messages int64 // at least so many
+// carriedBox is a source mailbox of which something has been carried.
+type carriedBox struct {
+	mail.Ref
+	pair mail.PairID
 }
 
-func (p *Pass) carriedElsewhere() (c carriedBoxes) {
+// carriedBoxes are those that are listed, and how many messages they have.
+func (p *Pass) carriedBoxes() (boxes []carriedBox, messages int64) {
 	for _, m := range p.source.Mailboxes {
 		if m.NoSelect || m.View || m.Rest {
 			continue
 		}
 		for _, pair := range p.storedPairs() {
 			if pair.Source == m.Name && pair.SourceAnchor.UIDNext > 1 && pair.SourceAnchor.UIDValidity == m.Status.UIDValidity {
-				c.boxes = append(c.boxes, struct {
-					ref  mail.Ref
-					pair mail.PairID
-				}{mail.Ref{Name: m.Name, UIDValidity: m.Status.UIDValidity}, pair.ID})
-				c.messages += int64(m.Status.Messages)
+				boxes = append(boxes, carriedBox{mail.Ref{Name: m.Name, UIDValidity: m.Status.UIDValidity}, pair.ID})
+				messages += int64(m.Status.Messages)
 			}
 		}
 	}
-	return c
+	return boxes, messages
 }
 
 // copiesOf are the source UIDs of a pair whose copies are where they were put.
