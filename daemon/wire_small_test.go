@@ -98,8 +98,8 @@ func cutAt(t *testing.T, dir string, at place) error {
 	w.small()
 	time.Sleep(15 * time.Minute)
 	err := w.check()
-	if !fuse.Blown() {
-		err = errors.Join(err, errNotReached)
+	if err == nil && !fuse.Blown() {
+		return errNotReached
 	}
 	if err != nil {
 		return fmt.Errorf("%s:\n%s\n%w\n%s", at, w.people.Trace(), err, &w.log)
@@ -174,15 +174,22 @@ func TestWireCuts(t *testing.T) {
 	begun := time.Now()
 	dir := shm(t)
 	all := places(t, dir)
-	n := 0
+	n, vain := 0, 0
 	for i, at := range all {
 		if i%everyNth(len(all)) != 0 {
 			continue
 		}
-		if err := inBubble(t, func(t *testing.T) error { return cutAt(t, dir, at) }); err != nil {
+		err := inBubble(t, func(t *testing.T) error { return cutAt(t, dir, at) })
+		switch {
+		case errors.Is(err, errNotReached):
+			vain++ // two connections have come in another order, and less was said
+		case err != nil:
 			t.Error(err)
 		}
 		n++
 	}
-	proof.Count(t, begun, "%d of %d places", n, len(all))
+	if vain > 2+n/20 {
+		t.Errorf("%d places of %d were not reached", vain, n)
+	}
+	proof.Count(t, begun, "%d of %d places", n-vain, len(all))
 }
