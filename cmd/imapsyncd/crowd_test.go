@@ -160,7 +160,7 @@ func (s *site) crowded(c crowd, accounts int) {
 		port := c.port(side)
 		if *crowdRTT > 0 {
 			p := proxy.Start(s.t, fmt.Sprintf("127.0.0.1:%d", port))
-			p.Delay = *crowdRTT / 2
+			p.Delay(*crowdRTT / 2)
 			port = p.Port()
 		}
 		text += fmt.Sprintf("[%s]\nhost = \"127.0.0.1\"\nport = %d\nmax_connections = %d\n%s", side, port, most[side], c.keys(side))

@@ -109,7 +109,7 @@ func TestTokensExpireWhileCopying(t *testing.T) {
 	tap, far := proxy.Start(t, s.old.Address()), proxy.Start(t, s.new.Address())
 	var mu sync.Mutex
 	cuts, stored := 3, 0
-	far.Delay = 5 * time.Millisecond
+	far.Delay(5 * time.Millisecond)
 	far.Drop = func(answer []byte) bool {
 		mu.Lock()
 		defer mu.Unlock()

@@ -108,7 +108,7 @@ func TestHoldInTheMiddleOfACopy(t *testing.T) {
 	s.old.Drop("u", "", nil) // INBOX is first
 	old.Fill([]corpus.Mailbox{box})
 	w := newWire(t, s, false)
-	w.destination.Delay = 2 * time.Millisecond
+	w.destination.Delay(2 * time.Millisecond)
 	s.configure(near(w.source.Port()), near(w.destination.Port()), "u")
 	s.write(readFile(t, filepath.Join(s.dir, "c.toml")) + "[web]\nlisten = \"127.0.0.1:0\"\n")
 	p := s.daemon()

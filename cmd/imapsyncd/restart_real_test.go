@@ -118,7 +118,8 @@ func TestRestarts(t *testing.T) {
 	boxes := slices.DeleteFunc(corpus.Make(13, 1200, 100_000)[:9], func(box corpus.Mailbox) bool { return box.Name == "Drafts" || box.Name == "Entwürfe" })
 	s.client(s.old, "u").Fill(boxes)
 	w := newWire(t, s, false)
-	w.source.Delay, w.destination.Delay = 2*time.Millisecond, 2*time.Millisecond
+	w.source.Delay(2 * time.Millisecond)
+	w.destination.Delay(2 * time.Millisecond)
 	s.configure(near(w.source.Port()), near(w.destination.Port()), "u")
 	s.write("poll_interval = \"2s\"\n" + readFile(t, filepath.Join(s.dir, "c.toml")) + "[web]\nlisten = \"127.0.0.1:0\"\n")
 
@@ -250,7 +251,7 @@ func TestStuckStop(t *testing.T) {
 			s := newSite(t, dovecot.Options{}, dovecot.Options{})
 			s.client(s.old, "u").Fill(corpus.Make(14, 400, 50_000))
 			w := newWire(t, s, false)
-			w.destination.Delay = 2 * time.Millisecond
+			w.destination.Delay(2 * time.Millisecond)
 			s.configure(near(w.source.Port()), near(w.destination.Port()), "u")
 			s.write(readFile(t, filepath.Join(s.dir, "c.toml")) + "[web]\nlisten = \"127.0.0.1:0\"\n")
 			p := s.daemon()

@@ -33,7 +33,8 @@ var changing = []string{"APPEND ", "UID STORE ", "UID MOVE ", "UID EXPUNGE ", "C
 
 func newWeather(seed uint64, source, destination *proxy.Proxy) *weather {
 	w := &weather{rng: rand.New(rand.NewPCG(seed, 2)), tally: make(map[string]int)}
-	source.Delay, destination.Delay = time.Millisecond, time.Millisecond
+	source.Delay(time.Millisecond)
+	destination.Delay(time.Millisecond)
 	source.Cut = func(_, next []byte) bool { return w.chance(300, "connections cut") }
 	destination.Cut = func(_, next []byte) bool { return w.chance(300, "connections cut") }
 	// What is late is so by less than the daemon waits for lost answers.

@@ -23,11 +23,9 @@ type Proxy struct {
 	// Drop is asked with each part that a server has sent; true: it is not
 	// forwarded.
 	Drop func(next []byte) bool
-	// Delay is how long every piece of data takes on each way. Others may follow it
-	// meanwhile.
-	Delay time.Duration
 
 	mu      sync.Mutex
+	delay   time.Duration
 	client  []*bytes.Buffer
 	conns   map[net.Conn]bool
 	closed  bool
@@ -67,6 +65,14 @@ func Start(t testing.TB, target string) *Proxy {
 		ended.Wait()
 	})
 	return p
+}
+
+// Delay has every piece of data of the connections from now on take so long on each
+// way. Others may follow it meanwhile.
+func (p *Proxy) Delay(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = d
 }
 
 // Port is that of Address.
@@ -185,8 +191,11 @@ const (
 func (p *Proxy) pipe(from, to net.Conn, decide func([]byte) fate) {
 	defer from.Close()
 	defer to.Close()
-	if p.Delay > 0 {
-		far := p.distant(to)
+	p.mu.Lock()
+	delay := p.delay
+	p.mu.Unlock()
+	if delay > 0 {
+		far := distantBy(to, delay)
 		defer far.Close()
 		to = far
 	}
@@ -229,8 +238,8 @@ type piece struct {
 // underway is how many pieces may be on their way at a time.
 const underway = 1000
 
-func (p *Proxy) distant(to net.Conn) *distant {
-	d := &distant{to, p.Delay, make(chan piece, underway), make(chan struct{})}
+func distantBy(to net.Conn, delay time.Duration) *distant {
+	d := &distant{to, delay, make(chan piece, underway), make(chan struct{})}
 	go func() {
 		defer close(d.ended)
 		for piece := range d.pieces {
