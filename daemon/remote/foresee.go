@@ -1,7 +1,9 @@
 package remote
 
 import (
+	"context"
 	"fmt"
+	"slices"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
@@ -75,4 +77,23 @@ func (s *session) surveyCommands(conn *Conn, q mail.Question) ([]string, error) 
 	}
 	from := max(q.From, 1)
 	return []string{"EXAMINE " + name, fmt.Sprintf("%sUID %d:*", search, from), fmt.Sprintf("UID FETCH %d:* (RFC822.SIZE)", from)}, nil
+}
+
+// askList sends the commands of a listing, and with them what is foreseen. came
+// takes the answers to that; nil: nothing was.
+func (s *session) askList(ctx context.Context, conn *Conn, lines []string) (replies []Reply, came func(map[string]mail.Status), err error) {
+	f := s.ahead(conn)
+	if f == nil {
+		replies, err = s.raw(ctx, lines...)
+		return replies, nil, err
+	}
+	s.calls++
+	replies, err = s.exchangeEach(ctx, conn, func(answered int, r Response) bool {
+		return r.Type == "FETCH" && answered >= len(lines) && f.sizes.take(r)
+	}, slices.Concat(lines, f.lines))
+	if err != nil {
+		return nil, nil, err
+	}
+	replies, more := replies[:len(lines)], replies[len(lines):]
+	return replies, func(statuses map[string]mail.Status) { f.came(s, more, statuses) }, nil
 }
