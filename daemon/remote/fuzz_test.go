@@ -24,8 +24,8 @@ var said = []string{
 	"* LIST (\\HasNoChildren \\Sent) \"/\" {4}\r\nSent\r\n* LIST () NIL INBOX\r\n* LSUB (\\Noselect) \".\" \"a b\"\r\n* STATUS Sent (MESSAGES 1 UIDNEXT 2 UIDVALIDITY 3 HIGHESTMODSEQ 4)\r\n",
 	"* NAMESPACE ((\"INBOX.\" \".\")) NIL ((\"#shared.\" \".\")(\"shared.\" \".\"))\r\n* LIST (\\NonExistent) \".\" \"INBOX.&2D0-\"\r\n",
 	"* SEARCH 1 2 3 (MODSEQ 9)\r\n* ESEARCH (TAG \"R1\") UID ALL 1:3,7\r\n* VANISHED 1:5\r\n",
-	"* 1 FETCH (UID 7 FLAGS (\\Seen \\* NIL) INTERNALDATE \" 1-Jan-2020 10:00:00 +0000\" RFC822.SIZE 5 BODY[] {5}\r\nhello)\r\nT1 OK done\r\n",
-	"* 1 FETCH (FLAGS () BODY[HEADER.FIELDS (A \"B\")]<0> NIL UID 4294967295)\r\n* 2 FETCH (UID 8 X-GM-LABELS (\"\\\\Inbox\" {3}\r\na\"b))\r\nT1 NO [LIMIT] x\r\n",
+	"* 1 FETCH (UID 7 FLAGS (\\Seen \\* NIL) INTERNALDATE \" 1-Jan-2020 10:00:00 +0000\" RFC822.SIZE 5 BODY[] {5}\r\nhello)\r\nR1 OK done\r\n",
+	"* 1 FETCH (FLAGS () BODY[HEADER.FIELDS (A \"B\")]<0> NIL UID 4294967295)\r\n* 2 FETCH (UID 8 X-GM-LABELS (\"\\\\Inbox\" {3}\r\na\"b))\r\nR1 NO [LIMIT] x\r\n",
 	"R1 OK [APPENDUID 7 1:3] done\r\nR2 NO [COPYUID 7 1,3 5:6 x\r\n+ go ahead\r\n* BYE [ALERT] gone\r\n",
 	"* OK [BADCHARSET (A {1}\r\nB)] ((((((\r\n* ( \r\n{0}\r\n\r\n* 99999999999 EXISTS\r\n\r\n \r\n*\r\n",
 	"* LIST (((((((((((((((((((((((((((((((((((((((((\r\n* X \"no end\r\n* X {99999999999999999999}\r\n* X {10+}\r\nabc",
@@ -200,7 +200,7 @@ func FuzzUIDSet(f *testing.F) {
 	})
 }
 
-// FuzzFetch gives the library what a server may answer to FETCH. It neither
+// FuzzFetch: whatever a server answers to FETCH, its reader neither
 // panics nor waits for what does not come, and no message is served longer or
 // shorter than was announced.
 func FuzzFetch(f *testing.F) {
