@@ -128,19 +128,17 @@ type fetch struct {
 }
 
 func (f *fetch) run(ctx context.Context, uids []mail.UID) error {
-	for len(uids) > 0 && !f.stopped {
-		_, rest := uidSet(uids[:min(len(uids), fetchedAtOnce)])
-		part := uids[:min(len(uids), fetchedAtOnce)-len(rest)]
-		uids = uids[len(part):]
-		if err := f.part(ctx, part); err != nil {
+	for part := range slices.Chunk(uids, fetchedAtOnce) {
+		if err := f.part(ctx, part); err != nil || f.stopped {
 			return err
 		}
 	}
 	return nil
 }
 
-// part fetches the messages of one command, with further commands for those
-// that were answered incompletely or refused together with others.
+// part fetches messages by as many commands as their set takes, with further ones for
+// those that were answered incompletely or refused together with others: what is left
+// of a range may take a longer set than the range.
 func (f *fetch) part(ctx context.Context, uids []mail.UID) error {
 	work := [][]mail.UID{uids}
 	asked := make(map[mail.UID]int)
@@ -148,6 +146,10 @@ func (f *fetch) part(ctx context.Context, uids []mail.UID) error {
 		part := work[0]
 		work = work[1:]
 		if len(part) == 0 {
+			continue
+		}
+		if _, rest := uidSet(part); len(rest) > 0 {
+			work = append([][]mail.UID{part[:len(part)-len(rest)], rest}, work...)
 			continue
 		}
 		if f.bodies && f.oneByOne() && len(part) > 1 {

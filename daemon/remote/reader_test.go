@@ -391,6 +391,52 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+// TestFetchRefusedInTheMiddle: what is left of a range takes longer sets than the
+// range. All of it is asked for, by lines that servers take.
+func TestFetchRefusedInTheMiddle(t *testing.T) {
+	const count = 8000
+	var log transcript
+	refused := false
+	src := newTestSource(t, fetchServer(t, &log, func(set, _ string) string {
+		uids, err := expandSet(set, count)
+		if err != nil {
+			t.Error(err)
+		}
+		var text strings.Builder
+		for _, uid := range uids {
+			if refused || uid%2 == 0 {
+				text.WriteString(full(int(uid), "x"))
+			}
+		}
+		if refused {
+			return text.String() + "TAG OK\r\n"
+		}
+		refused = true
+		return text.String() + "TAG NO one of them cannot be had\r\n"
+	}))
+	var uids []mail.UID
+	for uid := range mail.UID(count) {
+		uids = append(uids, uid+1)
+	}
+	came := make(map[mail.UID]int)
+	for m, err := range src.Bodies(t.Context(), box, uids) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		came[m.UID]++
+	}
+	for _, uid := range uids {
+		if came[uid] != 1 {
+			t.Fatalf("message %d came %d times; %d came", uid, came[uid], len(came))
+		}
+	}
+	for _, line := range log.lines {
+		if len(line) > 8000 {
+			t.Errorf("a line of %d octets", len(line))
+		}
+	}
+}
+
 // TestFetchStopped: an iterator that is left early leaves the session usable.
 func TestFetchStopped(t *testing.T) {
 	var log transcript
