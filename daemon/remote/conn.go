@@ -163,7 +163,8 @@ func (c *Conn) Flush(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Next reads the next response. It is due: a server that makes no progress ends the connection.
+// Next reads the next response. It is due: a server that makes no progress ends
+// the connection.
 func (c *Conn) Next(ctx context.Context) (Response, error) {
 	c.due(1)
 	defer c.due(-1)

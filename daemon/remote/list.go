@@ -91,14 +91,6 @@ func (s *session) Mailboxes(ctx context.Context) (mail.Listing, error) {
 	return s.listing(boxes, l.statuses), nil
 }
 
-// kinds are those of namespaces whose mailboxes are listed.
-func (s *session) kinds() []kind {
-	if len(s.lists) == 0 {
-		return []kind{kindPersonal}
-	}
-	return s.lists
-}
-
 // listForeign lists the namespaces of others as well, as far as they are wanted:
 // not every server shows them with "*". last is the command that lists the rest.
 func (s *session) listForeign(ctx context.Context, l *lister, last string, extended bool) error {

@@ -120,3 +120,11 @@ func (n namespaces) spell(path []string) string {
 	}
 	return home.prefix + strings.Join(levels, string(home.separator))
 }
+
+// kinds are those of namespaces whose mailboxes are listed.
+func (s *session) kinds() []kind {
+	if len(s.lists) == 0 {
+		return []kind{kindPersonal}
+	}
+	return s.lists
+}

@@ -54,6 +54,11 @@ func (k *collector) take(r Response) (full bool) {
 // tooMuch tells whether there is more than any server has to say.
 func (k *collector) tooMuch() bool { return k.count > untaggedMost || k.kept > keptMost }
 
+// noEnd is why a connection ends whose server does not come to an end.
+func noEnd(responses int) error {
+	return fmt.Errorf("%w: %d responses to one command and no end", errProtocol, responses)
+}
+
 // Raw sends command lines, without tag and CRLF, all at once, and returns
 // their answers. NO and BAD are answers, not errors.
 func (c *Conn) Raw(ctx context.Context, commands ...string) ([]Reply, error) {
@@ -92,7 +97,7 @@ func (c *Conn) rawEach(ctx context.Context, each func(answered int, r Response) 
 		err = werr
 	}
 	if err == nil && k.tooMuch() {
-		err = c.ended(fmt.Errorf("%w: %d responses to one command and no end", errProtocol, k.count))
+		err = c.ended(noEnd(k.count))
 	}
 	if err != nil {
 		return nil, err

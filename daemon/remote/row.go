@@ -48,7 +48,10 @@ func (c *Conn) rowsOf(ctx context.Context, tag string, take func(*row) error) (R
 	defer c.due(-1)
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	f := &rows{Conn: c}
-	for {
+	for count := 1; ; count++ {
+		if count > untaggedMost {
+			return Response{}, c.ended(noEnd(count))
+		}
 		line, literal, err := appendLine(f.line[:0], c.in)
 		if err != nil {
 			return Response{}, c.ended(errors.Join(ctx.Err(), err))

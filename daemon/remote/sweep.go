@@ -127,7 +127,10 @@ func (c *Conn) scan(ctx context.Context, command string, line func([]byte) bool,
 		return Response{}, c.ended(errors.Join(ctx.Err(), err))
 	}
 	var text []byte
-	for {
+	for count := 1; ; count++ {
+		if count > untaggedMost {
+			return fail(noEnd(count))
+		}
 		var literal int64
 		var err error
 		if text, literal, err = appendLine(text[:0], c.in); err != nil {

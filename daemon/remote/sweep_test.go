@@ -1,7 +1,11 @@
 package remote
 
 import (
+	"bufio"
+	"errors"
+	"fmt"
 	"hash/maphash"
+	"net"
 	"strings"
 	"testing"
 )
@@ -110,5 +114,26 @@ func TestSweepOfOthers(t *testing.T) {
 	}
 	if all := []string{"personal", "shared"}; digest(all, "2") == digest(all, "3") {
 		t.Error("news of a shared mailbox is not told")
+	}
+}
+
+// TestSweepEndless: a listing that does not end is the end of the connection.
+func TestSweepEndless(t *testing.T) {
+	conn, err := newFakeServer(t, SideSource, "", func(conn net.Conn, in *bufio.Reader) {
+		in.ReadString('\n')
+		for lines := []byte(strings.Repeat("* X\r\n", 10_000)); ; {
+			if _, err := conn.Write(lines); err != nil {
+				return
+			}
+		}
+	}).dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	seen := 0
+	_, err = conn.scan(t.Context(), "LIST", func([]byte) bool { seen++; return true }, func(Response) {})
+	if !errors.Is(err, errProtocol) && !strings.Contains(fmt.Sprint(err), "no end") || seen != untaggedMost {
+		t.Errorf("after %d lines: %v", seen, err)
 	}
 }
