@@ -21,25 +21,41 @@ var errOneLogIn = errors.New("old and new server are the same log-in")
 
 // logIns are those of all accounts on the new server. Under one name the
 // configuration refuses two that are the same; which names are one server's is
-// known when they are resolved.
+// known when they are resolved. They are looked up before each connection.
 type logIns struct {
-	mu       sync.Mutex
-	accounts []config.Account
+	mu     sync.Mutex
+	byName map[string]*config.Account
+	alike  map[logIn][]*config.Account
 }
+
+// logIn is one on the new server, but for the name of the host.
+type logIn struct {
+	user string // lower case
+	port int
+}
+
+func logInOf(s config.Server) logIn { return logIn{strings.ToLower(s.User), s.Port} }
 
 func (l *logIns) use(c *config.Config) {
-	l.mu.Lock()
-	l.accounts = c.Accounts
-	l.mu.Unlock()
-}
-
-// alike are the accounts whose log-ins on the new server are those of another but
-// for the name of the host.
-func (l *logIns) alike(account string, s config.Server) (others []config.Account) {
+	byName := make(map[string]*config.Account, len(c.Accounts))
+	alike := make(map[logIn][]*config.Account, len(c.Accounts))
+	for i := range c.Accounts {
+		a := &c.Accounts[i]
+		byName[a.Name] = a
+		alike[logInOf(a.Destination)] = append(alike[logInOf(a.Destination)], a)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, a := range l.accounts {
-		if d := a.Destination; d.Host != s.Host && d.Port == s.Port && a.Name != account && strings.EqualFold(d.User, s.User) {
+	l.byName, l.alike = byName, alike
+}
+
+// others are the accounts whose log-ins on the new server are those of one but for
+// the name of the host.
+func (l *logIns) others(account string, s config.Server) (others []*config.Account) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.alike[logInOf(s)] {
+		if a.Destination.Host != s.Host && a.Name != account {
 			others = append(others, a)
 		}
 	}
@@ -51,19 +67,18 @@ func (l *logIns) alike(account string, s config.Server) (others []config.Account
 func (l *logIns) sourceOf(account string, s config.Server) (config.Server, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, a := range l.accounts {
-		if old := a.Source; a.Name == account {
-			return old, old.Host != s.Host && old.Port == s.Port && strings.EqualFold(old.User, s.User)
-		}
+	a := l.byName[account]
+	if a == nil {
+		return config.Server{}, false
 	}
-	return config.Server{}, false
+	return a.Source, a.Source.Host != s.Host && logInOf(a.Source) == logInOf(s)
 }
 
 // checkDestination refuses, before the new server hears of it, a log-in that is
 // another account's under another name: the names share an address. Each of the two
 // is refused, so that no start decides whose mail the mailbox gets.
 func (d *Daemon) checkDestination(ctx context.Context, account string, s config.Server) error {
-	others := d.logIns.alike(account, s)
+	others := d.logIns.others(account, s)
 	old, same := d.logIns.sourceOf(account, s)
 	if len(others) == 0 && !same {
 		return nil
