@@ -153,12 +153,15 @@ func (p *Pass) contents(ctx context.Context, items []plan.Item, read func(plan.I
 				continue
 			}
 			called.mark(body.UID)
-			c := &out[of[body.UID]]
 			text.Reset(body.Content)
 			prefix, _ := text.Peek(mail.PrefixLen) // what fails here fails below
-			c.date = mail.StorableDate(body.InternalDate, prefix)
-			if c.text, err = mail.Content(text); err != nil {
+			date := mail.StorableDate(body.InternalDate, prefix)
+			is, err := mail.Content(text)
+			if err != nil {
 				return nil, fmt.Errorf("compare contents: %w", err)
+			}
+			for _, i := range of[body.UID] {
+				out[i].text, out[i].date = is, date
 			}
 		}
 		if gone {
@@ -189,7 +192,9 @@ func (p *Pass) openings(ctx context.Context, items []plan.Item, at func(plan.Ite
 				break
 			}
 			called.mark(m.UID)
-			items[of[m.UID]].Opening = m.Opening
+			for _, i := range of[m.UID] {
+				items[i].Opening = m.Opening
+			}
 		}
 		if gone {
 			continue
@@ -251,9 +256,10 @@ type mailbox struct {
 	ref  mail.Ref
 }
 
-// group sorts places by mailbox and UID; those without UID are left out.
-func group(indices []int, at func(int) place) map[mailbox]map[mail.UID]int {
-	groups := make(map[mailbox]map[mail.UID]int)
+// group sorts places by mailbox and UID; those without UID are left out. Several
+// items may have one place: of twins one may have to stand for all.
+func group(indices []int, at func(int) place) map[mailbox]map[mail.UID][]int {
+	groups := make(map[mailbox]map[mail.UID][]int)
 	for _, i := range indices {
 		where := at(i)
 		if where.uid == 0 {
@@ -261,9 +267,9 @@ func group(indices []int, at func(int) place) map[mailbox]map[mail.UID]int {
 		}
 		box := mailbox{where.side, where.ref}
 		if groups[box] == nil {
-			groups[box] = make(map[mail.UID]int)
+			groups[box] = make(map[mail.UID][]int)
 		}
-		groups[box][where.uid] = i
+		groups[box][where.uid] = append(groups[box][where.uid], i)
 	}
 	return groups
 }

@@ -92,3 +92,24 @@ func TestAlteredOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestAlteredTwins: of messages that are alike and are stored in another form each
+// has a copy of its own, though both servers give new UIDs before a pass has seen it,
+// and one more arrives.
+func TestAlteredTwins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := small()
+		w.new.Alters = true
+		twin := func() { w.old.Deliver("INBOX", "ntwin", future, mail.Flags{}) }
+		twin()
+		twin()
+		w.settle(t)
+		w.new.Rebuild("INBOX")
+		w.old.Rebuild("INBOX")
+		twin()
+		w.settle(t)
+		if err := w.check(t, false); err != nil {
+			t.Error(err)
+		}
+	})
+}
