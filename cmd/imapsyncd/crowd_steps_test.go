@@ -106,7 +106,7 @@ func (p *program) accountsNow() []web.AccountStatus {
 func (p *program) followed(accounts int, since time.Time) time.Duration {
 	p.t.Helper()
 	p.showsWithin("all are listened to", map[string]float64{`connections{side="source",state="watching"}`: float64(accounts)}, time.Hour)
-	for {
+	for deadline := since.Add(time.Hour); ; time.Sleep(time.Second) {
 		all := p.accountsNow()
 		left := len(all) - accounts
 		for _, a := range all {
@@ -117,7 +117,9 @@ func (p *program) followed(accounts int, since time.Time) time.Duration {
 		if len(all) > 0 && left == 0 {
 			return time.Since(since)
 		}
-		time.Sleep(time.Second)
+		if time.Now().After(deadline) {
+			p.t.Fatalf("not all have been looked at: %d of %d are left\n%s", left, accounts, p.log.String())
+		}
 	}
 }
 
