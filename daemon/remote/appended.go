@@ -45,7 +45,6 @@ func (s *sent) doubt() {
 // runs while nothing is written; while something is, its own progress counts.
 func (s *sent) reply() error {
 	outcome := &s.outcomes[s.index]
-	asked := false
 	for {
 		r, err := s.conn.Wait(s.ctx)
 		if err != nil {
@@ -54,11 +53,7 @@ func (s *sent) reply() error {
 		switch r.Tag {
 		case "*":
 		case "+":
-			if s.waits && !asked {
-				asked = true
-				s.begun.Store(true) // from here on it may be sent
-				close(s.proceed)
-			}
+			s.mayProceed()
 		case s.tag:
 			switch {
 			case s.count > 1:
@@ -68,6 +63,7 @@ func (s *sent) reply() error {
 				return nil
 			case r.Type == "NO":
 				outcome.Err = refusal("APPEND", r)
+				s.storable.refuse(s.messages[s.index].Flags)
 				return nil
 			case r.Type == "BAD":
 				outcome.Err = refusal("APPEND", r)
@@ -80,6 +76,16 @@ func (s *sent) reply() error {
 		default:
 			return errors.New("the server answered what was not asked")
 		}
+	}
+}
+
+// mayProceed takes a "+". A server may ask for a literal before it has answered the
+// commands before, and only one at a time waits for that.
+func (s *sent) mayProceed() {
+	if w := s.waiting.Load(); w != nil && !w.asked {
+		w.asked = true
+		w.begun.Store(true) // from here on it may be sent
+		close(w.proceed)
 	}
 }
 

@@ -34,8 +34,9 @@ type Appender struct {
 	buffer  []byte
 	queue   chan *sent // in the order of sending; nil: nothing was sent yet
 	last    *sent
-	useless bool          // closed, or its connection has ended
-	ended   chan struct{} // the reader has given up, for the reason in failed
+	waiting atomic.Pointer[sent] // the last one that was to wait for "+"
+	useless bool                 // closed, or its connection has ended
+	ended   chan struct{}        // the reader has given up, for the reason in failed
 	failed  error
 
 	next mail.UID // what UIDNEXT should be, by the answers; the reader's
@@ -124,6 +125,7 @@ type sent struct {
 	count    int
 	tag      string
 	waits    bool          // its literal waits for "+"
+	asked    bool          // for it: the reader's
 	proceed  chan struct{} // "+" came
 	answered chan struct{} // the tagged answer came
 	begun    atomic.Bool   // of the literal something may have been sent
@@ -250,12 +252,7 @@ func (b *batch) send(ctx context.Context, i int, first []byte, rest io.Reader) e
 	}
 	if s.waits {
 		literal += "}\r\n"
-		if err := b.conn.Flush(ctx); err != nil {
-			return err
-		}
-		if b.last != nil && !b.await(b.last.answered) {
-			return nil
-		}
+		b.waiting.Store(s)
 	} else {
 		literal += "+}\r\n"
 	}
@@ -275,22 +272,15 @@ func (b *batch) send(ctx context.Context, i int, first []byte, rest io.Reader) e
 		if !b.proceed(s) {
 			return nil
 		}
+		// It has parsed these flags, or parses none before it has read a literal: they
+		// can be sent unasked from here on, unless it says NO to them (see refuse).
+		b.storable.accept(m.Flags)
 	}
 	if err := b.literal(ctx, m.Size, first, rest); err != nil {
 		return err
 	}
 	s.complete.Store(true)
-	if err := b.conn.Send(ctx, []byte("\r\n")); err != nil || b.storable.known(m.Flags) {
-		return err
-	}
-	// What the mailbox takes now it can be sent unasked from here on.
-	if err := b.conn.Flush(ctx); err != nil {
-		return err
-	}
-	if b.await(s.answered) && b.outcomes[i].Err == nil {
-		b.storable.accept(m.Flags)
-	}
-	return nil
+	return b.conn.Send(ctx, []byte("\r\n"))
 }
 
 // proceed waits for the server's word on a literal; false means that it does

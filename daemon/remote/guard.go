@@ -72,9 +72,11 @@ type storable struct {
 	anyKeyword    bool            // \* among them
 	anySystem     bool            // and nothing but keywords beside it: the server did not think of the others
 	flags         map[string]bool // lower case; FLAGS, defined in the mailbox
-	accepted      map[string]bool // lower case; keywords of an APPEND that was answered OK
 	notAppended   mail.System     // dropped by the server when they come with APPEND
 	trust         *Trust          // of the account
+
+	mu       sync.Mutex
+	accepted map[string]bool // lower case; keywords of an APPEND that the server wanted the literal of
 }
 
 // Trust is what has been seen of how the new server parses APPEND. It belongs to
@@ -84,7 +86,7 @@ type Trust struct {
 	cautious atomic.Bool // it said BAD: literals wait for its word from now on
 
 	mu       sync.Mutex
-	keywords map[string]bool // lower case; of an APPEND that was answered OK
+	keywords map[string]bool // lower case; of an APPEND that the server wanted the literal of
 }
 
 // trustedMost bounds the keywords that are remembered of an account.
@@ -105,6 +107,12 @@ func (t *Trust) add(keyword string) {
 	if len(t.keywords) < trustedMost {
 		t.keywords[keyword] = true
 	}
+}
+
+func (t *Trust) remove(keyword string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.keywords, keyword)
 }
 
 // reduce drops what the mailbox cannot store.
@@ -128,6 +136,8 @@ func (s *storable) reduce(f mail.Flags) mail.Flags {
 // literal follow them unasked for. Where a mailbox takes any keyword, that is one
 // which another mailbox of the account has taken.
 func (s *storable) known(f mail.Flags) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, keyword := range f.KeywordList() {
 		key := strings.ToLower(keyword)
 		if !mail.PlainKeyword(keyword) || !(s.permanent[key] || s.flags[key] || s.accepted[key] || s.anyKeyword && s.trust.has(key)) {
@@ -137,8 +147,11 @@ func (s *storable) known(f mail.Flags) bool {
 	return true
 }
 
-// accept remembers the keywords of a message that was stored.
+// accept remembers the keywords of a command line after which the server has asked
+// for the literal.
 func (s *storable) accept(f mail.Flags) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, keyword := range f.KeywordList() {
 		if s.accepted == nil {
 			s.accepted = make(map[string]bool)
@@ -148,6 +161,18 @@ func (s *storable) accept(f mail.Flags) {
 		if s.anyKeyword {
 			s.trust.add(key)
 		}
+	}
+}
+
+// refuse forgets them again: the server has refused a message that has them, perhaps
+// for their sake, and others should not be refused together with the next.
+func (s *storable) refuse(f mail.Flags) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, keyword := range f.KeywordList() {
+		key := strings.ToLower(keyword)
+		delete(s.accepted, key)
+		s.trust.remove(key)
 	}
 }
 

@@ -79,6 +79,7 @@ func (s *sent) answerTogether(r Response) error {
 	case r.Type == "NO" && s.complete.Load():
 		for i := range outcomes {
 			outcomes[i].Err = refusal("APPEND", r)
+			s.storable.refuse(s.messages[s.index+i].Flags)
 			s.refused = append(s.refused, s.index+i)
 		}
 		return nil

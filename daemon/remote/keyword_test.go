@@ -1,0 +1,94 @@
+package remote
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+)
+
+// appendLineOf reads the line of an APPEND.
+func appendLineOf(t *testing.T, in *bufio.Reader) (tag string, size int64, waits bool) {
+	line, err := in.ReadString('\n')
+	if err != nil {
+		return "", 0, false
+	}
+	tag, command, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
+	digits, plus := strings.CutSuffix(strings.TrimSuffix(command[strings.LastIndexByte(command, '{')+1:], "}"), "+")
+	if size, err = strconv.ParseInt(digits, 10, 64); err != nil || !strings.HasPrefix(command, "APPEND ") {
+		t.Errorf("no APPEND: %q", line)
+	}
+	return tag, size, !plus
+}
+
+// TestKeywordGoesOn: a new keyword waits for the server's word on one literal, and
+// for no answer.
+func TestKeywordGoesOn(t *testing.T) {
+	_, a := newAppender(t, newFakeServer(t, SideDestination, "LITERAL+", func(conn net.Conn, in *bufio.Reader) {
+		line, _ := in.ReadString('\n')
+		tag, _, _ := strings.Cut(line, " ")
+		io.WriteString(conn, strings.ReplaceAll(selectShown, "TAG", tag))
+		var tags []string
+		for i, want := range []bool{false, true, false, false} {
+			tag, size, waits := appendLineOf(t, in)
+			if waits != want {
+				t.Errorf("message %d: its literal waits: %t", i+1, waits)
+			}
+			if waits {
+				io.WriteString(conn, "+ OK\r\n") // before the first message is answered
+			}
+			io.CopyN(io.Discard, in, size+2)
+			tags = append(tags, tag)
+		}
+		for i, tag := range tags {
+			fmt.Fprintf(conn, "%s OK [APPENDUID 7 %d] done\r\n", tag, i+1)
+		}
+		io.Copy(io.Discard, in)
+	}))
+	messages := []mail.Upload{text("a"), text("b", "New"), text("c", "new"), text("d", "Listed", "NEW")}
+	outcomes, err := outcomesOf(a.Append(t.Context(), messages))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, o := range outcomes {
+		if o.Err != nil || int(o.UID) != i+1 {
+			t.Errorf("message %d: %+v", i+1, o)
+		}
+	}
+}
+
+// TestKeywordRefused: where a message is refused, its keywords are asked for once
+// more, so that nothing is refused together with the next that has them.
+func TestKeywordRefused(t *testing.T) {
+	for answer, want := range map[string]int{"NO [LIMIT] Too many keywords": 2, "OK [APPENDUID 7 1] done": 1} {
+		_, a := newAppender(t, newFakeServer(t, SideDestination, "LITERAL+", func(conn net.Conn, in *bufio.Reader) {
+			line, _ := in.ReadString('\n')
+			tag, _, _ := strings.Cut(line, " ")
+			io.WriteString(conn, strings.ReplaceAll(selectShown, "TAG", tag))
+			waited := 0
+			for range 2 {
+				tag, size, waits := appendLineOf(t, in)
+				if waits {
+					waited++
+					io.WriteString(conn, "+ OK\r\n")
+				}
+				io.CopyN(io.Discard, in, size+2)
+				fmt.Fprintf(conn, "%s %s\r\n", tag, answer)
+			}
+			if waited != want {
+				t.Errorf("after %q %d literals have waited, want %d", answer, waited, want)
+			}
+			io.Copy(io.Discard, in)
+		}))
+		for range 2 {
+			if _, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text("a", "New")})); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
