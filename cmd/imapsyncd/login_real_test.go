@@ -255,7 +255,7 @@ func TestNoPlaintext(t *testing.T) {
 	if code != exitFailed || !strings.Contains(out, `offers no log-in that fits; it offers nothing; it may offer one with tls = "implicit" or "starttls" only`) {
 		t.Errorf("exit %d: %s", code, out)
 	}
-	if sent := tap.Commands(); strings.Join(sent, " ") != "CAPABILITY" {
+	if sent := tap.Commands(); len(sent) > 0 {
 		t.Errorf("sent %q", sent)
 	}
 	s.configure(tapped(fmt.Sprintf("tls = \"starttls\"\ntls_server_name = \"localhost\"\ntls_ca_file = %q\n", s.old.CAFile)), near(s.new.Port), "u")

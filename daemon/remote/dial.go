@@ -196,6 +196,7 @@ func (c *Conn) greeting(ctx context.Context) error {
 	case r.Tag != "*":
 	case r.Type == "OK":
 		c.greeted = r.Text
+		c.tells(r)
 		return nil
 	case r.Type == "BYE":
 		return c.server.lost(errProtocol, printable(strings.TrimSpace(r.Text)))
@@ -235,31 +236,53 @@ func (c *Conn) startTLS(ctx context.Context) error {
 	return nil
 }
 
-// capabilities asks afresh: what was offered before TLS or before the log-in
-// does not count after it. It takes a server no time to answer: how long it
-// takes is how far the server is away.
-func (c *Conn) capabilities(ctx context.Context) error {
-	asked := time.Now()
-	replies, err := c.Raw(ctx, "CAPABILITY")
-	if err != nil {
-		return err
+// tells takes the capabilities that a server tells unasked, with its greeting and with
+// the OK to the log-in (RFC 3501 §7.1).
+func (c *Conn) tells(r Response) {
+	if r.Code == "CAPABILITY" {
+		c.offers(r.Args)
 	}
-	if took := time.Since(asked); c.away == 0 || took < c.away {
-		c.away = took
-	}
-	var names []string
-	for _, r := range replies[0].Untagged {
-		if r.Type == "CAPABILITY" {
-			for _, name := range texts(r.Data) {
-				names = append(names, strings.ToUpper(name))
-			}
-		}
+}
+
+func (c *Conn) offers(list []Value) {
+	names := texts(list)
+	for i, name := range names {
+		names[i] = strings.ToUpper(name)
 	}
 	c.caps = c.server.LogIns.offer(names)
+}
+
+// capabilities asks for them where the server has not told: what was offered before
+// TLS or before the log-in does not count after it.
+func (c *Conn) capabilities(ctx context.Context) error {
+	if c.caps == nil {
+		replies, err := c.timed(ctx, "CAPABILITY")
+		if err != nil {
+			return err
+		}
+		var list []Value
+		for _, r := range replies[0].Untagged {
+			if r.Type == "CAPABILITY" {
+				list = append(list, r.Data...)
+			}
+		}
+		c.offers(list)
+	}
 	if !c.caps["IMAP4REV1"] && !c.caps["IMAP4REV2"] {
 		return c.server.fail(ClassProtocol, nil, "does not speak IMAP4rev1", "")
 	}
 	return nil
+}
+
+// timed is Raw for commands that take a server no time: how long the answer takes is
+// how far it is away.
+func (c *Conn) timed(ctx context.Context, commands ...string) ([]Reply, error) {
+	asked := time.Now()
+	replies, err := c.Raw(ctx, commands...)
+	if took := time.Since(asked); c.away == 0 || took < c.away {
+		c.away = took
+	}
+	return replies, err
 }
 
 // introduce tells who we are (RFC 2971), hears who it is, and asks for
@@ -272,10 +295,13 @@ func (c *Conn) introduce(ctx context.Context) error {
 	if c.Has("CONDSTORE") && c.Has("ENABLE") {
 		lines = append(lines, "ENABLE CONDSTORE")
 	}
+	if len(lines) == 0 && c.away == 0 && c.server.Compress == CompressAuto {
+		lines = append(lines, "NOOP")
+	}
 	if len(lines) == 0 {
 		return nil
 	}
-	replies, err := c.Raw(ctx, lines...)
+	replies, err := c.timed(ctx, lines...)
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,8 @@ func (c *Conn) logInBy(ctx context.Context, ways []mechanism, who credentials) e
 			if m.name != ways[0].name {
 				c.server.LogIns.remember(c.server, m.name)
 			}
+			c.caps = nil // what was offered to a stranger
+			c.tells(a.answer)
 			return nil
 		}
 		refused := c.refused(m, a)

@@ -459,21 +459,57 @@ func TestSCRAMWithServer(t *testing.T) {
 	}
 }
 
-// TestLateCapabilities: what a server says of itself in the middle of a log-in
-// counts for nothing.
-func TestLateCapabilities(t *testing.T) {
-	s, _ := scripted(t, "AUTH=PLAIN", func(k *talk, command string) {
-		k.say("* CAPABILITY IMAP4rev1 LITERAL+ UIDPLUS")
-		k.ask("")
-		k.say("* CAPABILITY IMAP4rev1 LITERAL+ MULTIAPPEND", "TAG OK [CAPABILITY IMAP4rev1 LITERAL+] in")
-	})
-	conn, err := Dial(t.Context(), s, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if conn.Has("LITERAL+") || !conn.Has("AUTH=PLAIN") {
-		t.Errorf("%v", conn.caps)
+// TestCapabilities: what a server says of itself in its greeting and with the OK to the
+// log-in need not be asked for. In the middle of a log-in it counts for nothing, and
+// what was offered before it for nothing after it.
+func TestCapabilities(t *testing.T) {
+	asked := "* CAPABILITY IMAP4rev1 AUTH=PLAIN ASKED"
+	for _, c := range []struct {
+		greeting, between, ok string
+		has                   string
+		asked                 int
+	}{
+		{"* OK hello", "* CAPABILITY IMAP4rev1 MIDDLE", "TAG OK in", "ASKED", 2},
+		{"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN GREETED] hello", "+ ", "TAG OK in", "ASKED", 1},
+		{"* OK hello", "* OK [CAPABILITY IMAP4rev1 MIDDLE] still there", "TAG OK [CAPABILITY IMAP4rev1 AFTER] in", "AFTER", 1},
+		{"* OK [CAPABILITY IMAP4rev1 auth=plain GREETED] hello", "* CAPABILITY IMAP4rev1 MIDDLE", "TAG OK [CAPABILITY imap4rev1 after] in", "AFTER", 0},
+	} {
+		log := new(transcript)
+		s := serverAt(t, newFakeServer(t, SideSource, "", func(conn net.Conn, in *bufio.Reader) {
+			k := &talk{Conn: conn, in: in}
+			k.say(c.greeting)
+			for line := k.read(); line != ""; line = k.read() {
+				var command string
+				k.tag, command, _ = strings.Cut(line, " ")
+				log.add(command)
+				switch {
+				case command == "CAPABILITY":
+					k.say(asked, "TAG OK done")
+				case strings.HasPrefix(command, "AUTHENTICATE"):
+					if k.say(c.between); c.between != "+ " {
+						k.say("+ ")
+					}
+					k.read()
+					k.say(c.ok)
+				default:
+					k.say("TAG OK")
+				}
+			}
+		}), TLSNone)
+		s.User, s.Password = "jo", secret("x")
+		conn, err := Dial(t.Context(), s, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for _, name := range []string{"GREETED", "MIDDLE", "ASKED", "AFTER"} {
+			if conn.Has(name) != (name == c.has) {
+				t.Errorf("after %q and %q: %v", c.greeting, c.ok, conn.caps)
+			}
+		}
+		if n := strings.Count(log.String(), "CAPABILITY"); n != c.asked {
+			t.Errorf("after %q and %q it was asked %d times, want %d: %v", c.greeting, c.ok, n, c.asked, log)
+		}
 	}
 }
 
