@@ -49,18 +49,16 @@ type accountOptions struct {
 	// complaints are those of the mailboxes; nil: they are forgotten with it too.
 	complaints *pass.Complaints
 	quota      *quota // nil: it is forgotten with the account
-	readOnly   bool   // nothing is going to be appended
+	readOnly   bool   // nothing is going to be changed
 	// draining is true once the users work on the new server (I8).
 	draining bool
 	purpose  purpose
 }
 
 const (
-	sourceConnections      = 1 // read by one session
-	destinationConnections = 2 // read by one session, appended to by another
-	// busyConnections is how many an account that is followed has at most to
-	// either side: the source is listened to by one more.
-	busyConnections = 2
+	// A pass has one session on either side; further lanes are beside it.
+	sourceConnections      = 1
+	destinationConnections = 1
 )
 
 // openAccount waits for room on both servers and opens the state. Nothing is
@@ -121,11 +119,7 @@ func (d *Daemon) openWith(ctx context.Context, a config.Account, o accountOption
 
 // enter waits for room on both servers. The state is not open yet.
 func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) (*account, error) {
-	onDestination := destinationConnections
-	if o.readOnly {
-		onDestination = 1
-	}
-	room, err := d.slots.acquire(ctx, o.purpose, sourceNeed(a, sourceConnections), destinationNeed(a, onDestination))
+	room, err := d.slots.acquire(ctx, o.purpose, sourceNeed(a, sourceConnections), destinationNeed(a, destinationConnections))
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +133,7 @@ func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) 
 	logger := d.Logger.With("account", a.Name)
 	acct.source = remote.NewSource(remote.SourceOptions{Open: acct.opener(remote.SideSource, a.Source), Namespaces: a.Source.Namespaces, Logger: logger})
 	acct.destination = remote.NewDestination(remote.DestinationOptions{
-		Open: acct.opener(remote.SideDestination, a.Destination), MaxConnections: room.destination, Trust: &acct.trust, Logger: logger,
+		Open: acct.opener(remote.SideDestination, a.Destination), Trust: &acct.trust, Logger: logger,
 	})
 	return acct, nil
 }
@@ -184,7 +178,7 @@ func (a *account) beside(ctx context.Context) (pass.Lane, error) {
 	}}
 	opened := make(chan error, 1)
 	go func() { opened <- source.Connect(ctx) }()
-	if err := errors.Join(destination.ConnectAppender(ctx), <-opened); err != nil {
+	if err := errors.Join(destination.Connect(ctx), <-opened); err != nil {
 		lane.Close()
 		return pass.Lane{}, err
 	}

@@ -63,7 +63,7 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 		p.FetchSeconds, p.Fetched, p.FetchedOctets = 0, 0, 0
-		if want := (Probe{Messages: 3, Octets: octets, Largest: largest, AppendLimit: 100, Connections: 3}); p != want {
+		if want := (Probe{Messages: 3, Octets: octets, Largest: largest, AppendLimit: 100, Connections: 4}); p != want {
 			t.Errorf("%+v, not %+v", p, want)
 		}
 		if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "APPENDLIMIT") {

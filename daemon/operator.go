@@ -188,12 +188,15 @@ func (r *running) lookAt(ctx context.Context, a config.Account) (*account, error
 		return nil, err
 	}
 	for _, side := range []struct {
-		name  string
-		limit int
-	}{{"source", a.Source.MaxConnectionsPerAccount}, {"destination", a.Destination.MaxConnectionsPerAccount}} {
-		if side.limit <= busyConnections {
+		name        string
+		limit, busy int // busy are those of the follower, at most: the source is listened to by one
+	}{
+		{"source", a.Source.MaxConnectionsPerAccount, sourceConnections + 1},
+		{"destination", a.Destination.MaxConnectionsPerAccount, destinationConnections},
+	} {
+		if side.limit <= side.busy {
 			return nil, fmt.Errorf("max_connections_per_account = %d in [%s] leaves no connection for this while the daemon runs: allow at least %d, or stop the daemon for it",
-				side.limit, side.name, busyConnections+1)
+				side.limit, side.name, side.busy+1)
 		}
 	}
 	return r.openBeside(ctx, a, f.withStore)

@@ -121,7 +121,7 @@ func (p prospect) bySource(c *clientele) bound {
 
 // byTarget is the bound of the connections to the new server.
 func (p prospect) byTarget(accounts float64, connections int) bound {
-	work := accounts * p.look.Seconds() * destinationConnections
+	work := accounts * p.look.Seconds()
 	return bound{seconds(work / float64(max(connections, 1))), fmt.Sprintf("max_connections in [destination] to %.0f", math.Ceil(work/p.poll.Seconds()))}
 }
 

@@ -101,11 +101,11 @@ func TestRenamed(t *testing.T) {
 // look beside the follower, that is said; the follower goes on.
 func TestLookNeedsAConnection(t *testing.T) {
 	w := newWorld(t, 1, 12)
-	w.write(strings.Replace(w.Config(), "[destination]\n", "[destination]\nmax_connections_per_account = 2\n", 1))
+	w.write(strings.Replace(w.Config(), "[destination]\n", "[destination]\nmax_connections_per_account = 1\n", 1))
 	r := w.run()
 	r.untilFollowing()
 	reports, err := r.operator.Verify(context.Background(), nil, verify.Quick, 0)
-	if err != nil || len(reports) != 1 || !strings.Contains(reports[0].Error, "allow at least 3") {
+	if err != nil || len(reports) != 1 || !strings.Contains(reports[0].Error, "allow at least 2") {
 		t.Errorf("%+v, %v", reports, err)
 	}
 	if _, err := r.operator.Holds(context.Background()); err != nil {

@@ -124,7 +124,7 @@ func TestWireCrowd(t *testing.T) {
 		fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 		w := newCrowd(t, 24, nil)
 		defer w.close()
-		w.connections(6, 50) // three may listen
+		w.connections(5, 50) // three may listen
 		w.config.PollInterval = time.Minute
 		w.config.SourceLimits.LoginsPerSecond = 0.2 // 21 accounts take 105 seconds
 		w.run()

@@ -130,7 +130,7 @@ func TestMapping(t *testing.T) {
 	out := s.must("check")
 	for _, want := range []string{
 		"    Gesendete Elemente -> Sent\n", "    Gesendete Elemente/2019 -> Sent/2019\n", "    Papierkorb -> Trash\n", "    the names of 3 mailboxes stay as they are\n",
-		"; quota there: 0 B of 10.5 MB used, room for 10.0 MB beside quota_reserve\n", "    connections: 3 to either server at once\n", ": 6 messages of 1 account to carry, ", ", as fast as one connection to the old server was, with 3 at once,",
+		"; quota there: 0 B of 10.5 MB used, room for 10.0 MB beside quota_reserve\n", "    connections: 4 to either server at once\n", ": 6 messages of 1 account to carry, ", ", as fast as one connection to the old server was, with 4 at once,",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("check says no %q\n%s", want, out)

@@ -260,7 +260,7 @@ func TestStuckStop(t *testing.T) {
 			}
 			if test.idle {
 				p.until("it waits for mail", func(a web.AccountStatus) bool {
-					return a.Phase == mail.PhaseFollowing && a.Messages.Pending == 0 && a.Connections.Source == 2 && a.Connections.Destination == 2
+					return a.Phase == mail.PhaseFollowing && a.Messages.Pending == 0 && a.Connections.Source == 2 && a.Connections.Destination == 1
 				})
 			}
 			w.source.BlackHole(true)

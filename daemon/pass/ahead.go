@@ -7,12 +7,10 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/plan"
 )
 
-// ahead are the connections for a first copy while they are opened, which goes on
-// while mailboxes are made and looked at: a log-in takes many round trips.
+// ahead are the lanes for a first copy while they are opened, which goes on while
+// mailboxes are made and looked at: a log-in takes many round trips.
 type ahead struct {
 	stop   context.CancelFunc
-	opened chan struct{} // closed: the first lane can append, or err tells why not
-	err    error
 	beside chan Lane // those that could be opened; closed when there are no more to come
 }
 
@@ -24,17 +22,13 @@ func (p *Pass) openAhead(ctx context.Context, pairings []plan.Pairing) {
 			mailboxes, messages = mailboxes+1, messages+n
 		}
 	}
-	if mailboxes == 0 {
+	lanes := min(p.MostBeside, mailboxes-1, messages/p.LaneWorth)
+	if lanes <= 0 {
 		return
 	}
-	lanes := max(min(p.MostBeside, mailboxes-1, messages/p.LaneWorth), 0)
-	a := &ahead{opened: make(chan struct{}), beside: make(chan Lane, lanes)}
+	a := &ahead{beside: make(chan Lane, lanes)}
 	ctx, a.stop = context.WithCancel(ctx)
 	p.ahead = a
-	go func() {
-		defer close(a.opened)
-		a.err = p.Destination.ConnectAppender(ctx)
-	}()
 	var all sync.WaitGroup
 	for range lanes {
 		all.Go(func() {
@@ -47,17 +41,6 @@ func (p *Pass) openAhead(ctx context.Context, pairings []plan.Pairing) {
 		all.Wait()
 		close(a.beside)
 	}()
-}
-
-// connected waits until the first lane can append, and tells once why it cannot.
-func (a *ahead) connected() error {
-	if a == nil {
-		return nil
-	}
-	<-a.opened
-	err := a.err
-	a.err = nil
-	return err
 }
 
 // lane waits for a lane that nobody else has; nil: there is none.
@@ -81,7 +64,6 @@ func (a *ahead) close() {
 		return
 	}
 	a.stop()
-	<-a.opened
 	for lane := range a.beside {
 		lane.Close()
 	}

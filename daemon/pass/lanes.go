@@ -123,7 +123,7 @@ func (p *Pass) sideBySide(ctx context.Context, l *lanes, tasks []*task) error {
 	defer empty()
 	var all sync.WaitGroup
 	all.Go(func() {
-		c.drive(ctx, &Lane{Source: p.Source, Destination: p.Destination, connected: p.ahead.connected})
+		c.drive(ctx, &Lane{Source: p.Source, Destination: p.Destination})
 	})
 	beside := slices.Clone(l.beside)
 	for range min(l.wanted, len(tasks)-1) - len(beside) {

@@ -80,12 +80,9 @@ type Destination interface {
 	Opener
 }
 
-// Opener opens mailboxes for writing, one at a time, on a connection of its
-// own: it may be used while another goroutine reads from the same server.
+// Opener opens mailboxes for writing, one at a time. An Appender is of use until the
+// server is asked anything else.
 type Opener interface {
-	// ConnectAppender opens that connection ahead, where there is room for it
-	// beside the other. Until it returns, Appender is not to be called.
-	ConnectAppender(ctx context.Context) error
 	Appender(ctx context.Context, box mail.Ref) (Appender, error)
 }
 
@@ -97,10 +94,7 @@ type Lane struct {
 	// Yield, when closed, ends the lane once what has been fetched is sent; nil:
 	// never.
 	Yield <-chan struct{}
-	// connected waits for a connection of Destination that is being opened; nil:
-	// none is.
-	connected func() error
-	Close     func()
+	Close func()
 }
 
 // Appender appends to one mailbox. It is a noun of package mail, since a

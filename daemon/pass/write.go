@@ -60,11 +60,6 @@ type done struct {
 
 func (c *carriage) writer(ctx context.Context, lane *Lane, t *task) *writer {
 	return &writer{carriage: c, task: t, left: len(t.uids), open: func() (Appender, error) {
-		if lane.connected != nil {
-			if err := lane.connected(); err != nil {
-				return nil, err
-			}
-		}
 		return lane.Destination.Appender(ctx, t.to)
 	}}
 }

@@ -7,9 +7,10 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
-// read takes the answers in the order of sending, until the queue is closed and
+// answers takes the answers in the order of sending, until the queue is closed and
 // empty. After the end of the connection nothing of what is in it is known.
-func (a *Appender) read(queue <-chan *sent) {
+func (a *Appender) answers(queue <-chan *sent) {
+	defer close(a.read)
 	for s := range queue {
 		if !a.hasEnded() {
 			err := s.reply()

@@ -19,7 +19,7 @@ const chunk = 64 << 10
 // 7888 §5).
 const literalMinus = 4096
 
-// Appender appends to one mailbox, SELECTed on a connection of its own.
+// Appender appends to one mailbox, SELECTed on a connection that it is lent.
 // Messages are pipelined: where the server cannot but parse the command line
 // (guard.go), the literal follows it unasked. Its caller's goroutine writes while
 // one of its own reads, so that neither side waits for the other to empty its
@@ -38,6 +38,7 @@ type Appender struct {
 	useless bool                 // closed, or its connection has ended
 	ended   chan struct{}        // the reader has given up, for the reason in failed
 	failed  error
+	read    chan struct{} // closed: nothing more is read
 
 	next mail.UID // what UIDNEXT should be, by the answers; the reader's
 }
@@ -66,6 +67,15 @@ func (a *Appender) Close() error {
 	return nil
 }
 
+// giveBack is Close for who needs the connection: it waits for the answers to all that
+// was sent.
+func (a *Appender) giveBack() {
+	a.Close()
+	if a.read != nil {
+		<-a.read
+	}
+}
+
 // Append sends the messages in order. The outcome of each is nil,
 // *mail.Refused, mail.ErrNotSent or mail.ErrInDoubt; the error is what ended
 // the connection. A BAD ends it at once: what follows a line that could not be
@@ -91,8 +101,8 @@ func (a *Appender) append(ctx context.Context, messages []mail.Upload, how manne
 	}
 	if a.queue == nil {
 		a.buffer = make([]byte, chunk)
-		a.queue, a.ended = make(chan *sent, queued), make(chan struct{})
-		go a.read(a.queue)
+		a.queue, a.ended, a.read = make(chan *sent, queued), make(chan struct{}), make(chan struct{})
+		go a.answers(a.queue)
 	}
 	b.release = context.AfterFunc(ctx, func() { a.conn.Close() })
 	b.open.Store(1)

@@ -16,9 +16,6 @@ type DestinationOptions struct {
 	// Open dials the new server and logs in.
 	Open   func(ctx context.Context) (*Conn, error)
 	Logger *slog.Logger
-	// MaxConnections is how many connections may be open at once: with 1 the
-	// one for reading and the one for appending take turns. 0 means 2.
-	MaxConnections int
 	// Trust is shared by all destinations of the account. Nil for one of its own.
 	Trust *Trust
 }
@@ -28,47 +25,15 @@ type DestinationOptions struct {
 // opening another or by LOGOUT.
 type Destination struct {
 	session
-	options   DestinationOptions
-	appending *Conn     // the connection of the appender, nil when there is none
-	appender  *Appender // the one in use, nil when there is none
+	trust *Trust
 }
 
 // NewDestination makes a Destination. Nothing is dialed before the first call.
 func NewDestination(o DestinationOptions) *Destination {
-	if o.MaxConnections == 0 {
-		o.MaxConnections = 2
-	}
 	if o.Trust == nil {
 		o.Trust = new(Trust)
 	}
-	d := &Destination{options: o}
-	d.session = session{logger: o.Logger, open: func(ctx context.Context) (*Conn, error) {
-		if o.MaxConnections < 2 {
-			d.leaveAppender(ctx)
-		}
-		return o.Open(ctx)
-	}}
-	return d
-}
-
-// Close logs out.
-func (d *Destination) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
-	defer cancel()
-	d.leaveAppender(ctx)
-	d.leave(ctx)
-	return nil
-}
-
-// leaveAppender ends the appender's connection in good order.
-func (d *Destination) leaveAppender(ctx context.Context) {
-	if d.appender != nil {
-		d.appender.useless = true
-	}
-	if d.appending != nil {
-		d.logOut(ctx, d.appending)
-	}
-	d.appender, d.appending = nil, nil
+	return &Destination{session{open: o.Open, logger: o.Logger}, o.Trust}
 }
 
 // Name spells a path as this server does. It is known once Mailboxes has been
@@ -232,84 +197,43 @@ func (d *Destination) Subscribe(ctx context.Context, names []string) ([]error, e
 	return refused, nil
 }
 
-// Appender opens a mailbox for writing, on a connection of its own that is
-// kept for the next call. An appender in use before is of no further use.
+// Appender opens a mailbox for writing, on the connection that there is. It is of use
+// until any other method is called, which ends its use and waits for its answers.
 func (d *Destination) Appender(ctx context.Context, box mail.Ref) (mail.Appender, error) {
 	quoted, err := quote(box.Name)
 	if err != nil {
 		return nil, unquotable("SELECT", err)
 	}
-	if d.appender != nil {
-		d.appender.useless = true
-		d.appender = nil
+	before := d.conn
+	conn, err := d.connection(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if d.appending != nil {
+	shown, err := d.selectBox(ctx, quoted)
+	if err != nil && conn == before && ctx.Err() == nil && !errors.As(err, new(*mail.Refused)) {
 		// Idle since the last use, it may have been closed by the server.
-		err := d.selectOn(ctx, box, quoted)
-		if err == nil {
-			return d.appender, nil
-		}
-		if errors.As(err, new(*mail.Refused)) || errors.Is(err, mail.ErrReadOnly) || errors.Is(err, mail.ErrUIDValidity) || ctx.Err() != nil {
-			return nil, err
-		}
-	}
-	if err := d.connectAppender(ctx); err != nil {
-		return nil, err
-	}
-	if err := d.selectOn(ctx, box, quoted); err != nil {
-		return nil, err
-	}
-	return d.appender, nil
-}
-
-// ConnectAppender dials the connection for appending and logs in, where that is
-// not done yet and there is room for it beside the other. It may go on beside
-// calls of all methods but Appender and Close.
-func (d *Destination) ConnectAppender(ctx context.Context) error {
-	if d.options.MaxConnections < 2 {
-		return nil
-	}
-	return d.connectAppender(ctx)
-}
-
-func (d *Destination) connectAppender(ctx context.Context) error {
-	if d.appending != nil && d.appending.Err() == nil {
-		return nil
-	}
-	if d.options.MaxConnections < 2 {
-		d.leave(ctx)
-	}
-	conn, err := d.options.Open(ctx)
-	if d.appending = conn; err != nil {
-		d.appending = nil
-	}
-	return err
-}
-
-// selectOn SELECTs the mailbox on the appender's connection.
-func (d *Destination) selectOn(ctx context.Context, box mail.Ref, quoted string) error {
-	replies, err := d.appending.Raw(ctx, "SELECT "+quoted)
-	if err == nil && len(replies) != 1 {
-		err = errors.New("answer is missing")
+		shown, err = d.selectBox(ctx, quoted)
 	}
 	if err != nil {
-		d.appending.Close()
-		d.appending = nil
-		return fmt.Errorf("select mailbox: %w", err)
+		return nil, err
 	}
-	if err := verdict("SELECT", replies[0].Tagged); err != nil {
-		return err
-	}
-	shown := parseSelected(replies[0])
+	d.at = box.Name
 	if err := shown.check(box); err != nil {
-		return err
+		return nil, err
 	}
 	if shown.readOnly {
-		return mail.ErrReadOnly
+		return nil, mail.ErrReadOnly
 	}
-	d.appender = &Appender{
-		conn: d.appending, mailbox: quoted, status: shown.status,
-		storable: appendable(d.appending, shown, d.options.Trust),
+	d.lent = &Appender{conn: d.conn, mailbox: quoted, status: shown.status, storable: appendable(d.conn, shown, d.trust)}
+	return d.lent, nil
+}
+
+// selectBox SELECTs a mailbox. One that is refused leaves none open (RFC 3501 §6.3.1).
+func (d *Destination) selectBox(ctx context.Context, quoted string) (selected, error) {
+	replies, err := d.raw(ctx, "SELECT "+quoted)
+	d.isOpen, d.at = false, ""
+	if err != nil {
+		return selected{}, fmt.Errorf("select mailbox: %w", err)
 	}
-	return nil
+	return parseSelected(replies[0]), verdict("SELECT", replies[0].Tagged)
 }

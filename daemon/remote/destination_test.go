@@ -20,8 +20,8 @@ var (
 	_ pass.Appender    = (*Appender)(nil)
 )
 
-func newTestDestination(t *testing.T, s *fakeServer, connections int) *Destination {
-	d := NewDestination(DestinationOptions{Open: s.dial, Logger: quiet(), MaxConnections: connections})
+func newTestDestination(t *testing.T, s *fakeServer) *Destination {
+	d := NewDestination(DestinationOptions{Open: s.dial, Logger: quiet()})
 	closing(t, d)
 	return d
 }
@@ -78,7 +78,7 @@ func TestCreateTogether(t *testing.T) {
 		}
 		return "TAG OK\r\n"
 	}
-	d := newTestDestination(t, newFakeServer(t, SideDestination, "", surveyed(4, script)), 2)
+	d := newTestDestination(t, newFakeServer(t, SideDestination, "", surveyed(4, script)))
 	refused, err := d.Create(t.Context(), []mail.Creation{{Name: "a"}, {Name: "b"}, {Name: "x\ny"}, {Name: "c"}, {Name: "d"}})
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestCreate(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var log transcript
-			d := newTestDestination(t, listServer(t, SideDestination, c.caps, &log, c.rules...), 2)
+			d := newTestDestination(t, listServer(t, SideDestination, c.caps, &log, c.rules...))
 			if got := outcomeOf(create(d, c.mailbox, c.role)); got != c.want {
 				t.Errorf("%s, want %s", got, c.want)
 			}
@@ -130,7 +130,7 @@ func TestCreate(t *testing.T) {
 
 func TestSubscribe(t *testing.T) {
 	var log transcript
-	d := newTestDestination(t, listServer(t, SideDestination, "", &log, [2]string{`SUBSCRIBE "a"`, "TAG OK\r\n"}, [2]string{"SUBSCRIBE", "TAG NO\r\n"}), 2)
+	d := newTestDestination(t, listServer(t, SideDestination, "", &log, [2]string{`SUBSCRIBE "a"`, "TAG OK\r\n"}, [2]string{"SUBSCRIBE", "TAG NO\r\n"}))
 	for name, want := range map[string]string{"a": "ok", "b": "NO", "a\nb": "BAD"} {
 		if got := outcomeOf(subscribe(d, name)); got != want {
 			t.Errorf("%q: %s, want %s", name, got, want)
@@ -153,7 +153,7 @@ func TestAppenderOpens(t *testing.T) {
 	} {
 		var log transcript
 		s := listServer(t, SideDestination, "", &log, [2]string{"SELECT", c.shown})
-		a, err := newTestDestination(t, s, 2).Appender(t.Context(), c.box)
+		a, err := newTestDestination(t, s).Appender(t.Context(), c.box)
 		if got := outcomeOf(err); got != c.want || (err == nil) != (a != nil) {
 			t.Errorf("%q: %s, want %s", c.shown, got, c.want)
 		}
@@ -173,7 +173,7 @@ func TestAppenderIsKept(t *testing.T) {
 		last.Store(&conn)
 		d.serve(conn, in)
 	})
-	dest := newTestDestination(t, s, 2)
+	dest := newTestDestination(t, s)
 	var old mail.Appender
 	for range 3 {
 		a, err := dest.Appender(t.Context(), mail.Ref{Name: "box"})
@@ -205,21 +205,12 @@ func TestAppenderIsKept(t *testing.T) {
 	}
 }
 
-// TestOneConnection: an account that is allowed one connection never has two.
+// TestOneConnection: what is read and what is appended go over one connection, in
+// turn: whoever needs it next has the answers to all that was sent awaited.
 func TestOneConnection(t *testing.T) {
-	var open atomic.Int32
 	dovecot := &dovecotLike{}
-	s := newFakeServer(t, SideDestination, appendCaps, func(conn net.Conn, in *bufio.Reader) {
-		if open.Add(1) > 1 {
-			t.Error("two connections at once")
-		}
-		dovecot.serve(tapped{conn, func(p []byte) {
-			if strings.Contains(string(p), "* BYE") {
-				open.Add(-1)
-			}
-		}}, in)
-	})
-	d := newTestDestination(t, s, 1)
+	s := newFakeServer(t, SideDestination, appendCaps, dovecot.serve)
+	d := newTestDestination(t, s)
 	for range 2 {
 		if _, err := d.UIDs(t.Context(), box, 1); err != nil {
 			t.Fatal(err)
@@ -228,24 +219,25 @@ func TestOneConnection(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text("a")})); err != nil || outcomes[0].Err != nil {
-			t.Fatal(outcomes, err)
+		answer := a.Append(t.Context(), []mail.Upload{text("a"), text("b")})
+		if _, err := d.UIDs(t.Context(), box, 1); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case answer := <-answer:
+			if answer.Err != nil || answer.Outcomes[0].Err != nil || answer.Outcomes[1].Err != nil {
+				t.Fatal(answer)
+			}
+		default:
+			t.Fatal("the connection was used before all was answered")
+		}
+		if outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text("a")})); err == nil || !errors.Is(outcomes[0].Err, mail.ErrNotSent) {
+			t.Errorf("an appender whose connection was needed: %v %v", outcomes, err)
 		}
 	}
-	if n := s.dials.Load(); n != 4 {
+	if n := s.dials.Load(); n != 1 {
 		t.Errorf("%d connections", n)
 	}
-}
-
-// tapped shows what is written.
-type tapped struct {
-	net.Conn
-	see func([]byte)
-}
-
-func (c tapped) Write(p []byte) (int, error) {
-	c.see(p)
-	return c.Conn.Write(p)
 }
 
 // TestName: names are spelled as the listing showed, also after the connection
@@ -254,7 +246,7 @@ func TestName(t *testing.T) {
 	var log transcript
 	s := listServer(t, SideDestination, "NAMESPACE", &log, [2]string{"NAMESPACE", "* NAMESPACE ((\"INBOX.\" \".\")) NIL NIL\r\nTAG OK\r\n"},
 		[2]string{"LIST", "TAG OK\r\n"}, [2]string{"LSUB", "TAG OK\r\n"})
-	d := newTestDestination(t, s, 2)
+	d := newTestDestination(t, s)
 	if _, err := d.Mailboxes(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -72,7 +72,7 @@ func (d *Destination) Editor(ctx context.Context, box mail.Ref) (mail.Editor, er
 	}
 	return &Editor{
 		destination: d, conn: d.conn, calls: d.calls, status: shown.status,
-		storable: newStorable(shown.flags, shown.permanent, d.options.Trust), stored: make(map[mail.UID]mail.Flags),
+		storable: newStorable(shown.flags, shown.permanent, d.trust), stored: make(map[mail.UID]mail.Flags),
 	}, nil
 }
 

@@ -28,7 +28,7 @@ func newTestEditor(t *testing.T, caps string, log *transcript, rules ...[2]strin
 	t.Helper()
 	s := listServer(t, SideDestination, caps, log, append(rules,
 		[2]string{"SELECT", editShown}, [2]string{"UNSELECT", "TAG OK\r\n"}, [2]string{"EXAMINE", examined}, [2]string{"NOOP", "TAG OK\r\n"})...)
-	d := newTestDestination(t, s, 2)
+	d := newTestDestination(t, s)
 	e, err := d.Editor(t.Context(), box)
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +61,7 @@ func TestEditorOpens(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var log transcript
-			e, err := newTestDestination(t, listServer(t, SideDestination, c.caps, &log, c.rules...), 2).Editor(t.Context(), c.box)
+			e, err := newTestDestination(t, listServer(t, SideDestination, c.caps, &log, c.rules...)).Editor(t.Context(), c.box)
 			if got := outcomeOf(err); got != c.want || (err == nil) != (e != nil) {
 				t.Errorf("%s, want %s", got, c.want)
 			}

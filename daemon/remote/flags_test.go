@@ -62,7 +62,7 @@ func TestFlags(t *testing.T) {
 				s := listServer(t, side, c.caps, &log, [2]string{"EXAMINE", c.shown}, [2]string{"UID FETCH", c.answer})
 				flags := newTestSource(t, s).Flags
 				if side == SideDestination {
-					flags = newTestDestination(t, s, 2).Flags
+					flags = newTestDestination(t, s).Flags
 				}
 				var rows []mail.Message
 				var err error

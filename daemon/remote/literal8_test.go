@@ -70,7 +70,7 @@ func TestLiteral8Unknown(t *testing.T) {
 		if outcomes[0].Err != nil || outcomes[2].Err != nil || len(d.stored) != 2 || d.created != nil {
 			t.Errorf("%s: %+v, stored %q, created %q", answer, outcomes, d.stored, d.created)
 		}
-		if dest.options.Trust.cautious.Load() {
+		if dest.trust.cautious.Load() {
 			t.Errorf("%s: literals wait from now on", answer)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
@@ -24,6 +25,7 @@ type session struct {
 	at     string // the same, by EXAMINE or SELECT; empty: none
 	opened selected
 	calls  int            // of raw on this connection: an Editor is of use until the next
+	lent   *Appender      // who uses the connection until it is needed; nil: nobody
 	stays  bool           // the mailbox that is open stays open over Mailboxes, for IDLE
 	told   func(Response) // of what Mailboxes has not asked for; nil: nobody is
 
@@ -42,6 +44,10 @@ type session struct {
 
 // connection returns a connection that has not failed yet.
 func (s *session) connection(ctx context.Context) (*Conn, error) {
+	if s.lent != nil {
+		s.lent.giveBack()
+		s.lent = nil
+	}
 	if s.conn != nil && s.conn.Err() == nil && !s.conn.gone(ctx) {
 		return s.conn, nil
 	}
@@ -80,20 +86,31 @@ func (s *session) drop() {
 	*s = session{open: s.open, logger: s.logger, spaces: s.spaces, stays: s.stays, told: s.told, lists: s.lists, gmail: s.gmail, expects: s.expects}
 }
 
-// leave ends the connection, if there is one, in good order where the server
-// still answers.
-func (s *session) leave(ctx context.Context) {
-	if s.conn != nil {
-		s.logOut(ctx, s.conn)
-		s.drop()
-	}
+// Connect dials and logs in, where that is not done yet.
+func (s *session) Connect(ctx context.Context) error {
+	_, err := s.connection(ctx)
+	return err
 }
 
-func (s *session) logOut(ctx context.Context, conn *Conn) {
-	if err := conn.Logout(ctx); err != nil {
+// leaveTimeout is how long LOGOUT may take.
+const leaveTimeout = 5 * time.Second
+
+// Close ends the connection, if there is one, in good order where the server still
+// answers.
+func (s *session) Close() error {
+	if s.conn == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	if s.lent != nil {
+		s.lent.giveBack()
+	}
+	if err := s.conn.Logout(ctx); err != nil {
 		s.logger.Debug("connection ended without a farewell", "error", err)
 	}
-	conn.Close()
+	s.drop()
+	return nil
 }
 
 // raw sends command lines at once and returns their answers. A connection that

@@ -86,7 +86,7 @@ func TestFolds(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var log transcript
 			d := newTestDestination(t, listServer(t, SideDestination, "LIST-EXTENDED", &log, [2]string{"STATUS \"kUNDEN\" (UIDVALIDITY)", c.answer},
-				[2]string{"LIST", c.list + "TAG OK\r\n"}, [2]string{"STATUS", "TAG NO\r\n"}), 2)
+				[2]string{"LIST", c.list + "TAG OK\r\n"}, [2]string{"STATUS", "TAG NO\r\n"}))
 			listing, err := d.Mailboxes(t.Context())
 			if err != nil {
 				t.Fatal(err)

@@ -3,11 +3,7 @@ package remote
 import (
 	"context"
 	"log/slog"
-	"time"
 )
-
-// leaveTimeout is how long LOGOUT may take.
-const leaveTimeout = 5 * time.Second
 
 // SourceOptions are what a [Source] needs.
 type SourceOptions struct {
@@ -26,18 +22,4 @@ type Source struct{ session }
 // NewSource makes a Source. Nothing is dialed before the first call.
 func NewSource(o SourceOptions) *Source {
 	return &Source{session{open: o.Open, logger: o.Logger, lists: kindsOf(o.Namespaces), gmail: new(gmail)}}
-}
-
-// Connect dials and logs in, where that is not done yet.
-func (s *Source) Connect(ctx context.Context) error {
-	_, err := s.connection(ctx)
-	return err
-}
-
-// Close logs out.
-func (s *Source) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
-	defer cancel()
-	s.leave(ctx)
-	return nil
 }

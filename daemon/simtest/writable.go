@@ -57,9 +57,6 @@ func (w Writable) Subscribe(_ context.Context, names []string) ([]error, error) 
 	return make([]error, len(names)), nil
 }
 
-// ConnectAppender has nothing to do: there are no connections here.
-func (w Writable) ConnectAppender(context.Context) error { return nil }
-
 func (w Writable) Appender(_ context.Context, box mail.Ref) (mail.Appender, error) {
 	b, err := w.open(box)
 	if err != nil {
