@@ -32,9 +32,10 @@ type account struct {
 	passes      *pass.Pass
 	late        *late // between the pass and what it works with; nil: not draining
 	quota       *quota
-	trust       remote.Trust // of how the new server parses APPEND
-	room        *grant       // for the connections
-	release     func()       // gives it back
+	trust       remote.Trust   // of how the new server parses APPEND
+	room        *grant         // for the connections
+	release     func()         // gives it back
+	lanes       sync.WaitGroup // that take leave
 }
 
 // accountOptions is who is told of an account at work, and who ends it.
@@ -170,11 +171,10 @@ func (a *account) beside(ctx context.Context) (pass.Lane, error) {
 		Open: a.opener(remote.SideDestination, a.Destination), Trust: &a.trust, Logger: logger,
 	})
 	lane := pass.Lane{Source: source, Destination: destination, Yield: room.yield, Close: func() {
-		var both sync.WaitGroup
-		both.Go(func() { source.Close() })
-		destination.Close()
-		both.Wait()
-		room.release()
+		a.lanes.Go(func() {
+			closeBoth(source, destination)
+			room.release()
+		})
 	}}
 	opened := make(chan error, 1)
 	go func() { opened <- source.Connect(ctx) }()
@@ -355,5 +355,13 @@ func (a *account) held() (int, error) {
 
 func (a *account) close() error {
 	defer a.release()
-	return errors.Join(a.source.Close(), a.destination.Close(), a.store.Close())
+	defer a.lanes.Wait()
+	return errors.Join(closeBoth(a.source, a.destination), a.store.Close())
+}
+
+// closeBoth takes leave of both servers at once.
+func closeBoth(source *remote.Source, destination *remote.Destination) error {
+	left := make(chan error, 1)
+	go func() { left <- source.Close() }()
+	return errors.Join(destination.Close(), <-left)
 }

@@ -80,6 +80,9 @@ type Appender interface {
 	// of ErrInDoubt, the appender is of no further use. One goroutine at a time
 	// may call it.
 	Append(ctx context.Context, messages []Upload) <-chan Answer
+	// Next names the mailbox that is opened next, so that the server is asked for it
+	// behind what was sent. It changes nothing but how long that takes.
+	Next(ctx context.Context, mailbox string)
 	// Close ends the use of the mailbox without CLOSE, once all answers have
 	// come.
 	Close() error

@@ -1,6 +1,7 @@
 package pass
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"time"
@@ -11,10 +12,19 @@ import (
 func (w *writer) settled(i mail.Intent) { w.change.Settle = append(w.change.Settle, i.ID) }
 
 // end makes durable what the last parcel has earned, and notes what has become
-// of the task.
-func (w *writer) end(fetchErr error) {
+// of the task. What comes for the next mailbox meanwhile is returned, once that has been
+// asked for.
+func (w *writer) end(ctx context.Context, fetchErr error, parcels <-chan parcel) (held *parcel) {
 	for len(w.flight) > 0 {
-		w.landed(<-w.flight[0].answer)
+		select {
+		case answer := <-w.flight[0].answer:
+			w.landed(answer)
+		case next, ok := <-parcels:
+			if parcels = nil; ok {
+				held = &next
+				w.appender.Next(ctx, next.task.to.Name)
+			}
+		}
 	}
 	if w.appender != nil {
 		w.appender.Close()
@@ -36,6 +46,7 @@ func (w *writer) end(fetchErr error) {
 	}); err != nil {
 		w.task.err = err
 	}
+	return held
 }
 
 // earned adds what the writer has to be made durable. It is the owner's.

@@ -17,9 +17,6 @@ import (
 const (
 	parcelBytes = 4 << 20 // octets in memory of one parcel, at most but for its last message
 	spoolAbove  = 1 << 20 // larger messages wait in a file
-	// The new mailbox is opened while so many messages and octets are fetched, at
-	// most.
-	smallMost, smallOctets = 32, 1 << 20
 )
 
 // parcel is a run of messages, in UID order, on its way to the destination.
@@ -75,21 +72,10 @@ func (c *carriage) fetch(ctx context.Context, lane *Lane, parcels chan<- parcel)
 		if t == nil {
 			return
 		}
-		if t.isSmall() {
-			parcels <- parcel{task: t, release: func() {}, first: true}
-		}
+		parcels <- parcel{task: t, release: func() {}, first: true}
 		err := c.fetchTask(ctx, lane, t, parcels)
 		parcels <- parcel{task: t, release: func() {}, last: true, err: err}
 	}
-}
-
-// isSmall tells whether all of it is likely to be there within a round trip.
-func (t *task) isSmall() bool {
-	octets := int64(0)
-	for _, uid := range t.uids[:min(len(t.uids), smallMost)] {
-		octets += t.sizes.of(uid)
-	}
-	return len(t.uids) <= smallMost && octets <= smallOctets
 }
 
 // interrupted tells why nothing more is to be fetched, nil while it is.

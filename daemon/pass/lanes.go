@@ -34,11 +34,9 @@ func (p *Pass) lanesFor(work []*job) *lanes {
 }
 
 func (l *lanes) close() {
-	var all sync.WaitGroup
 	for _, lane := range l.beside {
-		all.Go(lane.Close)
+		lane.Close()
 	}
-	all.Wait()
 }
 
 // open opens one more lane; nil when there is none to be had.
@@ -248,16 +246,21 @@ func (c *carriage) drive(ctx context.Context, lane *Lane) {
 		c.fetch(ctx, lane, parcels)
 	}()
 	var w *writer
+	var held *parcel // that came while the mailbox before it was ended
 	for {
-		next, ok := w.receive(parcels)
-		if !ok {
+		var next parcel
+		if held != nil {
+			next, held = *held, nil
+		} else if p, ok := w.receive(parcels); ok {
+			next = p
+		} else {
 			return
 		}
 		if w == nil || w.task != next.task {
 			w = c.writer(ctx, lane, next.task)
 		}
 		if w.take(ctx, next); next.last {
-			w.end(next.err)
+			held = w.end(ctx, next.err, parcels)
 		}
 	}
 }

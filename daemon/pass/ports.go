@@ -94,6 +94,7 @@ type Lane struct {
 	// Yield, when closed, ends the lane once what has been fetched is sent; nil:
 	// never.
 	Yield <-chan struct{}
+	// Close begins to end both sessions, and waits for nothing.
 	Close func()
 }
 

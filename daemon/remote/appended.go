@@ -13,7 +13,11 @@ func (a *Appender) answers(queue <-chan *sent) {
 	defer close(a.read)
 	for s := range queue {
 		if !a.hasEnded() {
-			err := s.reply()
+			reply := s.reply
+			if s.opens != "" {
+				reply = s.opened
+			}
+			err := reply()
 			if err == nil {
 				a.stored(s.outcomes[s.index : s.index+s.count])
 				close(s.answered)

@@ -39,6 +39,7 @@ type Appender struct {
 	ended   chan struct{}        // the reader has given up, for the reason in failed
 	failed  error
 	read    chan struct{} // closed: nothing more is read
+	ahead   *sent         // the SELECT of the mailbox that comes next; nil: none was sent
 
 	next mail.UID // what UIDNEXT should be, by the answers; the reader's
 }
@@ -104,13 +105,18 @@ func (a *Appender) append(ctx context.Context, messages []mail.Upload, how manne
 		a.queue, a.ended, a.read = make(chan *sent, queued), make(chan struct{}), make(chan struct{})
 		go a.answers(a.queue)
 	}
-	b.release = context.AfterFunc(ctx, func() { a.conn.Close() })
-	b.open.Store(1)
-	b.err = b.write(ctx)
-	a.useless = b.err != nil || a.hasEnded() || ctx.Err() != nil
-	a.conn.due(1)
-	b.over()
+	b.send(b.write)
 	return b
+}
+
+// send writes commands of which the reader gets the answers.
+func (b *batch) send(write func(context.Context) error) {
+	b.release = context.AfterFunc(b.ctx, func() { b.conn.Close() })
+	b.open.Store(1)
+	b.err = write(b.ctx)
+	b.useless = b.err != nil || b.hasEnded() || b.ctx.Err() != nil
+	b.conn.due(1)
+	b.over()
 }
 
 // batch is one call of Append.
@@ -140,6 +146,8 @@ type sent struct {
 	answered chan struct{} // the tagged answer came
 	begun    atomic.Bool   // of the literal something may have been sent
 	complete atomic.Bool   // and this was all
+	opens    string        // the mailbox, quoted, where it is a SELECT and no APPEND
+	shown    *Reply        // to that, once it is answered
 }
 
 // over counts what has come to its end; the last one answers.
@@ -198,7 +206,7 @@ func (b *batch) write(ctx context.Context) error {
 		if _, err := io.ReadFull(content, first); err != nil {
 			return fmt.Errorf("read message: %w", short(err))
 		}
-		if err := b.send(ctx, i, first, content); err != nil {
+		if err := b.one(ctx, i, first, content); err != nil {
 			return err
 		}
 		if b.hasEnded() {
@@ -251,9 +259,9 @@ func (b *batch) mustWait(m mail.Upload) bool {
 	return !b.conn.Has("LITERAL-") || m.Size > literalMinus
 }
 
-// send writes one message: first is the beginning of its content, rest the
+// one writes one message: first is the beginning of its content, rest the
 // remainder.
-func (b *batch) send(ctx context.Context, i int, first []byte, rest io.Reader) error {
+func (b *batch) one(ctx context.Context, i int, first []byte, rest io.Reader) error {
 	m := b.messages[i]
 	s := &sent{batch: b, index: i, count: 1, waits: b.mustWait(m), proceed: make(chan struct{}), answered: make(chan struct{})}
 	literal := "{" + strconv.FormatInt(m.Size, 10)

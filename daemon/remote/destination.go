@@ -204,14 +204,8 @@ func (d *Destination) Appender(ctx context.Context, box mail.Ref) (mail.Appender
 	if err != nil {
 		return nil, unquotable("SELECT", err)
 	}
-	before := d.conn
-	conn, err := d.connection(ctx)
-	if err != nil {
-		return nil, err
-	}
-	shown, err := d.selectBox(ctx, quoted)
-	if err != nil && conn == before && ctx.Err() == nil && !errors.As(err, new(*mail.Refused)) {
-		// Idle since the last use, it may have been closed by the server.
+	shown, err := d.shown(d.takeBack(quoted))
+	if shown == nil {
 		shown, err = d.selectBox(ctx, quoted)
 	}
 	if err != nil {
@@ -224,16 +218,35 @@ func (d *Destination) Appender(ctx context.Context, box mail.Ref) (mail.Appender
 	if shown.readOnly {
 		return nil, mail.ErrReadOnly
 	}
-	d.lent = &Appender{conn: d.conn, mailbox: quoted, status: shown.status, storable: appendable(d.conn, shown, d.trust)}
+	d.lent = &Appender{conn: d.conn, mailbox: quoted, status: shown.status, storable: appendable(d.conn, *shown, d.trust)}
 	return d.lent, nil
 }
 
-// selectBox SELECTs a mailbox. One that is refused leaves none open (RFC 3501 §6.3.1).
-func (d *Destination) selectBox(ctx context.Context, quoted string) (selected, error) {
+// selectBox SELECTs a mailbox.
+func (d *Destination) selectBox(ctx context.Context, quoted string) (*selected, error) {
+	before := d.conn
+	conn, err := d.connection(ctx)
+	if err != nil {
+		return nil, err
+	}
 	replies, err := d.raw(ctx, "SELECT "+quoted)
+	if err != nil && conn == before && ctx.Err() == nil {
+		// Idle since the last use, it may have been closed by the server.
+		replies, err = d.raw(ctx, "SELECT "+quoted)
+	}
 	d.isOpen, d.at = false, ""
 	if err != nil {
-		return selected{}, fmt.Errorf("select mailbox: %w", err)
+		return nil, fmt.Errorf("select mailbox: %w", err)
 	}
-	return parseSelected(replies[0]), verdict("SELECT", replies[0].Tagged)
+	return d.shown(&replies[0])
+}
+
+// shown reads the answer to SELECT. One that is refused leaves none open (RFC 3501
+// §6.3.1).
+func (d *Destination) shown(reply *Reply) (*selected, error) {
+	if reply == nil {
+		return nil, nil
+	}
+	s := parseSelected(*reply)
+	return &s, verdict("SELECT", reply.Tagged)
 }

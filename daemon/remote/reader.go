@@ -44,10 +44,7 @@ type session struct {
 
 // connection returns a connection that has not failed yet.
 func (s *session) connection(ctx context.Context) (*Conn, error) {
-	if s.lent != nil {
-		s.lent.giveBack()
-		s.lent = nil
-	}
+	s.takeBack("")
 	if s.conn != nil && s.conn.Err() == nil && !s.conn.gone(ctx) {
 		return s.conn, nil
 	}
@@ -103,9 +100,7 @@ func (s *session) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	if s.lent != nil {
-		s.lent.giveBack()
-	}
+	s.takeBack("")
 	if err := s.conn.Logout(ctx); err != nil {
 		s.logger.Debug("connection ended without a farewell", "error", err)
 	}

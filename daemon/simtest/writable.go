@@ -77,8 +77,9 @@ type appender struct {
 	lost error // why the connection has ended
 }
 
-func (a *appender) Status() mail.Status { return a.status }
-func (a *appender) Close() error        { return nil }
+func (a *appender) Status() mail.Status          { return a.status }
+func (a *appender) Next(context.Context, string) {}
+func (a *appender) Close() error                 { return nil }
 
 func (a *appender) Storable(flags mail.Flags) mail.Flags {
 	flags.System &^= a.w.notAppended()
