@@ -74,8 +74,7 @@ func (l *learnt) attempt(now time.Time, account string, configured, perAccount i
 		new.away = l.standing.answered(now)
 		return new
 	}
-	var said *mail.Refused
-	atLogIn := errors.As(err, &said)
+	atLogIn := far.LogIn != nil
 	switch {
 	case atLogIn && !isFull(far):
 		new.away = l.standing.answered(now)

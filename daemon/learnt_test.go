@@ -81,9 +81,9 @@ func TestStandingRefused(t *testing.T) {
 
 // TestLearnt: what one attempt to connect tells of a server.
 func TestLearnt(t *testing.T) {
-	said := &mail.Refused{Command: "log-in", Type: "NO", Code: "LIMIT"}
-	fail := func(class remote.Class, err error, text string) error {
-		return &remote.Error{Class: class, Err: err, Text: text}
+	fail := func(class remote.Class, text string) error { return &remote.Error{Class: class, Text: text} }
+	refuse := func(class remote.Class, text string) error {
+		return &remote.Error{Class: class, Text: text, LogIn: &mail.Refused{Command: "log-in", Type: "NO", Code: "LIMIT"}}
 	}
 	const backoff = "Suggested Backoff Time: 1000 milliseconds"
 	for name, c := range map[string]struct {
@@ -92,25 +92,25 @@ func TestLearnt(t *testing.T) {
 		coming      int // connections that are not logged in yet
 		want, again lesson
 	}{
-		"refused":               {fail(remote.ClassUnreachable, nil, ""), 9, 0, 0, lesson{went: true}, lesson{away: time.Second}},
-		"no name":               {fail(remote.ClassDNS, nil, ""), 0, 0, 0, lesson{went: true}, lesson{away: time.Second}},
-		"no name now":           {fail(remote.ClassDNS, nil, ""), 1, 0, 0, lesson{}, lesson{}},
-		"no answer":             {fail(remote.ClassTimeout, nil, ""), 0, 0, 9, lesson{went: true}, lesson{away: time.Second}},
-		"no answer now":         {fail(remote.ClassTimeout, nil, ""), 1, 0, 0, lesson{}, lesson{}},
-		"BYE":                   {fail(remote.ClassUnavailable, nil, ""), 0, 0, 0, lesson{went: true}, lesson{away: time.Second}},
-		"without a word":        {fail(remote.ClassLimit, nil, ""), 0, 0, 0, lesson{went: true}, lesson{away: time.Second}},
-		"it may be too many":    {fail(remote.ClassLimit, nil, ""), 0, 0, 1, lesson{}, lesson{}},
-		"too many":              {fail(remote.ClassLimit, nil, ""), 4, 2, 1, lesson{bears: 5, configured: 50}, lesson{}},
-		"others have as many":   {fail(remote.ClassLimit, nil, ""), 60, 2, 0, lesson{}, lesson{}},
-		"too many of its own":   {fail(remote.ClassLimit, said, ""), 4, 2, 1, lesson{bears: 2, configured: 4, own: true}, lesson{}},
-		"none of its own":       {fail(remote.ClassLimit, said, ""), 4, 0, 0, lesson{}, lesson{}},
-		"a user at his limit":   {fail(remote.ClassLimit, said, ""), 0, 0, 0, lesson{}, lesson{}},
-		"too much":              {fail(remote.ClassLimit, nil, "bandwidth exceeded"), 4, 2, 0, lesson{}, lesson{}},
-		"too fast":              {fail(remote.ClassLimit, said, backoff), 4, 2, 0, lesson{}, lesson{}},
-		"not now":               {fail(remote.ClassUnavailable, said, ""), 4, 2, 0, lesson{}, lesson{}},
-		"who are you":           {fail(remote.ClassAuth, said, ""), 0, 0, 0, lesson{}, lesson{}},
-		"another certificate":   {fail(remote.ClassCertificate, nil, ""), 0, 0, 0, lesson{}, lesson{}},
-		"cut":                   {fail(remote.ClassCut, nil, ""), 0, 0, 0, lesson{}, lesson{}},
+		"refused":               {fail(remote.ClassUnreachable, ""), 9, 0, 0, lesson{went: true}, lesson{away: time.Second}},
+		"no name":               {fail(remote.ClassDNS, ""), 0, 0, 0, lesson{went: true}, lesson{away: time.Second}},
+		"no name now":           {fail(remote.ClassDNS, ""), 1, 0, 0, lesson{}, lesson{}},
+		"no answer":             {fail(remote.ClassTimeout, ""), 0, 0, 9, lesson{went: true}, lesson{away: time.Second}},
+		"no answer now":         {fail(remote.ClassTimeout, ""), 1, 0, 0, lesson{}, lesson{}},
+		"BYE":                   {fail(remote.ClassUnavailable, ""), 0, 0, 0, lesson{went: true}, lesson{away: time.Second}},
+		"without a word":        {fail(remote.ClassLimit, ""), 0, 0, 0, lesson{went: true}, lesson{away: time.Second}},
+		"it may be too many":    {fail(remote.ClassLimit, ""), 0, 0, 1, lesson{}, lesson{}},
+		"too many":              {fail(remote.ClassLimit, ""), 4, 2, 1, lesson{bears: 5, configured: 50}, lesson{}},
+		"others have as many":   {fail(remote.ClassLimit, ""), 60, 2, 0, lesson{}, lesson{}},
+		"too many of its own":   {refuse(remote.ClassLimit, ""), 4, 2, 1, lesson{bears: 2, configured: 4, own: true}, lesson{}},
+		"none of its own":       {refuse(remote.ClassLimit, ""), 4, 0, 0, lesson{}, lesson{}},
+		"a user at his limit":   {refuse(remote.ClassLimit, ""), 0, 0, 0, lesson{}, lesson{}},
+		"too much":              {fail(remote.ClassLimit, "bandwidth exceeded"), 4, 2, 0, lesson{}, lesson{}},
+		"too fast":              {refuse(remote.ClassLimit, backoff), 4, 2, 0, lesson{}, lesson{}},
+		"not now":               {refuse(remote.ClassUnavailable, ""), 4, 2, 0, lesson{}, lesson{}},
+		"who are you":           {refuse(remote.ClassAuth, ""), 0, 0, 0, lesson{}, lesson{}},
+		"another certificate":   {fail(remote.ClassCertificate, ""), 0, 0, 0, lesson{}, lesson{}},
+		"cut":                   {fail(remote.ClassCut, ""), 0, 0, 0, lesson{}, lesson{}},
 		"nothing of a server's": {errors.New("disk full"), 0, 0, 0, lesson{}, lesson{}},
 		"welcome":               {nil, 4, 2, 0, lesson{}, lesson{}},
 	} {

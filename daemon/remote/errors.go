@@ -57,6 +57,10 @@ type Error struct {
 	// is one line.
 	Key, Value string
 	Err        error
+	// LogIn is the answer that refused the log-in; nil: it has not come to that. It
+	// is not in Err: who opens a mailbox and finds a *mail.Refused there takes it for
+	// the answer to that.
+	LogIn *mail.Refused
 
 	lost bool // it is a mail.ErrLost
 }

@@ -68,7 +68,7 @@ func (c *Conn) logInBy(ctx context.Context, ways []mechanism, who credentials) e
 		case !a.judged && len(ways) > 1:
 			m = other(ways)
 			c.options.Logger.Info("log-in by another mechanism", "side", string(c.server.Side), "user", c.server.User,
-				"refused", ways[0].name, "answer", refused.Err.Error(), "now", m.name)
+				"refused", ways[0].name, "answer", refused.LogIn.Error(), "now", m.name)
 		case m.shows == showsToken && c.server.Tokens.Refused(who.secret):
 			// It was good once; there may be a newer one.
 			if who, err = c.credentials(ctx); err != nil {
@@ -259,6 +259,11 @@ func (c *Conn) refused(m mechanism, a attempt) *Error {
 	code := a.answer.Code
 	a.answer.Code, a.answer.Text = c.masked(code), c.masked(a.answer.Text)
 	refused := refusal("log-in", a.answer)
+	fail := func(class Class, text, advice string) *Error {
+		e := s.fail(class, nil, text, advice)
+		e.LogIn = refused
+		return e
+	}
 	as := s.User
 	if s.Admin.Style != "" {
 		as = strings.TrimSpace(s.Admin.User + " for " + s.User)
@@ -270,9 +275,9 @@ func (c *Conn) refused(m mechanism, a attempt) *Error {
 	section := "[" + string(s.Side) + "]"
 	switch {
 	case code == "LIMIT" || code == "INUSE" || code != "AUTHENTICATIONFAILED" && isLimit(refused.Text):
-		return s.fail(ClassLimit, refused, text, "lower max_connections_per_account in "+section)
+		return fail(ClassLimit, text, "lower max_connections_per_account in "+section)
 	case code == "UNAVAILABLE" || code == "SERVERBUG":
-		return s.fail(ClassUnavailable, refused, text, "")
+		return fail(ClassUnavailable, text, "")
 	}
 	advice := "check user and password of the account"
 	switch {
@@ -291,5 +296,5 @@ func (c *Conn) refused(m mechanism, a attempt) *Error {
 	case c.Has("AUTH=XOAUTH2") || c.Has("AUTH=OAUTHBEARER"):
 		advice += "; the server offers OAuth2 and may take nothing else"
 	}
-	return s.fail(ClassAuth, refused, text, advice)
+	return fail(ClassAuth, text, advice)
 }

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
 // LogIns remembers what log-ins have shown, for all accounts of a process, so
@@ -174,11 +172,10 @@ func (at *shared) learn(err error, pause time.Duration) {
 	at.mu.Lock()
 	defer at.mu.Unlock()
 	var far *Error
-	var refused *mail.Refused
 	switch {
 	case err == nil:
 		at.proven, at.refused = true, 0
-	case errors.As(err, &refused) && refused.Code == "AUTHORIZATIONFAILED":
+	case errors.As(err, &far) && far.LogIn != nil && far.LogIn.Code == "AUTHORIZATIONFAILED":
 		// The password is right, the user is not (RFC 5530).
 	case errors.As(err, &far) && far.Class == ClassAuth:
 		at.refused++
