@@ -47,7 +47,7 @@ storm: ## the simulations, faults and fuzz targets at length, as root
 	$(GO) test -cpu 1 -timeout 0 ./daemon/simtest -worlds $(WORLDS); \
 	$(GO) test -timeout 0 -run Wire ./daemon -wires $(WIRES); \
 	$(GO) test -timeout 3h ./cmd/imapsyncd -run TestStorm -kills $(KILLS); \
-	$(GO) test -timeout 12h ./cmd/imapsyncd -run 'TestFaults|TestLists' -storm; \
+	$(GO) test -timeout 12h ./cmd/imapsyncd -run 'TestFaults|TestLists|TestNarrow' -storm; \
 	for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
 		for fuzz in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$file); do \
 			said=$$($(GO) test -timeout 0 $$(dirname $$file) -run '^$$' -fuzz "^$$fuzz\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s 2>&1) || { echo "$$said"; exit 1; }; \
