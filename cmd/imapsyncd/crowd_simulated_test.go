@@ -167,6 +167,7 @@ func crowdMain(order string) error {
 		})
 		go server.Serve(gathering{l})
 		servers = append(servers, server)
+		asked.servers = servers
 		told.Ports[side] = l.Addr().(*net.TCPAddr).Port
 	}
 	var mu sync.Mutex // of out

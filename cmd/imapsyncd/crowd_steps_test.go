@@ -24,6 +24,7 @@ type crowdAsked struct {
 	Most    map[string]int // log-ins in one second, by side
 	Fetches int            // FETCH, to the old server
 	Users   []string       // who has begun to listen, where there is NOTIFY
+	Again   []string       // who has logged in to either server
 }
 
 // asking tells what servers have been asked since it was called last.
@@ -31,6 +32,9 @@ type asking interface{ asked() crowdAsked }
 
 // askedCounter counts what is asked.
 type askedCounter struct {
+	servers []*imapsim.Server
+	before  map[string]int // log-ins, by user
+
 	mu     sync.Mutex
 	so     crowdAsked
 	second map[string]time.Time
@@ -78,6 +82,19 @@ func (a *askedCounter) take() crowdAsked {
 	}
 	so := a.so
 	so.Users = slices.Sorted(maps.Keys(a.users))
+	now := make(map[string]int)
+	for _, s := range a.servers {
+		for user, n := range s.LogIns() {
+			now[user] += n
+		}
+	}
+	for user, n := range now {
+		if user != "" && n > a.before[user] {
+			so.Again = append(so.Again, user)
+		}
+	}
+	slices.Sort(so.Again)
+	a.before = now
 	a.reset()
 	return so
 }
@@ -123,6 +140,21 @@ func (p *program) followed(accounts int, since time.Time) time.Duration {
 	}
 }
 
+// compared waits until all accounts have been verified for the first time, which
+// logs in and reads some mail.
+func (p *program) compared() {
+	p.t.Helper()
+	const oldest = `imapsyncd_last_verify_timestamp_seconds{domain="crowd.example"}`
+	for deadline := time.Now().Add(time.Hour); ; time.Sleep(time.Second / 4) {
+		if values, _ := p.scrape(); values[oldest] > 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("not all are verified\n%s", p.log.String())
+		}
+	}
+}
+
 // killed ends the program without a warning and starts it again.
 func (p *program) killed(c crowd, binary string, accounts int) *program {
 	p.t.Helper()
@@ -145,10 +177,36 @@ func (p *program) killed(c crowd, binary string, accounts int) *program {
 	return p
 }
 
+// seldom has accounts that are listened to be looked at besides so seldom that no
+// log-in is to be seen which something else does not call for.
+func (p *program) seldom(c asking) {
+	p.t.Helper()
+	begun := time.Now()
+	p.write(strings.Replace(readFile(p.t, filepath.Join(p.dir, "c.toml")), "poll_interval = ", "poll_interval = \"1h\" # ", 1))
+	p.must("reload")
+	for deadline := begun.Add(time.Hour); ; time.Sleep(time.Second) { // a look at each, and then rest
+		left := 0
+		for _, a := range p.accountsNow() {
+			if a.LastSuccess.Before(begun) {
+				left++
+			}
+		}
+		if left == 0 && len(c.asked().Again) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("%d accounts have not been looked at\n%s", left, p.log.String())
+		}
+	}
+}
+
 // reloads adds an account to the list, takes one away and changes one, all at
-// once, and then cuts the list short, which changes nothing.
+// once, after which no other logs in, and then cuts the list short, which changes
+// nothing.
 func (p *program) reloads(c crowd, accounts int) {
 	p.t.Helper()
+	counter := c.(asking)
+	p.seldom(counter)
 	file := filepath.Join(p.dir, "accounts.csv")
 	whole := p.list(c, accounts+1, func(i int, line []string) []string {
 		switch i {
@@ -159,8 +217,6 @@ func (p *program) reloads(c crowd, accounts int) {
 		}
 		return line
 	})
-	counter := c.(asking)
-	counter.asked()
 	reload := func(flags ...string) (time.Duration, int, string) {
 		var stdout, stderr bytes.Buffer
 		begun := time.Now()
@@ -178,9 +234,14 @@ func (p *program) reloads(c crowd, accounts int) {
 	p.followed(accounts, begun)
 	p.t.Logf("a reload of %d accounts with 3 changes takes %s, and all are followed after %s", accounts, took.Round(time.Millisecond), time.Since(begun).Round(10*time.Millisecond))
 	want := []string{crowdUser(1), crowdUser(accounts)}
-	if asked := counter.asked(); *crowdNotify && !slices.Equal(asked.Users, want) {
+	asked := counter.asked()
+	if *crowdNotify && !slices.Equal(asked.Users, want) {
 		p.t.Errorf("%v have begun to listen anew, and only %v were to", asked.Users, want)
 	}
+	if !slices.Equal(asked.Again, want) {
+		p.t.Errorf("%v have logged in, and only %v were to", asked.Again, want)
+	}
+	p.t.Logf("meanwhile %v have logged in: %s", asked.Again, asked)
 
 	if err := os.WriteFile(file, whole[:len(whole)/2], 0o600); err != nil {
 		p.t.Fatal(err)
@@ -191,8 +252,8 @@ func (p *program) reloads(c crowd, accounts int) {
 		p.t.Error("half of the list was taken")
 	}
 	p.shows("all are listened to", map[string]float64{`connections{side="source",state="watching"}`: float64(accounts)})
-	if asked := counter.asked(); len(asked.Users) > 0 {
-		p.t.Errorf("by a list that is refused %v have begun to listen anew", asked.Users)
+	if asked := counter.asked(); len(asked.Users) > 0 || len(asked.Again) > 0 && !slices.Equal(asked.Again, want[1:]) { // which is verified now
+		p.t.Errorf("by a list that is refused %v have logged in, and %v have begun to listen", asked.Again, asked.Users)
 	}
 	if err := os.WriteFile(file, whole, 0o600); err != nil {
 		p.t.Fatal(err)

@@ -81,6 +81,9 @@ func TestCrowd(t *testing.T) {
 	p.showsWithin("all is copied", follow, time.Hour)
 	t.Logf("%d accounts are followed after %s", *crowdAccounts, time.Since(begun).Round(time.Second))
 	p.showsWithin("all are listened to", map[string]float64{`connections{side="source",state="watching"}`: float64(*crowdAccounts)}, time.Hour)
+	if *crowdSteps && !few { // for a few they are not verified
+		p.compared()
+	}
 	p.idles(few)
 	if *crowdSteps || few {
 		p = p.killed(c, binary, *crowdAccounts)

@@ -12,6 +12,7 @@ package imapsim
 import (
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -97,6 +98,7 @@ type Server struct {
 	counts     map[string]int // commands carried out, by verb
 	violations []string
 	open       map[string]int // connections by user; "": all
+	logIns     map[string]int // taken, by user
 	turnedAway int
 	deflater   deflater
 }
@@ -106,7 +108,7 @@ func New(o Options) *Server {
 	if o.Separator == 0 {
 		o.Separator = '/'
 	}
-	return &Server{Options: o, counts: make(map[string]int), open: make(map[string]int)}
+	return &Server{Options: o, counts: make(map[string]int), open: make(map[string]int), logIns: make(map[string]int)}
 }
 
 // Serve accepts connections until l is closed, and then waits until all have
@@ -132,6 +134,13 @@ func (s *Server) TurnedAway() int {
 	return s.turnedAway
 }
 
+// LogIns is how many log-ins of each user have been taken.
+func (s *Server) LogIns() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.logIns)
+}
+
 // enter counts a connection of a user, "" for all, unless there are too many.
 func (s *Server) enter(user string, most int) bool {
 	s.mu.Lock()
@@ -141,6 +150,7 @@ func (s *Server) enter(user string, most int) bool {
 		return false
 	}
 	s.open[user]++
+	s.logIns[user]++
 	return true
 }
 
