@@ -43,7 +43,23 @@ type Compression struct {
 	pool sync.Pool // of *deflating
 
 	mu    sync.Mutex
-	fails map[string]int // connections in a row, by address; brokenAfter: all
+	fails map[string]int           // connections in a row, by address; brokenAfter: all
+	away  map[string]time.Duration // the shortest time in which an answer has come, by address
+}
+
+// distance is how far away a server is, by the time that one more answer has taken.
+// A busy machine, or server, makes that long: it is no longer than it ever was.
+func (k *Compression) distance(server string, took time.Duration) time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.away == nil {
+		k.away = make(map[string]time.Duration)
+	}
+	if least, known := k.away[server]; known && least <= took {
+		return least
+	}
+	k.away[server] = took
+	return took
 }
 
 func (k *Compression) works(server string) bool {
@@ -78,7 +94,7 @@ func (c *Conn) wantsCompression() bool {
 	if k == nil || !c.Has("COMPRESS=DEFLATE") || !k.works(c.server.address()) {
 		return false
 	}
-	return c.server.Compress == CompressOn || c.server.Compress == CompressAuto && c.away >= farAway
+	return c.server.Compress == CompressOn || k.distance(c.server.address(), c.away) >= farAway && c.server.Compress == CompressAuto
 }
 
 // compress begins compression, if it is wanted and the server does not refuse

@@ -125,6 +125,26 @@ func TestCompressWhen(t *testing.T) {
 	}
 }
 
+// TestCompressBusy: a server that has once answered quickly is near, however long it
+// takes now.
+func TestCompressBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		compression := new(Compression)
+		for i, away := range []time.Duration{farAway, 0, farAway} {
+			s, o, log := deflatingServer(t, away, func(k *talk) { k.say("TAG NO") })
+			s.Compress, s.Compression = CompressAuto, compression
+			conn, err := Dial(t.Context(), s, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if asked, want := slices.Contains(log.all(), "COMPRESS DEFLATE"), i == 0; asked != want {
+				t.Errorf("connection %d: asked for it: %v", i+1, asked)
+			}
+		}
+	})
+}
+
 // TestCompressedAtOnce: what a server sends together with its consent is
 // compressed already.
 func TestCompressedAtOnce(t *testing.T) {
