@@ -19,8 +19,14 @@ const (
 	// keepWarm is how long connections and state stay open after a pass, so
 	// that the next news finds them ready.
 	keepWarm = 30 * time.Second
+	// keepBriefly is the same after a first copy, and after a look that has found
+	// nothing and that nothing had called for: thousands of accounts may have theirs
+	// at the same time, and there is no more reason than at any other to expect news.
+	keepBriefly = time.Second
 	// listenFirst is how long the first pass waits for the watcher, so that
-	// nothing arrives unheard between the two.
+	// nothing arrives unheard between the two, which would take another pass. Where
+	// the watcher waits for a limit of ours the pass would as well: that does not
+	// count.
 	listenFirst = 2 * time.Second
 )
 
@@ -46,6 +52,7 @@ type follower struct {
 	full       bool            // the next pass compares everything
 	compare    bool            // the next pass compares flags where the source does not tell what has changed
 	failures   int             // passes that failed in a row
+	lively     bool            // the last pass was called for by news, or has found some
 	notUntil   time.Time
 	// back is closed when the server is there again that is away; nil: none is.
 	back <-chan struct{}
@@ -101,40 +108,6 @@ func newFollower(d *Daemon, a config.Account, t timing) *follower {
 	f.ending, f.ended = context.WithCancel(context.Background())
 	f.metrics.SetState(f.status.Phase, f.status.Health)
 	return f
-}
-
-// Wake has the loop look at once. It never blocks.
-func (f *follower) Wake() {
-	f.mu.Lock()
-	if f.hinted.IsZero() {
-		f.hinted = time.Now()
-	}
-	f.mu.Unlock()
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
-}
-
-// Hint is Wake for what the old server has told of a mailbox, by raw name; "": of
-// one that it does not tell.
-func (f *follower) Hint(mailbox string) {
-	f.mu.Lock()
-	if f.hinted.IsZero() {
-		f.expected = mailbox
-	} else if f.expected != mailbox {
-		f.expected = "" // there are several
-	}
-	f.mu.Unlock()
-	f.Wake()
-}
-
-// WakeUrgently is Wake for what makes waiting for a server pointless.
-func (f *follower) WakeUrgently() {
-	f.mu.Lock()
-	f.urgent = true
-	f.mu.Unlock()
-	f.Wake()
 }
 
 // End has the loop end between two batches, with all answers collected.
@@ -230,14 +203,12 @@ func (f *follower) run(ctx context.Context) {
 	}
 	listening, endWatch := f.beginWatch(ctx)
 	defer endWatch()
-	first := time.NewTimer(listenFirst)
+	if !f.listensFirst(ctx, listening) {
+		return
+	}
 	select {
-	case <-listening:
-	case <-first.C:
-	case <-f.ending.Done():
-		return
-	case <-ctx.Done():
-		return
+	case <-f.wake: // the first pass sees to it
+	default:
 	}
 	next := time.NewTimer(0) // of a pass
 	sweep := time.NewTimer(f.times().fullSweep)
@@ -285,7 +256,7 @@ func (f *follower) run(ctx context.Context) {
 		}
 		wait := f.pass(ctx)
 		next.Reset(wait)
-		cool.Reset(keepWarm)
+		cool.Reset(f.keeps(wait))
 		if f.work != nil {
 			f.work.room.rest()
 		}
@@ -317,6 +288,28 @@ func (f *follower) beginWatch(ctx context.Context) (listening <-chan struct{}, e
 	}
 }
 
+// listensFirst waits for the watcher; false: the account ends.
+//
+//go:noinline
+func (f *follower) listensFirst(ctx context.Context, listening <-chan struct{}) bool {
+	first := time.NewTicker(listenFirst)
+	defer first.Stop()
+	for {
+		select {
+		case <-listening:
+			return true
+		case <-first.C:
+			if f.connections.waiting.Load() == 0 {
+				return true
+			}
+		case <-f.ending.Done():
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
 // finished tells whether nothing of the account is carried any more.
 //
 //go:noinline
@@ -331,6 +324,15 @@ func (f *follower) pollWait() time.Duration {
 		poll = 10 * f.times().poll
 	}
 	return poll*7/8 - f.daemon.Jitter(poll/8+1) // early enough to carry what it finds
+}
+
+// keeps is how long connections and state stay open until the next look, which is due
+// after so long.
+func (f *follower) keeps(wait time.Duration) time.Duration {
+	if f.lively || wait <= keepWarm {
+		return keepWarm
+	}
+	return keepBriefly
 }
 
 // wanted is closed once others need the connections that are kept open.

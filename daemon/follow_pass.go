@@ -136,6 +136,7 @@ func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) 
 	}
 	result, err := run(ctx)
 	took := time.Since(started)
+	f.lively = purpose == forLive || purpose == forLook && hasNews(result)
 	f.daemon.Metrics.ObservePass(took)
 	if err == nil && !hasNews(result) && !f.full && !f.compare {
 		f.daemon.look.took(max(0, took-time.Duration(f.connections.waited.Load()-waited)))

@@ -17,6 +17,7 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 		return // polled
 	}
 	ended := false // the last connection, over NOTIFY
+	listened := false
 	for failures := 0; ctx.Err() == nil; {
 		if f.isRefused() { // one of two that try a log-in is enough
 			f.rest(ctx, f.times().poll, nil)
@@ -35,8 +36,13 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 				failures = 0
 				room.hears()
 				f.show(func(s *followerStatus) { s.Watching = true })
+				if listened {
+					f.WakeUrgently() // for what arrived while nobody listened
+				} else {
+					f.Look() // the same, but for the first pass it is all that arrived
+				}
+				listened = true
 				listening()
-				f.WakeUrgently() // what arrived while nobody listened
 			},
 			Hint:     f.Hint,
 			NoNotify: without,

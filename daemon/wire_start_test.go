@@ -44,11 +44,20 @@ func TestWireStart(t *testing.T) {
 		fetched, appended := w.wire.old.Count("UID FETCH", "FETCH"), w.wire.new.Count("APPEND")
 		w.crash()
 		o.quickest()
+		logIns := []map[string]int{w.wire.old.LogIns(), w.wire.new.LogIns()}
+		loggedIn := func(name string) (old, new int) {
+			return w.wire.old.LogIns()[name] - logIns[0][name], w.wire.new.LogIns()[name] - logIns[1][name]
+		}
 		start("started after a kill")
 		if n := w.wire.old.Count("UID FETCH", "FETCH") - fetched; n != 0 || w.wire.new.Count("APPEND") != appended {
 			fail("%d FETCHes after the kill", n)
 		}
 		time.Sleep(5 * time.Minute)
+		for _, name := range w.names {
+			if old, new := loggedIn(name); old != 2 || new != 1 { // to listen, and to look once
+				fail("%s has logged in %d and %d times after the kill", name, old, new)
+			}
+		}
 
 		before := make(map[string]*follower)
 		for _, name := range w.names {
@@ -67,7 +76,7 @@ func TestWireStart(t *testing.T) {
 			fail("a configuration that lacks half is taken: %v", err)
 		}
 		w.config = good
-		logIns := []map[string]int{w.wire.old.LogIns(), w.wire.new.LogIns()}
+		logIns = []map[string]int{w.wire.old.LogIns(), w.wire.new.LogIns()}
 		w.config = &next
 		errs = append(errs, w.running.Reload(t.Context(), false))
 		time.Sleep(20 * time.Second)
@@ -76,7 +85,7 @@ func TestWireStart(t *testing.T) {
 			if again := w.follower(name) != before[name]; again != changed {
 				fail("%s has been started again: %v", name, again)
 			}
-			old, new := w.wire.old.LogIns()[name]-logIns[0][name], w.wire.new.LogIns()[name]-logIns[1][name]
+			old, new := loggedIn(name)
 			if (old > 0) != changed || old > 2 || (new > 0) != changed || new > 2 { // to listen, and to look
 				fail("%s has logged in %d and %d times after a reload that changed three accounts", name, old, new)
 			}
