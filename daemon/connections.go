@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
@@ -314,6 +315,15 @@ func (at *connection) pace(by *time.Time, set func(time.Time) error) error {
 		return set(by.Add(waited))
 	}
 	return nil
+}
+
+// SyscallConn is the socket, for who waits without reading.
+func (at *connection) SyscallConn() (syscall.RawConn, error) {
+	socket, ok := at.Conn.(syscall.Conn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return socket.SyscallConn()
 }
 
 func (at *connection) SetReadDeadline(t time.Time) error {

@@ -174,17 +174,6 @@ func (c *Conn) Next(ctx context.Context) (Response, error) {
 // Wait is Next without the progress timeout: nothing is due (IDLE).
 func (c *Conn) Wait(ctx context.Context) (Response, error) { return c.next(ctx) }
 
-// comes waits for the first octet of a response, without that timeout either. It is
-// apart from the reading because who waits for days is to have a small stack
-// meanwhile.
-func (c *Conn) comes(ctx context.Context) error {
-	defer context.AfterFunc(ctx, func() { c.Close() })()
-	if _, err := c.in.Peek(1); err != nil {
-		return c.ended(errors.Join(ctx.Err(), err))
-	}
-	return nil
-}
-
 func (c *Conn) next(ctx context.Context) (Response, error) {
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	return c.response(ctx)

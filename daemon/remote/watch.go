@@ -54,8 +54,8 @@ func Watch(ctx context.Context, o WatchOptions) error {
 	if o.Jitter == nil {
 		o.Jitter = rand.N[time.Duration]
 	}
-	conn, err := o.Open(ctx)
-	if err != nil {
+	var conn *Conn
+	if err := apart(func() (err error) { conn, err = o.Open(ctx); return err }); err != nil {
 		return err
 	}
 	defer conn.Close()
@@ -71,7 +71,7 @@ func Watch(ctx context.Context, o WatchOptions) error {
 		}},
 	}
 	w.session.told = w.event
-	err = w.watch(ctx)
+	err := w.watch(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -92,17 +92,7 @@ type watcher struct {
 }
 
 func (w *watcher) watch(ctx context.Context) error {
-	if w.idles || w.notified {
-		// If it is refused, the sweeps are left.
-		err := w.session.reopen(ctx, mail.Ref{Name: "INBOX"})
-		if err != nil && !errors.As(err, new(*mail.Refused)) {
-			return err
-		}
-	}
-	if err := w.notify(ctx); err != nil {
-		return err
-	}
-	if err := w.sweep(ctx, func(string) {}); err != nil {
+	if err := apart(func() error { return w.begin(ctx) }); err != nil {
 		return err
 	}
 	for {
@@ -120,10 +110,25 @@ func (w *watcher) watch(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := w.sweep(ctx, w.Hint); err != nil {
+		if err := apart(func() error { return w.sweep(ctx, w.Hint) }); err != nil {
 			return err
 		}
 	}
+}
+
+// begin has the server tell of changes, and looks how everything is before that.
+func (w *watcher) begin(ctx context.Context) error {
+	if w.idles || w.notified {
+		// If it is refused, the sweeps are left.
+		err := w.session.reopen(ctx, mail.Ref{Name: "INBOX"})
+		if err != nil && !errors.As(err, new(*mail.Refused)) {
+			return err
+		}
+	}
+	if err := w.notify(ctx); err != nil {
+		return err
+	}
+	return w.sweep(ctx, func(string) {})
 }
 
 func (w *watcher) listening() {
@@ -166,7 +171,8 @@ func (w *watcher) listen(ctx context.Context, d time.Duration) error {
 	end := tag + " NOOP\r\n"
 	if w.idles {
 		end = "DONE\r\n"
-		if begun, err := w.beginIdle(ctx, tag); err != nil || !begun {
+		begun := false
+		if err := apart(func() (err error) { begun, err = w.beginIdle(ctx, tag); return err }); err != nil || !begun {
 			return err
 		}
 	}
@@ -186,7 +192,7 @@ func (w *watcher) listen(ctx context.Context, d time.Duration) error {
 		err := w.conn.comes(ctx)
 		if err == nil {
 			var over bool
-			if over, err = w.hear(ctx, tag); err == nil && !over {
+			if err = apart(func() (err error) { over, err = w.hear(ctx, tag); return err }); err == nil && !over {
 				continue
 			}
 		}

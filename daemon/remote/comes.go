@@ -1,0 +1,104 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"net"
+	"syscall"
+	"time"
+)
+
+// Thousands of connections are listened on for days. What waits for one of them
+// waits below all that it takes to read: a stack stays as deep as it has been until
+// it is nearly empty when Go collects.
+
+// apart does something on a stack that ends with it.
+func apart(do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	return <-done
+}
+
+// comes waits for the first octet of a response, without the progress timeout unless
+// an answer is due.
+func (c *Conn) comes(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	if raw := c.raw(); raw != nil {
+		there := false
+		// TLS may have read more than it was asked for.
+		if err := apart(func() (err error) { there, err = c.hasCome(); return err }); err != nil || there {
+			return c.endedBy(ctx, err)
+		}
+		if err := c.awaits(raw); err != nil {
+			return c.endedBy(ctx, err)
+		}
+	}
+	return apart(func() error {
+		_, err := c.in.Peek(1)
+		return c.endedBy(ctx, err)
+	})
+}
+
+// endedBy is ended, but for nil.
+func (c *Conn) endedBy(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	return c.ended(errors.Join(ctx.Err(), err))
+}
+
+// hasCome tells whether there is something to be read.
+func (c *Conn) hasCome() (bool, error) {
+	c.glance = true
+	_, err := c.in.Peek(1)
+	if c.glance = false; isTimeout(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// raw is the socket below the transport; nil: there is none, or what comes over it
+// is compressed.
+func (c *Conn) raw() syscall.RawConn {
+	below := c.transport
+	if t, ok := below.(interface{ NetConn() net.Conn }); ok {
+		below = t.NetConn()
+	}
+	socket, ok := below.(syscall.Conn)
+	if !ok || c.inflating != nil {
+		return nil
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+// awaits waits until there are octets on a socket, or its end.
+func (c *Conn) awaits(raw syscall.RawConn) error {
+	for {
+		c.clock.Lock()
+		if c.silent = time.Now(); c.pending.Load() > 0 {
+			c.setDeadline()
+		} else {
+			c.transport.SetReadDeadline(time.Time{})
+		}
+		c.clock.Unlock()
+		err := raw.Read(isReadable)
+		if !isTimeout(err) || c.pending.Load() > 0 {
+			return err
+		} // else the deadline of a command that has been answered
+	}
+}
+
+// isReadable tells whether a read of a socket would not have to wait.
+func isReadable(fd uintptr) bool {
+	var octet [1]byte
+	for {
+		_, _, err := syscall.Recvfrom(int(fd), octet[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		if err != syscall.EINTR {
+			return err != syscall.EAGAIN
+		}
+	}
+}
