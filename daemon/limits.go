@@ -36,9 +36,11 @@ type throttle struct {
 	side            remote.Side
 	server, account string                        // account "": all of them together
 	own             atomic.Pointer[config.Limits] // of an account; nil: none
-
-	logins, octets, messages pace
+	paces           atomic.Pointer[paces]         // nil: there has been no limit, as for most accounts
 }
+
+// paces are those at which a throttle lets pass what is limited.
+type paces struct{ logins, octets, messages pace }
 
 func newLimits(c *config.Config, now func() time.Time, m *metrics.Metrics, u *usage) *limits {
 	l := &limits{now: now, metrics: m, usage: u, throttles: make(map[string]*throttle)}
@@ -77,7 +79,9 @@ func (l *limits) allowance(side remote.Side, s config.Server, account string) al
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := allowance{l.throttle(side, server, "", ""), l.throttle(side, server, s.User, account)}
-	a[1].own.Store(s.Limits)
+	if a[1].own.Store(s.Limits); s.Limits != nil {
+		a[1].paced()
+	}
 	return a
 }
 
@@ -91,13 +95,26 @@ func (l *limits) throttle(side remote.Side, server, user, account string) *throt
 	t := l.throttles[name]
 	if t == nil || t.account != account {
 		t = &throttle{of: l, name: name, side: side, server: server, account: account}
-		for rate, p := range map[config.Rate]*pace{config.RateLogins: &t.logins, config.RateBytes: &t.octets, config.RateMessages: &t.messages} {
-			p.rate = func() float64 { return t.rate(rate) }
+		if account == "" {
+			t.paced()
 		}
-		t.logins.most = aheadMost
 		l.throttles[name] = t
 	}
 	return t
+}
+
+// paced makes the paces where there are none; the caller holds the mutex of the
+// limits.
+func (t *throttle) paced() {
+	if t.paces.Load() != nil {
+		return
+	}
+	p := new(paces)
+	for rate, p := range map[config.Rate]*pace{config.RateLogins: &p.logins, config.RateBytes: &p.octets, config.RateMessages: &p.messages} {
+		p.rate = func() float64 { return t.rate(rate) }
+	}
+	p.logins.most = aheadMost
+	t.paces.Store(p)
 }
 
 // rate is what is in force now.
@@ -166,7 +183,7 @@ func (a allowance) spent(news bool) error {
 
 // logIn waits until one more log-in may be tried.
 func (a allowance) logIn(ctx context.Context, news bool) error {
-	return a.wait(ctx, func(t *throttle) (time.Duration, error) { return t.logins.wait(ctx, news, 1) })
+	return a.wait(ctx, func(p *paces) (time.Duration, error) { return p.logins.wait(ctx, news, 1) })
 }
 
 // carry waits until so many more messages may be carried. It is an error when
@@ -175,22 +192,26 @@ func (a allowance) carry(ctx context.Context, news bool, messages int) error {
 	if err := a.spent(news); err != nil {
 		return err
 	}
-	return a.wait(ctx, func(t *throttle) (time.Duration, error) { return t.messages.wait(ctx, news, float64(messages)) })
+	return a.wait(ctx, func(p *paces) (time.Duration, error) { return p.messages.wait(ctx, news, float64(messages)) })
 }
 
 // talk waits until octets may be read or written, and returns for how long.
 func (a allowance) talk(ctx context.Context, news bool) (waited time.Duration, err error) {
-	err = a.wait(ctx, func(t *throttle) (time.Duration, error) {
-		d, err := t.octets.wait(ctx, news, 0)
+	err = a.wait(ctx, func(p *paces) (time.Duration, error) {
+		d, err := p.octets.wait(ctx, news, 0)
 		waited += d
 		return d, err
 	})
 	return waited, err
 }
 
-func (a allowance) wait(ctx context.Context, wait func(*throttle) (time.Duration, error)) error {
+func (a allowance) wait(ctx context.Context, wait func(*paces) (time.Duration, error)) error {
 	for _, t := range a {
-		d, err := wait(t)
+		p := t.paces.Load()
+		if p == nil {
+			continue
+		}
+		d, err := wait(p)
 		if d > 0 {
 			t.of.metrics.Throttled(metrics.Side(t.side), d)
 		}
@@ -204,7 +225,9 @@ func (a allowance) wait(ctx context.Context, wait func(*throttle) (time.Duration
 // talked counts octets that have been read or written.
 func (a allowance) talked(octets int) {
 	for _, t := range a {
-		t.octets.take(float64(octets))
+		if p := t.paces.Load(); p != nil {
+			p.octets.take(float64(octets))
+		}
 		if t.daily() > 0 {
 			t.of.usage.add(t.name, int64(octets), t.of.now())
 		}
