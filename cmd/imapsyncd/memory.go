@@ -19,6 +19,9 @@ const (
 	// collectAt is how much may be used anew, as a percentage of what is held, until
 	// Go collects (GOGC).
 	collectAt = 50
+	// collectRestingAt is the same while the program is at rest: then it is not much
+	// work, and what has been used and not collected is memory for nothing.
+	collectRestingAt = 20
 )
 
 // giveBack gives memory back to the system while the program is at rest, until
@@ -27,12 +30,15 @@ const (
 // takes days when nothing happens, and halves the stacks that were deep when it
 // does.
 func giveBack(ctx context.Context) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(collectAt)
+	collect := func(at int) {
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(at)
+		}
 	}
+	collect(collectAt)
 	ticker := time.NewTicker(restEvery)
 	defer ticker.Stop()
-	before, left, gained := readHeap(), uint64(0), false
+	before, left, gained, rested := readHeap(), uint64(0), false, false
 	for {
 		select {
 		case <-ctx.Done():
@@ -41,6 +47,13 @@ func giveBack(ctx context.Context) {
 		}
 		now := readHeap()
 		rests := (now.allocated-before.allocated)*restMost < now.held
+		if rests != rested {
+			if rested = rests; rests {
+				collect(collectRestingAt)
+			} else {
+				collect(collectAt)
+			}
+		}
 		if rests && (gained || now.held > left+left/worthwhile) {
 			debug.FreeOSMemory()
 			left = readHeap().held
