@@ -25,6 +25,7 @@ type slots struct {
 	waiting []*request
 	urgent  int      // so many of them have news
 	touched []*tally // those that are
+	looks   bool     // lookAgain is to be called
 	largest int      // so many connections to one server have been asked for at most
 	seekers []*seeker
 	ahead   int // so many with news went before others that wait
@@ -142,33 +143,44 @@ func (s *slots) acquire(ctx context.Context, p purpose, source, destination need
 	r := &request{g, make(chan struct{})}
 	s.enqueue(r)
 	s.share()
+	s.lookAgain()
 	s.mu.Unlock()
-	// Others may have their turn until then.
-	again := time.NewTicker(s.turnTime())
-	defer again.Stop()
-	for {
-		select {
-		case <-r.granted:
-			return g, nil
-		case <-again.C:
-			s.mu.Lock()
-			s.touchAll()
-			s.relieve()
-			s.mu.Unlock()
-		case <-ctx.Done():
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if i := slices.Index(s.waiting, r); i >= 0 {
-				s.waiting = slices.Delete(s.waiting, i, i+1)
-				r.leave()
-			} else {
-				s.giveBack(g)
-			}
-			s.share()
-			return nil, ctx.Err()
+	select {
+	case <-r.granted:
+		return g, nil
+	case <-ctx.Done():
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if i := slices.Index(s.waiting, r); i >= 0 {
+			s.waiting = slices.Delete(s.waiting, i, i+1)
+			r.leave()
+		} else {
+			s.giveBack(g)
 		}
+		s.share()
+		return nil, ctx.Err()
 	}
 }
+
+// lookAgain has those asked to yield, while anybody waits, whose turn has ended.
+// The caller holds the mutex.
+func (s *slots) lookAgain() {
+	if s.looks || len(s.waiting) == 0 {
+		return
+	}
+	s.looks = true
+	time.AfterFunc(s.turnTime()/turnParts, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.looks = false
+		s.touchAll()
+		s.relieve()
+		s.lookAgain()
+	})
+}
+
+// turnParts is how often in a turn it is looked whose has ended.
+const turnParts = 4
 
 func (s *slots) turnTime() time.Duration {
 	if s.turn == 0 {
