@@ -180,8 +180,9 @@ func (r *running) reload(allowRemovals bool) error {
 	}
 	err = errors.Join(err, r.record.use(next, r.now()))
 	r.migration.look()
-	for _, a := range append(d.Added, d.Changed...) {
-		r.start(a)
+	fresh := append(d.Added, d.Changed...)
+	for i := range fresh {
+		r.start(&fresh[i])
 	}
 	if err != nil { // the configuration is in force all the same
 		r.Logger.Error("not all could be kept of accounts that changed", "error", err)

@@ -35,7 +35,7 @@ const (
 // the mutex may be used by everybody, the rest belongs to the loop.
 type follower struct {
 	daemon      *Daemon
-	account     config.Account
+	account     *config.Account
 	logger      *slog.Logger
 	metrics     *metrics.Account
 	connections *connections
@@ -88,7 +88,7 @@ func timingOf(c *config.Config) timing {
 	return timing{c.PollInterval, c.FlagsInterval, c.FullSweep}
 }
 
-func newFollower(d *Daemon, a config.Account, t timing) *follower {
+func newFollower(d *Daemon, a *config.Account, t timing) *follower {
 	f := &follower{
 		daemon: d, account: a, logger: d.Logger.With("account", a.Name), metrics: d.Metrics.Account(a.Name),
 		connections: d.newConnections(a.Name),

@@ -106,7 +106,7 @@ func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) 
 	}
 	if f.work == nil {
 		f.turned.Store(0) // for room
-		work, err := f.daemon.enter(stopping, f.account, accountOptions{
+		work, err := f.daemon.enter(stopping, *f.account, accountOptions{
 			connections: f.connections, observer: f.observer(), listed: f.listed, stopping: f.ending.Done(), arrivals: &f.arrivals, complaints: &f.complaints, quota: f.quota, purpose: purpose,
 		})
 		f.turn()

@@ -97,13 +97,13 @@ func (f *follower) rest(ctx context.Context, d time.Duration, back <-chan struct
 func (f *follower) isRefused() bool { return f.Status().Health == mail.HealthAuth }
 
 //go:noinline
-func (f *follower) mayListen() bool { return mayListen(f.account) }
+func (f *follower) mayListen() bool { return mayListen(*f.account) }
 
 // seat waits until the account may listen.
 //
 //go:noinline
 func (f *follower) seat(ctx context.Context) (*grant, context.Context, error) {
-	return f.daemon.slots.watch(ctx, sourceNeed(f.account, 1), f.lastNews)
+	return f.daemon.slots.watch(ctx, sourceNeed(*f.account, 1), f.lastNews)
 }
 
 // listener opens the connection by which the account is listened to.

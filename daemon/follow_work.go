@@ -97,7 +97,7 @@ func (f *follower) withStore(use func(*state.Store) error) error {
 	if f.work != nil {
 		return use(f.work.store)
 	}
-	return f.daemon.withState(f.account, use)
+	return f.daemon.withState(*f.account, use)
 }
 
 // inspect lends the account's state as it is, open or not.
@@ -107,5 +107,5 @@ func (f *follower) inspect(use func(*state.Store) error) error {
 	if f.work != nil {
 		return use(f.work.store)
 	}
-	return f.daemon.inspect(f.account, use)
+	return f.daemon.inspect(*f.account, use)
 }

@@ -72,8 +72,8 @@ func (r *running) run(ctx context.Context) error {
 	d.Metrics.ConfigReloaded(true, r.started)
 	d.warnOfOldTLS(d.Config.Accounts)
 	r.reloading.Lock()
-	for _, a := range d.Config.Accounts {
-		r.start(a)
+	for i := range d.Config.Accounts {
+		r.start(&d.Config.Accounts[i])
 	}
 	r.reloading.Unlock()
 	r.ready.Store(true)
@@ -163,8 +163,9 @@ func (r *running) wait(ctx context.Context, changed <-chan struct{}, failed <-ch
 	}
 }
 
-// start follows an account. The caller holds reloading.
-func (r *running) start(a config.Account) {
+// start follows an account, which is not changed any more. The caller holds
+// reloading.
+func (r *running) start(a *config.Account) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f := newFollower(r.Daemon, a, timingOf(r.config))

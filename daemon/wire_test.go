@@ -268,7 +268,7 @@ func (w *wire) intents() (list []mail.Intent, known bool) {
 		if f.work != nil {
 			err = read(f.work.store)
 		} else {
-			err = r.inspect(f.account, read)
+			err = r.inspect(*f.account, read)
 		}
 	} else {
 		err = w.readState(read)

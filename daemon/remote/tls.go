@@ -77,7 +77,7 @@ func (s Server) tlsConfig() (*tls.Config, **x509.Certificate, error) {
 			return nil, nil, s.fail(ClassCertificate, nil, "tls_ca_file "+s.TLSCAFile+" holds no certificate", "")
 		}
 	}
-	name := config.ServerName
+	name, pinned := config.ServerName, strings.ToLower(strings.ReplaceAll(s.TLSFingerprint, ":", "")) // this is kept with the connection
 	// The check is ours, so that the certificate can be described when it fails.
 	config.InsecureSkipVerify = true
 	shown := false
@@ -88,14 +88,14 @@ func (s Server) tlsConfig() (*tls.Config, **x509.Certificate, error) {
 		shown = true
 		certs := state.PeerCertificates
 		*seen = certs[0]
-		if s.TLSFingerprint != "" {
-			if fingerprint(certs[0]) != strings.ToLower(strings.ReplaceAll(s.TLSFingerprint, ":", "")) {
+		if pinned != "" {
+			if fingerprint(certs[0]) != pinned {
 				return errFingerprint
 			}
 			return nil
 		}
 		options := x509.VerifyOptions{Roots: roots, DNSName: name, Intermediates: x509.NewCertPool()}
-		roots = nil // this is kept with the connection, and asked once only
+		roots = nil // it is asked once only
 		for _, c := range certs[1:] {
 			options.Intermediates.AddCert(c)
 		}
