@@ -10,9 +10,12 @@ import (
 // message of the one before, so that between the two there is one round trip of
 // waiting, that for the answers, and not two.
 
-// Next sends the SELECT of the mailbox that is opened next, if anything was appended.
+// Next sends the SELECT of the mailbox that is opened next, if anything was appended,
+// and is not being sent again.
 func (a *Appender) Next(ctx context.Context, mailbox string) {
-	a.writing.Lock()
+	if !a.writing.TryLock() {
+		return
+	}
 	defer a.writing.Unlock()
 	quoted, err := quote(mailbox)
 	if err != nil || a.useless || a.queue == nil || a.ahead != nil {
