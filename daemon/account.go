@@ -353,10 +353,13 @@ func (a *account) held() (int, error) {
 	return total, err
 }
 
-func (a *account) close() error {
+func (a *account) close() error { return errors.Join(a.store.Close(), a.leave()) }
+
+// leave takes leave of both servers, and gives the room back.
+func (a *account) leave() error {
 	defer a.release()
 	defer a.lanes.Wait()
-	return errors.Join(closeBoth(a.source, a.destination), a.store.Close())
+	return closeBoth(a.source, a.destination)
 }
 
 // closeBoth takes leave of both servers at once.

@@ -8,17 +8,19 @@ import (
 	"github.com/imapsyncd/imapsyncd/state"
 )
 
-// cool closes connections and state.
+// cool closes state and connections. Who wants the state does not wait for the servers.
 func (f *follower) cool() {
-	f.storeMu.Lock()
-	defer f.storeMu.Unlock()
-	if f.work == nil {
+	work := f.work
+	if work == nil {
 		return
 	}
-	if err := f.work.close(); err != nil {
+	f.storeMu.Lock()
+	err := work.store.Close()
+	f.work = nil
+	f.storeMu.Unlock()
+	if err := errors.Join(err, work.leave()); err != nil {
 		f.logger.Debug("closing", "error", err)
 	}
-	f.work = nil
 }
 
 // reopen opens the state afresh after its commit has failed (I6). It returns
