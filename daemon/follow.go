@@ -213,7 +213,7 @@ func (f *follower) run(ctx context.Context) {
 	next := time.NewTimer(0) // of a pass
 	sweep := time.NewTimer(f.times().fullSweep)
 	flags := time.NewTimer(f.times().flags)
-	cool := time.NewTimer(keepWarm)
+	var cool <-chan time.Time // nil: nothing is open
 	for {
 		f.turned.Store(0)
 		select {
@@ -221,7 +221,8 @@ func (f *follower) run(ctx context.Context) {
 			return
 		case <-ctx.Done():
 			return
-		case <-cool.C:
+		case <-cool:
+			cool = nil
 			f.turn()
 			f.cool()
 			continue
@@ -256,8 +257,8 @@ func (f *follower) run(ctx context.Context) {
 		}
 		wait := f.pass(ctx)
 		next.Reset(wait)
-		cool.Reset(f.keeps(wait))
-		if f.work != nil {
+		if cool = nil; f.work != nil {
+			cool = time.After(f.keeps(wait))
 			f.work.room.rest()
 		}
 	}
