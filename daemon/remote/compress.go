@@ -94,7 +94,12 @@ func (c *Conn) wantsCompression() bool {
 	if k == nil || !c.Has("COMPRESS=DEFLATE") || !k.works(c.server.address()) {
 		return false
 	}
-	return c.server.Compress == CompressOn || k.distance(c.server.address(), c.away) >= farAway && c.server.Compress == CompressAuto
+	auto := c.server.Compress == CompressAuto
+	if !auto && c.away == 0 { // it has not been measured
+		return c.server.Compress == CompressOn
+	}
+	away := k.distance(c.server.address(), c.away)
+	return c.server.Compress == CompressOn || auto && away >= farAway
 }
 
 // compress begins compression, if it is wanted and the server does not refuse

@@ -145,6 +145,23 @@ func TestCompressBusy(t *testing.T) {
 	})
 }
 
+// TestCompressUnmeasured: a connection that is not compressed in any case, and whose
+// log-in took no command that would tell, says nothing about how far the server is.
+func TestCompressUnmeasured(t *testing.T) {
+	k := new(Compression)
+	wants := func(compress Compress, away time.Duration) bool {
+		c := newConn(Server{Host: "imap.example.org", Compress: compress, Compression: k}, Options{}, nil)
+		c.caps, c.away = map[string]bool{"COMPRESS=DEFLATE": true}, away
+		return c.wantsCompression()
+	}
+	if wants(CompressOff, 0) || !wants(CompressOn, 0) || !wants(CompressAuto, farAway) {
+		t.Error("what was not measured counts")
+	}
+	if wants(CompressOff, farAway-1) || !wants(CompressOn, farAway) || wants(CompressAuto, farAway) {
+		t.Error("what was measured does not count")
+	}
+}
+
 // TestCompressedAtOnce: what a server sends together with its consent is
 // compressed already.
 func TestCompressedAtOnce(t *testing.T) {
