@@ -21,7 +21,7 @@ const (
 	collectAt = 50
 	// collectRestingAt is the same while the program is at rest: then it is not much
 	// work, and what has been used and not collected is memory for nothing.
-	collectRestingAt = 20
+	collectRestingAt = 10
 )
 
 // giveBack gives memory back to the system while the program is at rest, until
