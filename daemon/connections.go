@@ -109,9 +109,11 @@ func (c *connections) opener(side remote.Side, s config.Server, then metrics.Con
 		loggedIn := false
 		options := c.options
 		options.Listens = then == metrics.Watching
-		trace := options.Logger.With("side", string(side), "connection", c.opened.Add(1))
+		opened := c.opened.Add(1)
 		options.Traced = &c.traced
-		options.Trace = func(direction byte, line string) { trace.Info("trace", "line", string(direction)+" "+line) }
+		options.Trace = func(direction byte, line string) {
+			c.options.Logger.Info("trace", "side", string(side), "connection", opened, "line", string(direction)+" "+line)
+		}
 		options.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 			transport, err := c.dial(ctx, network, address)
 			c.mu.Lock()

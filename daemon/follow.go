@@ -90,7 +90,7 @@ func timingOf(c *config.Config) timing {
 
 func newFollower(d *Daemon, a *config.Account, t timing) *follower {
 	f := &follower{
-		daemon: d, account: a, logger: d.Logger.With("account", a.Name), metrics: d.Metrics.Account(a.Name),
+		daemon: d, account: a, metrics: d.Metrics.Account(a.Name),
 		connections: d.newConnections(a.Name),
 		quota:       &quota{reserve: a.Destination.QuotaReserve},
 		wake:        make(chan struct{}, 1),
@@ -100,6 +100,7 @@ func newFollower(d *Daemon, a *config.Account, t timing) *follower {
 		status:      followerStatus{Phase: d.record.phase(a.Name), Health: mail.HealthOK},
 		paused:      d.paused.has(a.Name),
 	}
+	f.logger = f.connections.options.Logger
 	known, _ := d.record.knownAccount(a.Name)
 	f.status.Following = known.Following.At
 	if f.paused {
