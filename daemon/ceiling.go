@@ -19,6 +19,7 @@ type ceiling struct {
 	wait    time.Duration
 	raiseAt time.Time
 	raised  bool // since it was lowered
+	held    int  // what it was before it was raised last
 }
 
 // lower takes in that one more than so many connections was refused. More are
@@ -26,6 +27,9 @@ type ceiling struct {
 // refused, only after twice that while.
 func (c *ceiling) lower(now time.Time, borne int) {
 	borne = max(borne, 1)
+	if c.raised {
+		borne = min(borne, c.held) // of those counted some may have been closed already
+	}
 	if c.bound > 0 && borne > c.bound {
 		return // what was refused had been begun before it was lowered
 	}
@@ -44,6 +48,7 @@ func (c *ceiling) of(configured int) int {
 		return configured
 	}
 	for now := time.Now(); c.bound < configured && !now.Before(c.raiseAt); {
+		c.held = c.bound
 		c.bound += c.step
 		c.step *= 2
 		c.raised, c.raiseAt = true, c.raiseAt.Add(c.wait)

@@ -23,13 +23,16 @@ func TestCeiling(t *testing.T) {
 			{time.Second, 6, 6},
 			{10 * time.Minute, 0, 6},
 			{10*time.Minute + time.Second, 0, 7},
-			{11 * time.Minute, 6, 6}, // it was too many again
+			{11 * time.Minute, 8, 6}, // it was too many again, whatever else was counted
 			{21 * time.Minute, 0, 6}, // and is left alone twice as long
 			{31 * time.Minute, 0, 7}, // until it is tried again
 			{51 * time.Minute, 0, 9}, // and more
 			{91 * time.Minute, 0, 21},
 			{111 * time.Minute, 0, 37},
-			{112 * time.Minute, 0, 37},
+			{112 * time.Minute, 29, 21}, // as it was before it was raised last
+			{113 * time.Minute, 30, 21}, // begun before
+			{152 * time.Minute, 0, 22},
+			{152*time.Minute + time.Second, 21, 21},
 			{24 * time.Hour, 0, 50},
 			{24 * time.Hour, 0, 50},
 		} {
