@@ -264,10 +264,15 @@ func (c *Conn) Err() error {
 	return c.err
 }
 
-// logoutTime is how long a polite end may take.
-const logoutTime = 2 * time.Second
+const (
+	// logoutTime is how long a polite end may take.
+	logoutTime = 2 * time.Second
+	// closeTime is how long a server is waited for that has answered to LOGOUT.
+	closeTime = 200 * time.Millisecond
+)
 
-// Logout takes leave and closes the transport.
+// Logout takes leave. The transport is closed once the server has done so (RFC 3501
+// §6.1.3): until then it counts the connection, and may refuse another.
 func (c *Conn) Logout(ctx context.Context) error {
 	if c.Err() != nil {
 		return nil
@@ -278,6 +283,9 @@ func (c *Conn) Logout(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, logoutTime)
 	defer cancel()
 	_, err := c.Raw(ctx, "LOGOUT")
+	if err == nil && c.transport.SetReadDeadline(time.Now().Add(closeTime)) == nil {
+		_, _ = c.transport.Read(make([]byte, 1)) // the end, or anything else
+	}
 	c.Close()
 	if errors.Is(err, io.EOF) {
 		err = nil
