@@ -120,7 +120,7 @@ func TestNarrow(t *testing.T) {
 	}
 	before, after := tooMany(s.old), tooMany(s.new)
 	t.Logf("%d accounts after %s; connections too many: %d to the old server, %d to the new one", accounts, took.Round(time.Second), before, after)
-	if most := 10 * accounts; before > most || after > most || after == 0 {
+	if most := 10 * accounts; before > most || after > most || after == 0 && !*storm { // with many, nobody needs a second
 		t.Errorf("the servers were asked for too many connections, or never")
 	}
 }
