@@ -84,14 +84,17 @@ func (s *sent) reply() error {
 	}
 }
 
-// mayProceed takes a "+". A server may ask for a literal before it has answered the
-// commands before, and only one at a time waits for that.
+// mayProceed takes a "+". Only that of the command which is to be answered next counts: a
+// server that asks for a literal which did not wait, or before its turn, might be taken
+// to have parsed a line that it has not read.
 func (s *sent) mayProceed() {
-	if w := s.waiting.Load(); w != nil && !w.asked {
-		w.asked = true
-		w.begun.Store(true) // from here on it may be sent
-		close(w.proceed)
+	if !s.waits || s.asked {
+		s.trust().cautious.Store(true)
+		return
 	}
+	s.asked = true
+	s.begun.Store(true) // from here on it may be sent
+	close(s.proceed)
 }
 
 // appended reads APPENDUID (RFC 4315 §3). One that is not of the right shape

@@ -34,9 +34,8 @@ type Appender struct {
 	buffer  []byte
 	queue   chan *sent // in the order of sending; nil: nothing was sent yet
 	last    *sent
-	waiting atomic.Pointer[sent] // the last one that was to wait for "+"
-	useless bool                 // closed, or its connection has ended
-	ended   chan struct{}        // the reader has given up, for the reason in failed
+	useless bool          // closed, or its connection has ended
+	ended   chan struct{} // the reader has given up, for the reason in failed
 	failed  error
 	read    chan struct{} // closed: nothing more is read
 	ahead   *sent         // the SELECT of the mailbox that comes next; nil: none was sent
@@ -270,7 +269,14 @@ func (b *batch) one(ctx context.Context, i int, first []byte, rest io.Reader) er
 	}
 	if s.waits {
 		literal += "}\r\n"
-		b.waiting.Store(s)
+		if b.trust().cautious.Load() && b.last != nil {
+			if err := b.conn.Flush(ctx); err != nil {
+				return err
+			}
+			if !b.await(b.last.answered) {
+				return nil
+			}
+		}
 	} else {
 		literal += "+}\r\n"
 	}

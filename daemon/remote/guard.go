@@ -83,7 +83,9 @@ type storable struct {
 // one account, all connections of which share it: those of another may lead to
 // another server behind the same address.
 type Trust struct {
-	cautious atomic.Bool // it said BAD: literals wait for its word from now on
+	// cautious: it said BAD, or "+" to what did not wait for that. Literals wait for its
+	// word from now on, and for the answers to what was sent before them.
+	cautious atomic.Bool
 
 	mu       sync.Mutex
 	keywords map[string]bool // lower case; of an APPEND that the server wanted the literal of

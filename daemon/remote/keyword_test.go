@@ -39,14 +39,14 @@ func TestKeywordGoesOn(t *testing.T) {
 			if waits != want {
 				t.Errorf("message %d: its literal waits: %t", i+1, waits)
 			}
-			if waits {
-				io.WriteString(conn, "+ OK\r\n") // before the first message is answered
+			if waits { // it has been announced before the first message was answered
+				fmt.Fprintf(conn, "%s OK [APPENDUID 7 1] done\r\n+ OK\r\n", tags[0])
 			}
 			io.CopyN(io.Discard, in, size+2)
 			tags = append(tags, tag)
 		}
-		for i, tag := range tags {
-			fmt.Fprintf(conn, "%s OK [APPENDUID 7 %d] done\r\n", tag, i+1)
+		for i, tag := range tags[1:] {
+			fmt.Fprintf(conn, "%s OK [APPENDUID 7 %d] done\r\n", tag, i+2)
 		}
 		io.Copy(io.Discard, in)
 	}))
@@ -90,5 +90,38 @@ func TestKeywordRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// TestPlusForAnother: a server that says "+" to a literal which does not wait has not
+// asked for the one behind it that does: nothing of that is sent before it has.
+func TestPlusForAnother(t *testing.T) {
+	_, a := newAppender(t, newFakeServer(t, SideDestination, "LITERAL+", func(conn net.Conn, in *bufio.Reader) {
+		line, _ := in.ReadString('\n')
+		tag, _, _ := strings.Cut(line, " ")
+		io.WriteString(conn, strings.ReplaceAll(selectShown, "TAG", tag))
+		first, size, _ := appendLineOf(t, in)
+		io.WriteString(conn, "+ OK\r\n") // nobody waits for it
+		io.CopyN(io.Discard, in, size+2)
+		second, _, waits := appendLineOf(t, in)
+		if !waits {
+			t.Error("a new keyword does not wait")
+		}
+		fmt.Fprintf(conn, "%s OK [APPENDUID 7 1] done\r\n%s NO [CANNOT] not that keyword\r\n", first, second)
+		third, size, waits := appendLineOf(t, in) // and no content before it
+		if !waits {
+			t.Error("what the server says is still believed")
+		}
+		io.WriteString(conn, "+ OK\r\n")
+		io.CopyN(io.Discard, in, size+2)
+		fmt.Fprintf(conn, "%s OK [APPENDUID 7 2] done\r\n", third)
+		io.Copy(io.Discard, in)
+	}))
+	outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{text("a"), text("Z1 CREATE pwned", "New"), text("c")}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if outcomes[0].Err != nil || outcomeOf(outcomes[1].Err) != "NO CANNOT" || outcomes[2].Err != nil || outcomes[2].UID != 2 {
+		t.Errorf("%+v", outcomes)
 	}
 }
