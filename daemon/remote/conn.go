@@ -283,8 +283,9 @@ func (c *Conn) Logout(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, logoutTime)
 	defer cancel()
 	_, err := c.Raw(ctx, "LOGOUT")
-	if err == nil && c.transport.SetReadDeadline(time.Now().Add(closeTime)) == nil {
-		_, _ = c.transport.Read(make([]byte, 1)) // the end, or anything else
+	if err == nil {
+		defer time.AfterFunc(closeTime, func() { c.Close() }).Stop() // a limit of ours may keep it from reading
+		_, _ = c.transport.Read(make([]byte, 1))                     // the end, or anything else
 	}
 	c.Close()
 	if errors.Is(err, io.EOF) {
