@@ -224,17 +224,13 @@ func (f *fetch) apart(ctx context.Context, uids []mail.UID) error {
 // is the first that was answered incompletely: what follows it is not taken
 // either, so that the order is kept.
 func (f *fetch) command(ctx context.Context, uids []mail.UID) (left []mail.UID, again mail.UID, err error) {
-	if err := f.examine(ctx, f.box); err != nil {
+	set, _ := uidSet(uids)
+	tag, err := f.ask(ctx, f.box, "UID FETCH "+set+" ("+f.items+")")
+	if err != nil {
 		return nil, 0, err
 	}
-	set, _ := uidSet(uids)
-	conn := f.conn
-	tag, err := conn.ask(ctx, "UID FETCH "+set+" ("+f.items+")")
-	if err != nil {
-		return nil, 0, f.lost(ctx, err)
-	}
 	f.uids, f.served = uids, make([]bool, len(uids))
-	answer, err := conn.rowsOf(ctx, tag, func(r *row) error {
+	answer, err := f.conn.rowsOf(ctx, tag, func(r *row) error {
 		if again != 0 {
 			return nil
 		}
@@ -277,9 +273,50 @@ func (f *fetch) wants(uid mail.UID) bool {
 // errNoMore: the consumer wants no more.
 var errNoMore = errors.New("no more is wanted")
 
+// ask sends a command about a mailbox, behind the EXAMINE that opens it where it is not
+// open: that is answered first (RFC 3501 §5.5). Of the answer to the command, which has
+// the tag, nothing has been read.
+func (s *session) ask(ctx context.Context, box mail.Ref, command string) (tag string, err error) {
+	if s.isOpen && s.box == box.Name && s.conn.Err() == nil {
+		if err := s.opened.check(box); err != nil {
+			return "", err
+		}
+		tags, err := s.conn.ask(ctx, command)
+		if err != nil {
+			return "", s.lost(ctx, err)
+		}
+		return tags[0], nil
+	}
+	name, err := quote(box.Name)
+	if err != nil {
+		return "", unquotable("EXAMINE", err)
+	}
+	conn, err := s.connection(ctx)
+	if err != nil {
+		return "", fmt.Errorf("open mailbox: %w", err)
+	}
+	s.calls++
+	tags, err := conn.ask(ctx, "EXAMINE "+name, command)
+	if err != nil {
+		return "", fmt.Errorf("open mailbox: %w", s.lost(ctx, err))
+	}
+	reply, err := conn.reply(ctx, tags[0])
+	if err != nil {
+		return "", fmt.Errorf("open mailbox: %w", s.lost(ctx, err))
+	}
+	if err := s.examined(box, reply); err != nil {
+		// The command went to another mailbox, or to none.
+		if _, answered := conn.rowsOf(ctx, tags[1], func(*row) error { return errNoMore }); answered != nil {
+			s.drop()
+		}
+		return "", err
+	}
+	return tags[1], nil
+}
+
 // lost drops the connection and says why it ended.
-func (f *fetch) lost(ctx context.Context, err error) error {
-	f.drop()
+func (s *session) lost(ctx context.Context, err error) error {
+	s.drop()
 	if ctx.Err() != nil {
 		return ctx.Err() // which closed the connection
 	}

@@ -119,21 +119,38 @@ func (c *Conn) collect(ctx context.Context, k *collector) error {
 	}
 }
 
-// ask sends one command whose answer is read by [Conn.rowsOf]; it is due from now on.
-func (c *Conn) ask(ctx context.Context, command string) (tag string, err error) {
+// ask sends commands whose answers are read by [Conn.reply] and [Conn.rowsOf], in
+// their order; they are due from now on.
+func (c *Conn) ask(ctx context.Context, commands ...string) (tags []string, err error) {
 	if err := c.Err(); err != nil {
-		return "", err
+		return nil, err
 	}
-	var line strings.Builder
-	tag = c.nextTag()
-	if err := c.line(&line, tag, command); err != nil {
-		return "", err
+	var lines strings.Builder
+	for _, command := range commands {
+		tag := c.nextTag()
+		if err := c.line(&lines, tag, command); err != nil {
+			return nil, err
+		}
+		tags = append(tags, tag)
 	}
-	if err := c.sendNow(ctx, line.String()); err != nil {
-		return "", err
+	if err := c.sendNow(ctx, lines.String()); err != nil {
+		return nil, err
 	}
-	c.due(1)
-	return tag, nil
+	c.due(int32(len(tags)))
+	return tags, nil
+}
+
+// reply reads the answer that has the tag.
+func (c *Conn) reply(ctx context.Context, tag string) (Reply, error) {
+	defer c.due(-1)
+	k := &collector{index: map[string]int{tag: 0}, replies: make([]Reply, 1)}
+	if err := c.collect(ctx, k); err != nil {
+		return Reply{}, err
+	}
+	if k.tooMuch() {
+		return Reply{}, c.ended(noEnd(k.count))
+	}
+	return k.replies[0], nil
 }
 
 // line spells a command, which must be one line.

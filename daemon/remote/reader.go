@@ -158,13 +158,18 @@ func (s *session) reopen(ctx context.Context, box mail.Ref) error {
 	if err != nil {
 		return fmt.Errorf("open mailbox: %w", err)
 	}
+	return s.examined(box, replies[0])
+}
+
+// examined takes the answer to EXAMINE.
+func (s *session) examined(box mail.Ref, reply Reply) error {
 	// A refused EXAMINE leaves no mailbox open (RFC 3501 §6.3.1).
 	s.isOpen, s.at = false, ""
-	if err := verdict("EXAMINE", replies[0].Tagged); err != nil {
+	if err := verdict("EXAMINE", reply.Tagged); err != nil {
 		return err
 	}
 	s.at = box.Name
-	s.box, s.isOpen, s.opened = box.Name, true, parseSelected(replies[0])
+	s.box, s.isOpen, s.opened = box.Name, true, parseSelected(reply)
 	return s.opened.check(box)
 }
 
