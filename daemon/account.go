@@ -33,6 +33,7 @@ type account struct {
 	late        *late // between the pass and what it works with; nil: not draining
 	quota       *quota
 	trust       remote.Trust   // of how the new server parses APPEND
+	welcome     chan struct{}  // closed once the new server has let us in
 	room        *grant         // for the connections
 	release     func()         // gives it back
 	lanes       sync.WaitGroup // that take leave
@@ -127,16 +128,28 @@ func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) 
 	o.connections.copying.Store(o.purpose == forCopy)
 	o.draining = d.record.draining(a.Name)
 	o.connections.addOnly(o.draining)
-	acct := &account{Account: a, daemon: d, with: o, room: room, release: room.release, quota: o.quota}
+	acct := &account{Account: a, daemon: d, with: o, room: room, release: room.release, quota: o.quota, welcome: make(chan struct{})}
 	if acct.quota == nil {
 		acct.quota = &quota{reserve: a.Destination.QuotaReserve}
 	}
 	logger := d.Logger.With("account", a.Name)
 	acct.source = remote.NewSource(remote.SourceOptions{Open: acct.opener(remote.SideSource, a.Source), Namespaces: a.Source.Namespaces, Logger: logger})
 	acct.destination = remote.NewDestination(remote.DestinationOptions{
-		Open: acct.opener(remote.SideDestination, a.Destination), Trust: &acct.trust, Logger: logger,
+		Open: acct.welcomed(acct.opener(remote.SideDestination, a.Destination)), Trust: &acct.trust, Logger: logger,
 	})
 	return acct, nil
+}
+
+// welcomed notes when a log-in has worked for the first time.
+func (a *account) welcomed(open func(context.Context) (*remote.Conn, error)) func(context.Context) (*remote.Conn, error) {
+	welcome := sync.OnceFunc(func() { close(a.welcome) })
+	return func(ctx context.Context) (*remote.Conn, error) {
+		conn, err := open(ctx)
+		if err == nil {
+			welcome()
+		}
+		return conn, err
+	}
 }
 
 func sourceNeed(a config.Account, connections int) need {
@@ -178,7 +191,15 @@ func (a *account) beside(ctx context.Context) (pass.Lane, error) {
 	}}
 	opened := make(chan error, 1)
 	go func() { opened <- source.Connect(ctx) }()
-	if err := errors.Join(destination.Connect(ctx), <-opened); err != nil {
+	// A password that is wrong is not to be shown several times at once.
+	var err error
+	select {
+	case <-a.welcome:
+		err = destination.Connect(ctx)
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err := errors.Join(err, <-opened); err != nil {
 		lane.Close()
 		return pass.Lane{}, err
 	}

@@ -80,6 +80,34 @@ func TestWireTooMany(t *testing.T) {
 	}
 }
 
+// TestWireWrongPassword: a password is shown once to a server that refuses it, by
+// however many connections the account would be copied.
+func TestWireWrongPassword(t *testing.T) {
+	if err := inBubble(t, func(t *testing.T) error {
+		w := newCrowd(t, 1, func(_, new *imapsim.Options) {
+			new.Password = "another"
+			new.Before = func(c imapsim.Command) (carriedOut imapsim.Reaction) {
+				if c.User == "" {
+					time.Sleep(time.Second) // the old server has listed its mailboxes by then
+				}
+				return carriedOut
+			}
+		})
+		defer w.close()
+		for i := range 900 { // which are worth further connections by their number
+			w.old[w.names[0]].Deliver(fmt.Sprint("box", i%3), wireText(i), time.Now(), mail.Flags{})
+		}
+		w.run()
+		time.Sleep(10 * time.Second)
+		if n := w.wire.new.Count("AUTHENTICATE", "LOGIN"); n != 1 {
+			return fmt.Errorf("it was shown %d times", n)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
 // reads has the user of an account keep connections to a server open himself, as
 // a mail client does, until close.
 func (w *crowd) reads(name string, port, connections int) {

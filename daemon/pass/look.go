@@ -58,16 +58,12 @@ func (p *Pass) lookTogether(ctx context.Context, looks []*look) error {
 			return err
 		}
 		if l.asked && l.err == nil {
-			from := max(l.job.Pair.SourceAnchor.UIDNext, 1)
-			if l.job.rebind {
-				from = 1
-			}
 			asked = append(asked, l)
-			questions = append(questions, mail.Question{Ref: l.job.ref(), From: from, Messages: l.job.source.Status.Messages})
+			questions = append(questions, l.job.question())
 		}
 	}
 	i := 0
-	for answer, err := range p.Source.Survey(ctx, questions) {
+	for answer, err := range p.survey(ctx, questions) {
 		if err != nil {
 			return fmt.Errorf("look at mailboxes: %w", err)
 		}
@@ -81,6 +77,15 @@ func (p *Pass) lookTogether(ctx context.Context, looks []*look) error {
 		i++
 	}
 	return nil
+}
+
+// question asks for the messages that are not counted by the anchor.
+func (j *job) question() mail.Question {
+	from := max(j.Pair.SourceAnchor.UIDNext, 1)
+	if j.rebind {
+		from = 1
+	}
+	return mail.Question{Ref: j.ref(), From: from, Messages: j.source.Status.Messages}
 }
 
 // glance decides what has to be asked about a mailbox.

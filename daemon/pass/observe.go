@@ -17,7 +17,11 @@ func (p *Pass) observe(ctx context.Context) ([]plan.Pairing, error) {
 	if moved := p.changedRules(); len(moved) > 0 {
 		return nil, RuleChanged(p.Account, moved)
 	}
-	l, err := p.places(ctx)
+	l, err := p.places(ctx, func(source mail.Listing) {
+		if len(p.pairs) == 0 {
+			p.openAhead(ctx, source.Mailboxes)
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -40,8 +44,23 @@ func (p *Pass) observe(ctx context.Context) ([]plan.Pairing, error) {
 	if err := p.stay(l.pairings); err != nil {
 		return nil, err
 	}
-	p.openAhead(ctx, l.pairings)
-	return p.settle(ctx, l.pairings)
+	var anew []mail.Mailbox
+	for _, pairing := range l.pairings {
+		if pairing.New() {
+			anew = append(anew, pairing.Source)
+		}
+	}
+	p.openAhead(ctx, anew)
+	told := p.lookAhead(ctx, l.pairings)
+	pairings, err := p.settle(ctx, l.pairings)
+	answers, lerr := told()
+	if err == nil && lerr != nil {
+		err = fmt.Errorf("look at mailboxes: %w", lerr)
+	}
+	if p.told = answers; err != nil {
+		p.told = nil
+	}
+	return pairings, err
 }
 
 // messages is how many messages a source mailbox has, as far as it is known: of one
@@ -53,19 +72,22 @@ func messages(pairing plan.Pairing) uint32 {
 	return pairing.Source.Status.Messages
 }
 
-// list lists the mailboxes of both sides at once.
-func (p *Pass) list(ctx context.Context) (source, destination mail.Listing, err error) {
-	listed := make(chan error, 1)
+// list lists the mailboxes of both sides at once. listed is told those of the source
+// while the destination may still be at it; nil: nobody is.
+func (p *Pass) list(ctx context.Context, listed func(source mail.Listing)) (source, destination mail.Listing, err error) {
+	answered := make(chan error, 1)
 	go func() {
 		var err error
 		destination, err = p.Destination.Mailboxes(ctx)
-		listed <- err
+		answered <- err
 	}()
 	p.foresee()
 	if source, err = p.Source.Mailboxes(ctx); err != nil {
 		err = fmt.Errorf("list source mailboxes: %w", err)
+	} else if listed != nil {
+		listed(source)
 	}
-	if derr := <-listed; derr != nil && err == nil {
+	if derr := <-answered; derr != nil && err == nil {
 		err = fmt.Errorf("list destination mailboxes: %w", derr)
 	}
 	return source, destination, err

@@ -173,6 +173,7 @@ type Pass struct {
 	// counted are the source mailboxes that were counted since the looks.
 	carried []mail.Fingerprint
 	ahead   *ahead
+	told    map[mail.Question]mail.Survey // that have been asked ahead
 	counted map[mail.PairID]bool
 	// blind are the destination mailboxes of source mailboxes that this run could
 	// not read.

@@ -36,9 +36,9 @@ type places struct {
 
 // places lists both sides and gives every wanted source mailbox its place.
 // Whether the new server tells names apart by case is asked only where it
-// matters.
-func (p *Pass) places(ctx context.Context) (l places, err error) {
-	if l.source, l.destination, err = p.list(ctx); err != nil {
+// matters. listed is as for list.
+func (p *Pass) places(ctx context.Context, listed func(source mail.Listing)) (l places, err error) {
+	if l.source, l.destination, err = p.list(ctx, listed); err != nil {
 		return l, err
 	}
 	give := func() {

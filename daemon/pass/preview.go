@@ -40,7 +40,7 @@ func (p *Pass) Preview(ctx context.Context) (Preview, error) {
 	if moved := p.changedRules(); len(moved) > 0 {
 		return Preview{}, RuleChanged(p.Account, moved)
 	}
-	placed, err := p.places(ctx)
+	placed, err := p.places(ctx, nil)
 	if err != nil {
 		return Preview{}, err
 	}
