@@ -88,10 +88,16 @@ func (k *Compression) failed(server string, n int) bool {
 	return before < brokenAfter && k.fails[server] == brokenAfter
 }
 
+// mayCompress tells whether the server can.
+func (c *Conn) mayCompress() bool {
+	k := c.server.Compression
+	return k != nil && c.Has("COMPRESS=DEFLATE") && k.works(c.server.address())
+}
+
 // wantsCompression decides by what the log-in has shown.
 func (c *Conn) wantsCompression() bool {
 	k := c.server.Compression
-	if k == nil || !c.Has("COMPRESS=DEFLATE") || !k.works(c.server.address()) {
+	if !c.mayCompress() {
 		return false
 	}
 	auto := c.server.Compress == CompressAuto

@@ -49,16 +49,19 @@ type Conn struct {
 	deflater  *deflater     // nil: not compressed
 	away      time.Duration // the shortest time in which an answer came at the log-in
 
-	caps     map[string]bool
-	id       string
-	greeted  string // the text of the greeting
-	security Security
-	inUse    bool     // it has logged in
-	hidden   []string // secrets that must not appear in what the server says
-	tags     int
-	uidLast  bool         // the server tells UIDs behind contents
-	pending  atomic.Int32 // answers that are due
-	clock    sync.Mutex   // a read that begins does not stop the clock that one who waits has just started
+	caps map[string]bool
+	id   string
+	// introducing are the tags of commands that were sent before the first one, and have
+	// not been answered.
+	introducing []string
+	greeted     string // the text of the greeting
+	security    Security
+	inUse       bool     // it has logged in
+	hidden      []string // secrets that must not appear in what the server says
+	tags        int
+	uidLast     bool         // the server tells UIDs behind contents
+	pending     atomic.Int32 // answers that are due
+	clock       sync.Mutex   // a read that begins does not stop the clock that one who waits has just started
 
 	read, written atomic.Int64
 
@@ -208,6 +211,7 @@ func (c *Conn) note(r Response) {
 		c.window.since = time.Time{}
 		c.clock.Unlock()
 	}
+	c.hears(r)
 	if r.Code == "ALERT" {
 		c.options.Alert(printable(c.masked(r.Text)))
 	}

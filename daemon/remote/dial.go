@@ -286,7 +286,9 @@ func (c *Conn) timed(ctx context.Context, commands ...string) ([]Reply, error) {
 }
 
 // introduce tells who we are (RFC 2971), hears who it is, and asks for
-// HIGHESTMODSEQ (RFC 7162). A server that refuses either is taken as it is.
+// HIGHESTMODSEQ (RFC 7162). A server that refuses either is taken as it is. Who the old
+// server is has to be known before anything else is asked (I10); the new one is heard
+// together with the answer to the first command.
 func (c *Conn) introduce(ctx context.Context) error {
 	var lines []string
 	if c.Has("ID") {
@@ -295,20 +297,29 @@ func (c *Conn) introduce(ctx context.Context) error {
 	if c.Has("CONDSTORE") && c.Has("ENABLE") {
 		lines = append(lines, "ENABLE CONDSTORE")
 	}
-	if len(lines) == 0 && c.away == 0 && c.server.Compress == CompressAuto {
+	measures := c.server.Compress == CompressAuto && c.mayCompress()
+	if len(lines) == 0 && measures && c.away == 0 {
 		lines = append(lines, "NOOP")
 	}
 	if len(lines) == 0 {
 		return nil
 	}
-	replies, err := c.timed(ctx, lines...)
-	if err != nil {
-		return err
+	var err error
+	if c.server.Side == SideDestination && !measures {
+		c.introducing, err = c.ask(ctx, lines...)
+	} else {
+		_, err = c.timed(ctx, lines...)
 	}
-	for _, r := range slices.Concat(replies[0].Untagged, replies[len(replies)-1].Untagged) {
-		if r.Type == "ID" && len(r.Data) > 0 {
-			c.id = printable(strings.Join(texts(r.Data[0].List), " "))
-		}
+	return err
+}
+
+// hears takes what answers introduce.
+func (c *Conn) hears(r Response) {
+	if r.Type == "ID" && len(r.Data) > 0 {
+		c.id = printable(strings.Join(texts(r.Data[0].List), " "))
 	}
-	return nil
+	if i := slices.Index(c.introducing, r.Tag); i >= 0 {
+		c.introducing = slices.Delete(c.introducing, i, i+1)
+		c.due(-1)
+	}
 }

@@ -105,18 +105,17 @@ func (c *Conn) rawEach(ctx context.Context, each func(answered int, r Response) 
 	return k.replies, nil
 }
 
-// collect reads the answers.
+// collect reads the answers, those to introduce as well.
 func (c *Conn) collect(ctx context.Context, k *collector) error {
 	defer context.AfterFunc(ctx, func() { c.Close() })()
-	for {
+	for full := false; !full || len(c.introducing) > 0 && !k.tooMuch(); {
 		r, err := c.response(ctx)
 		if err != nil {
 			return err
 		}
-		if k.take(r) {
-			return nil
-		}
+		full = k.take(r) || full
 	}
+	return nil
 }
 
 // ask sends commands whose answers are read by [Conn.reply] and [Conn.rowsOf], in
