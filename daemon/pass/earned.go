@@ -11,9 +11,10 @@ import (
 
 func (w *writer) settled(i mail.Intent) { w.change.Settle = append(w.change.Settle, i.ID) }
 
-// end makes durable what the last parcel has earned, and notes what has become
-// of the task. What comes for the next mailbox meanwhile is returned, once that has been
-// asked for.
+// end collects the last answers. What they have earned, and what has become of the task,
+// is left to be made durable by the next commit, or when there is time for it; an error
+// is not. What comes for the next mailbox meanwhile is returned, once that has been asked
+// for.
 func (w *writer) end(ctx context.Context, fetchErr error, parcels <-chan parcel) (held *parcel) {
 	for len(w.flight) > 0 {
 		select {
@@ -36,17 +37,42 @@ func (w *writer) end(ctx context.Context, fetchErr error, parcels <-chan parcel)
 	default:
 		w.err = lasting(fetchErr)
 	}
-	if err := w.own(func(change *mail.Change) {
+	before := w.before
+	w.before = &errand{prepare: func(change *mail.Change) {
+		before.add(change)
 		w.earned(change)
 		w.concluded(change)
-	}, func() {
+	}, then: func() {
+		before.durable()
 		w.told()
 		w.task.err = w.err
 		w.putBack(w.task)
-	}); err != nil {
-		w.task.err = err
+	}}
+	if w.err != nil {
+		w.flush()
 	}
 	return held
+}
+
+// own has the owner of the pass do something, and before that what the mailbox before
+// has left.
+func (w *writer) own(prepare func(*mail.Change), then func()) error {
+	before := w.before
+	w.before = nil
+	return w.carriage.own(func(change *mail.Change) {
+		before.add(change)
+		prepare(change)
+	}, func() {
+		before.durable()
+		then()
+	})
+}
+
+// flush makes durable what there is. An error is the journal's, and ends all lanes.
+func (w *writer) flush() {
+	if len(w.stored) > 0 || w.before != nil {
+		w.fail(w.own(w.earned, w.told))
+	}
 }
 
 // earned adds what the writer has to be made durable. It is the owner's.

@@ -104,11 +104,23 @@ type carriage struct {
 	empty func()  // called once there are none
 }
 
-// errand is something that the owner does for a lane.
+// errand is something that the owner does for a lane. A nil one is nothing.
 type errand struct {
 	prepare func(*mail.Change) // adds to what is to be durable
 	then    func()             // once it is
 	done    chan error
+}
+
+func (e *errand) add(change *mail.Change) {
+	if e != nil {
+		e.prepare(change)
+	}
+}
+
+func (e *errand) durable() {
+	if e != nil {
+		e.then()
+	}
 }
 
 // sideBySide carries tasks until all are done, or until something has gone
@@ -245,7 +257,7 @@ func (c *carriage) drive(ctx context.Context, lane *Lane) {
 		defer close(parcels)
 		c.fetch(ctx, lane, parcels)
 	}()
-	var w *writer
+	w := new(writer)
 	var held *parcel // that came while the mailbox before it was ended
 	for {
 		var next parcel
@@ -254,10 +266,11 @@ func (c *carriage) drive(ctx context.Context, lane *Lane) {
 		} else if p, ok := w.receive(parcels); ok {
 			next = p
 		} else {
+			w.flush()
 			return
 		}
-		if w == nil || w.task != next.task {
-			w = c.writer(ctx, lane, next.task)
+		if w.task != next.task {
+			w = c.writer(ctx, lane, next.task, w.before)
 		}
 		if w.take(ctx, next); next.last {
 			held = w.end(ctx, next.err, parcels)

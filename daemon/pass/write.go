@@ -30,6 +30,7 @@ type writer struct {
 	left     int    // messages that nothing is known of yet
 
 	// What the next commit makes durable.
+	before *errand // of the mailbox before, or of this one once it has ended
 	change mail.Change
 	stored []mail.UID // the UIDs of receipts in change
 	tell   []done     // what the observer is told then
@@ -58,15 +59,15 @@ type done struct {
 	mended  mail.Fixups
 }
 
-func (c *carriage) writer(ctx context.Context, lane *Lane, t *task) *writer {
-	return &writer{carriage: c, task: t, left: len(t.uids), open: func() (Appender, error) {
+func (c *carriage) writer(ctx context.Context, lane *Lane, t *task, before *errand) *writer {
+	return &writer{carriage: c, task: t, before: before, left: len(t.uids), open: func() (Appender, error) {
 		return lane.Destination.Appender(ctx, t.to)
 	}}
 }
 
 // receive waits for the next parcel, and takes the answers that come before it.
 func (w *writer) receive(parcels <-chan parcel) (next parcel, ok bool) {
-	for w != nil && len(w.flight) > 0 {
+	for len(w.flight) > 0 {
 		waiting := parcels
 		if len(w.flight) == flightMost {
 			waiting = nil
@@ -83,9 +84,7 @@ func (w *writer) receive(parcels <-chan parcel) (next parcel, ok bool) {
 		return next, ok
 	default:
 	}
-	if w != nil && len(w.stored) > 0 {
-		w.fail(w.own(w.earned, w.told)) // there is time for that
-	}
+	w.flush() // there is time for that
 	next, ok = <-parcels
 	return next, ok
 }
@@ -147,7 +146,7 @@ func (w *writer) begin() error {
 		w.floor = max(w.task.floor, 1)
 	}
 	anew := false
-	if err := w.own(func(*mail.Change) {
+	if err := w.carriage.own(func(*mail.Change) {
 		if w.Pair.DestinationValidity == 0 {
 			w.Pair.DestinationValidity = w.status.UIDValidity
 		}
