@@ -21,7 +21,7 @@ func TestMillion(t *testing.T) {
 	if *rounds > 0 {
 		messages = 1_000_000
 	}
-	own := buildImapsyncd(t)
+	own := imapsyncds(t)[0]
 	old, new := newVast(t, 1_100_000_000, messages), newVast(t, 1_200_000_000, 0)
 	j := job{dir: t.TempDir(), oldPort: old.port(), newPort: new.port(), accounts: []pairing{{"u", "u"}}}
 	j.passwordFile = j.write(t, "password", "secret\n")
@@ -62,7 +62,7 @@ func TestMillion(t *testing.T) {
 // costs, once it does nothing else.
 func follow(t *testing.T, j job, binary string, old, new func() map[string]int) string {
 	t.Helper()
-	file := imapsyncdConfig(t, j, "poll_interval = \"1s\"\n[web]\nlisten = \"127.0.0.1:0\"\n")
+	file := imapsyncdConfig(t, j, "poll_interval = \"1s\"\n[web]\nlisten = \"127.0.0.1:0\"\n", "")
 	cmd := exec.Command(binary, "--config", file, "run")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	var said strings.Builder

@@ -19,6 +19,8 @@ type contender struct {
 	// same directory, to find nothing new.
 	order  func(t testing.TB, j job) order
 	binary string // of imapsyncd
+	// wide tells that it has as many connections for an account as the ceiling.
+	wide bool
 	// local tells that it does not speak IMAP to the new server but runs on it.
 	local bool
 }
@@ -42,7 +44,7 @@ const imapsync = "IMAPSYNC"
 
 // contenders are those that are installed, imapsyncd first.
 func contenders(t testing.TB) []contender {
-	all := []contender{buildImapsyncd(t)}
+	all := imapsyncds(t)
 	for _, peer := range []struct {
 		program string
 		contender
@@ -80,28 +82,34 @@ func ceilingOrder(t testing.TB, j job, connections, batch int) order {
 
 func address(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 
-// buildImapsyncd builds the program as its users do.
-func buildImapsyncd(t testing.TB) contender {
+// imapsyncds are the program, built as its users do: with everything at its default, and
+// with as many connections for an account as the ceiling.
+func imapsyncds(t testing.TB) []contender {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "imapsyncd")
 	if out, err := exec.Command("go", "build", "-o", binary, "github.com/imapsyncd/imapsyncd/cmd/imapsyncd").CombinedOutput(); err != nil {
 		t.Fatalf("build imapsyncd: %v\n%s", err, out)
 	}
-	return contender{name: "imapsyncd", binary: binary, order: func(t testing.TB, j job) order {
-		file := imapsyncdConfig(t, j, "")
-		return j.order([][]string{{binary, "--config", file, "sync"}}, 1)
-	}}
+	by := func(each string) func(testing.TB, job) order {
+		return func(t testing.TB, j job) order {
+			return j.order([][]string{{binary, "--config", imapsyncdConfig(t, j, "", each), "sync"}}, 1)
+		}
+	}
+	return []contender{
+		{name: "imapsyncd", binary: binary, order: by("")},
+		{name: fmt.Sprintf("imapsyncd, %d connections", mostConnections), binary: binary, wide: true, order: by(fmt.Sprintf("max_connections_per_account = %d\n", mostConnections))},
+	}
 }
 
 // imapsyncdConfig writes a configuration that leaves everything at its default
-// but what is given.
-func imapsyncdConfig(t testing.TB, j job, top string) string {
+// but what is given, at the top and for each server.
+func imapsyncdConfig(t testing.TB, j job, top, each string) string {
 	text := fmt.Sprintf("state_dir = \"state\"\n%s", top)
 	for _, side := range []struct {
 		name string
 		port int
 	}{{"source", j.oldPort}, {"destination", j.newPort}} {
-		text += fmt.Sprintf("[%s]\nhost = \"127.0.0.1\"\nport = %d\ntls = \"none\"\npassword_file = %q\n", side.name, side.port, j.passwordFile)
+		text += fmt.Sprintf("[%s]\nhost = \"127.0.0.1\"\nport = %d\ntls = \"none\"\npassword_file = %q\n%s", side.name, side.port, j.passwordFile, each)
 	}
 	for _, a := range j.accounts {
 		text += fmt.Sprintf("[[account]]\nname = %q\n[account.source]\nuser = %q\n[account.destination]\nuser = %q\n", a.Old, a.Old, a.New)

@@ -50,7 +50,7 @@ func BenchmarkVast(b *testing.B) {
 // syncWithin runs one sync, which has to copy so many messages.
 func syncWithin(b *testing.B, j job, messages int) {
 	b.Helper()
-	cfg, err := config.Load(imapsyncdConfig(b, j, ""))
+	cfg, err := config.Load(imapsyncdConfig(b, j, "", ""))
 	if err != nil {
 		b.Fatal(err)
 	}
