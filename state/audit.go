@@ -86,7 +86,7 @@ func audit(file io.ReaderAt, length int64) (*contents, error) {
 	case err != nil:
 		return nil, err
 	// A newer format may well look damaged to us.
-	case c.version != "" && c.version != formatVersion && c.version != "1":
+	case c.version != "" && c.version != formatVersion && c.version != "2" && c.version != "1":
 		return nil, &newerError{c.version}
 	case c.damage != nil:
 		return nil, c.damage

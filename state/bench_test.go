@@ -49,6 +49,31 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
+// BenchmarkIntents is what a parcel of 200 messages costs the state: its intents, and
+// later their receipts.
+func BenchmarkIntents(b *testing.B) {
+	s := open(b, filepath.Join(b.TempDir(), "a.db"))
+	defer s.Close()
+	const parcel = 200
+	next := uint64(1)
+	b.ReportAllocs()
+	for b.Loop() {
+		change := mail.Change{Receipts: []mail.PairReceipts{{Pair: 1}}}
+		for range parcel {
+			change.Intents = append(change.Intents, mail.Intent{
+				ID: next, Kind: mail.IntentAppend, Pair: 1, Source: mail.UID(next), Size: 3000, InternalDate: time.Unix(1e9+int64(next), 0).UTC(),
+				Fingerprint: mail.Fingerprint(next), Flags: mail.Flags{System: mail.Seen}, Mailbox: "INBOX", UIDValidity: 7, Floor: 9,
+			})
+			change.Settle = append(change.Settle, next)
+			change.Receipts[0].Receipts = append(change.Receipts[0].Receipts, mail.Receipt{Source: mail.UID(next), Destination: mail.UID(next), Fingerprint: mail.Fingerprint(next)})
+			next++
+		}
+		commit(b, s, mail.Change{Intents: change.Intents})
+		change.Intents = nil
+		commit(b, s, change)
+	}
+}
+
 // BenchmarkMillion opens, reads and checks the state of a million messages.
 func BenchmarkMillion(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "a.db")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
@@ -154,6 +155,34 @@ func (d *decoder) varint() int64 {
 	v, n := binary.Varint(d.data)
 	d.take(n)
 	return v
+}
+
+// uint32 is uvarint for a number of no more than 32 bits.
+func (d *decoder) uint32() uint32 {
+	v := d.uvarint()
+	if v > math.MaxUint32 {
+		d.failed = true
+	}
+	return uint32(v)
+}
+
+// text is octets behind their number.
+func (d *decoder) text() string {
+	n := d.uvarint()
+	if n == 0 || n > uint64(len(d.data)) {
+		d.failed = d.failed || n > 0
+		return ""
+	}
+	return string(d.take(int(n)))
+}
+
+// time is seconds since 1970 and nanoseconds.
+func (d *decoder) time() time.Time {
+	seconds, nanoseconds := d.varint(), d.uint32()
+	if nanoseconds >= 1e9 {
+		d.failed = true
+	}
+	return time.Unix(seconds, int64(nanoseconds)).UTC()
 }
 
 func (d *decoder) uint64() uint64 { return binary.BigEndian.Uint64(d.take(8)) }

@@ -118,6 +118,7 @@ func (p storedPair) mail(id mail.PairID) mail.Pair {
 	}
 }
 
+// storedIntent is an intent as formats 1 and 2 had it.
 type storedIntent struct {
 	Kind         uint8   `json:"k"`
 	Pair         uint32  `json:"p"`
@@ -139,16 +140,6 @@ type storedIntent struct {
 	FromValidity uint32  `json:"fv,omitempty"`
 	Original     uint64  `json:"o,omitempty"`
 	Mended       uint8   `json:"m,omitempty"`
-}
-
-func intentOf(i mail.Intent) storedIntent {
-	return storedIntent{
-		uint8(i.Kind), uint32(i.Pair), uint32(i.Source), i.Size, instant(i.InternalDate), uint64(i.Fingerprint),
-		uint8(i.Flags.System), octets(i.Flags.Keywords), octets(i.Mailbox), uint32(i.UIDValidity), uint32(i.Floor),
-		uint32(i.Destination), instant(i.Resent), i.Looks,
-		uint32(i.FromPair), uint32(i.FromSource), octets(i.FromMailbox), uint32(i.FromValidity),
-		uint64(i.Original), uint8(i.Mended),
-	}
 }
 
 func (i storedIntent) mail(id uint64) mail.Intent {

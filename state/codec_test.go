@@ -126,7 +126,7 @@ func FuzzValues(f *testing.F) {
 	date := time.Date(2026, 11, 25, 10, 0, 0, 5, time.UTC)
 	for kind, value := range []any{
 		pairOf(mail.Pair{ID: 1, Source: "a\xff", Destination: "b", SourcePath: "a", DestinationPath: "b", SourceAnchor: mail.Anchor{UIDValidity: 1, UIDNext: 2, HighestModSeq: math.MaxUint64, Messages: math.MaxUint32}}),
-		intentOf(mail.Intent{ID: 1, Kind: mail.IntentMove, Pair: 1, Source: 5, Size: 9, InternalDate: date, Fingerprint: 7, Flags: mail.Flags{System: 31, Keywords: "x y"}, Mailbox: "b", FromMailbox: "c", Resent: date}),
+		storedIntent{Kind: uint8(mail.IntentMove), Pair: 1, Source: 5, Size: 9, InternalDate: instant(date), Fingerprint: 7, System: 31, Keywords: "x y", Mailbox: "b", FromMailbox: "c", Resent: instant(date)},
 		holdOf(mail.Hold{HoldKey: mail.HoldKey{Path: "p"}, Reason: mail.ReasonName, Text: "words", Since: date, Skipped: true, Because: "so"}),
 		absenceOf(mail.Absence{Missing: []mail.Missing{{Since: date, UIDs: []mail.UID{1, 2, 3, 9}, Guarded: true}}, Removed: []mail.Removal{{At: date, Messages: 3}}}),
 		storedAbsence{Missing: []storedMissing{{Runs: [][2]uint32{{1, math.MaxUint32}}}, {Runs: [][2]uint32{{9, 3}, {3, 9}}}}},
@@ -142,7 +142,13 @@ func FuzzValues(f *testing.F) {
 		case 0:
 			survives(t, data, func(p storedPair) (mail.Pair, error) { return p.mail(1), nil }, pairOf)
 		case 1:
-			survives(t, data, func(i storedIntent) (mail.Intent, error) { return i.mail(1), nil }, intentOf)
+			var old storedIntent
+			if json.Unmarshal(data, &old) == nil { // by an upgrade it becomes one of today
+				want := []mail.Intent{old.mail(1)}
+				if got, err := decodeIntents(nil, 1, encodeIntents(want)); err != nil || !slices.Equal(got, want) {
+					t.Errorf("%+v\nbecame %+v, %v", want, got, err)
+				}
+			}
 		case 2:
 			survives(t, data, func(h storedHold) (mail.Hold, error) { return h.mail(), nil }, holdOf)
 		case 3:

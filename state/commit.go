@@ -35,15 +35,8 @@ func (s *Store) Commit(c mail.Change) error {
 				return err
 			}
 		}
-		for _, id := range c.Settle {
-			if err := w.shelf(bucketIntents).remove(u64(id)); err != nil {
-				return err
-			}
-		}
-		for _, i := range c.Intents {
-			if err := w.put(bucketIntents, u64(i.ID), intentOf(i)); err != nil {
-				return err
-			}
+		if err := w.changeIntents(c.Settle, c.Intents); err != nil {
+			return err
 		}
 		for _, h := range c.Holds {
 			if err := w.put(bucketHolds, holdKey(h.HoldKey), holdOf(h)); err != nil {

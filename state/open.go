@@ -96,14 +96,28 @@ func load(path string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// upgrade makes format 2 of format 1.
+// upgrade makes the present format of an older one, all or nothing.
 func (s *Store) upgrade() error {
-	return s.update(func(w *writer) error {
+	intents, err := s.Intents()
+	if err != nil {
+		return err
+	}
+	err = s.update(func(w *writer) error {
 		if _, err := w.tx.CreateBucketIfNotExists(bucketAbsences); err != nil {
+			return err
+		}
+		for _, i := range intents {
+			if err := w.shelf(bucketIntents).remove(u64(i.ID)); err != nil {
+				return err
+			}
+		}
+		if err := w.changeIntents(nil, intents); err != nil {
 			return err
 		}
 		return w.tx.Bucket(bucketMeta).Put(keyVersion, seal(bucketMeta, keyVersion, []byte(formatVersion)))
 	})
+	s.outdated = s.outdated && err != nil
+	return err
 }
 
 // openFile opens, locks and audits the file, so that bbolt sees it only when

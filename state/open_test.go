@@ -135,7 +135,7 @@ func TestLostIsNotNew(t *testing.T) {
 // little of it can be understood.
 func TestNewerIsRefused(t *testing.T) {
 	version := func(w *writer) error {
-		return w.tx.Bucket(bucketMeta).Put(keyVersion, seal(bucketMeta, keyVersion, []byte("3")))
+		return w.tx.Bucket(bucketMeta).Put(keyVersion, seal(bucketMeta, keyVersion, []byte(formatVersion+"1")))
 	}
 	for name, change := range map[string]func(path string) error{
 		"format": func(path string) error { return inside(path, version) },

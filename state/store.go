@@ -2,7 +2,7 @@
 // pairs, receipts, intents, holds and anchors. It implements pass.Journal and
 // is the only package that knows bbolt.
 //
-// Layout, format version 2:
+// Layout, format version 3:
 //
 //	meta      version → decimal digits; identity → JSON; commit → number of the
 //	          last one (8 octets), and the total of the totals
@@ -12,7 +12,7 @@
 //	pairs     pair ID → JSON
 //	receipts  pair ID → bucket: kind, first source UID → block of ≤ 128 receipts
 //	          (kind 0: source vanished, numbered in order; kind 1: by source UID)
-//	intents   intent ID → JSON
+//	intents   first intent ID → list of ≤ 256 intents
 //	holds     pair ID, UID, path → JSON
 //	absences  pair ID → JSON
 //	anchors   raw destination mailbox name → JSON
@@ -52,9 +52,10 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
-// formatVersion is what this program writes. Format 1 had no absences, and no
-// receipts of messages that are gone; Open makes it 2.
-const formatVersion = "2"
+// formatVersion is what this program writes, and Open makes of what others have written.
+// Format 1 had no absences, and no receipts of messages that are gone; it and format 2 had
+// each intent as JSON under its ID.
+const formatVersion = "3"
 
 var (
 	bucketMeta     = []byte("meta")
@@ -104,7 +105,7 @@ type Store struct {
 	db       *bolt.DB
 	file     *os.File // that of db, locked
 	fresh    Fresh
-	outdated bool // the file was in an older format when it was opened
+	outdated bool // the file is in an older format
 
 	writing sync.Mutex // held by the one that writes, and by Check
 	totals  map[string]total
@@ -237,12 +238,6 @@ func number(key []byte, size int) uint64 {
 func (s *Store) Pairs() (pairs []mail.Pair, err error) {
 	err = each(s, bucketPairs, func(key []byte, p storedPair) { pairs = append(pairs, p.mail(mail.PairID(number(key, 4)))) })
 	return pairs, err
-}
-
-// Intents returns all intents by ascending ID.
-func (s *Store) Intents() (intents []mail.Intent, err error) {
-	err = each(s, bucketIntents, func(key []byte, i storedIntent) { intents = append(intents, i.mail(number(key, 8))) })
-	return intents, err
 }
 
 // Holds returns everything that is held, by pair and UID.

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -79,5 +80,55 @@ func TestUpgrade(t *testing.T) {
 	}
 	if got, err := s.Absences(); err != nil || len(got) != 1 || !slices.Equal(got[0].Missing[0].UIDs, absence.Missing[0].UIDs) {
 		t.Errorf("%+v %v", got, err)
+	}
+}
+
+// TestUpgradeOfIntents opens testdata/version2.db, in which each intent is JSON.
+func TestUpgradeOfIntents(t *testing.T) {
+	data, err := os.ReadFile("testdata/version2.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "a.db")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 11, 25, 10, 0, 0, 5, time.UTC)
+	want := []mail.Intent{{
+		ID: 4, Kind: mail.IntentMove, Pair: 1, Source: 5, Fingerprint: 7, Mailbox: "INBOX", UIDValidity: 8, Floor: 700,
+		FromPair: 1, FromSource: 6, FromMailbox: "a\xff", FromValidity: 3, Destination: 9, Looks: 2, Resent: at,
+	}}
+	for n := range uint64(12) {
+		want = append(want, mail.Intent{
+			ID: 10 + 2*n, Kind: mail.IntentAppend, Pair: 1, Source: mail.UID(400 + n), Size: 1 << 40, InternalDate: at.AddDate(-2000, 0, int(n)), Fingerprint: mail.Fingerprint(n) << 50,
+			Flags: mail.Flags{System: 31, Keywords: "Work $x"}, Mailbox: "INBOX", UIDValidity: 8, Floor: 701, Original: 12, Mended: 3,
+		})
+	}
+	whose := Identity{SourceHost: "old.example.org", SourceUser: "foo", DestinationHost: "new.example.org", DestinationUser: "foo@example.org"}
+	for _, o := range []Options{{ReadOnly: true}, {Identity: whose}, {Identity: whose}, {ReadOnly: true}} {
+		s, err := Open(path, o)
+		if err != nil || s.Fresh() != (Fresh{}) {
+			t.Fatal(err, s.Fresh())
+		}
+		pairs, err1 := s.Pairs()
+		holds, err2 := s.Holds()
+		absences, err3 := s.Absences()
+		got, err4 := s.Intents()
+		if err := errors.Join(err1, err2, err3, err4, s.Check()); err != nil || len(pairs) != 1 || len(holds) != 1 || len(absences) != 1 {
+			t.Fatal(err, pairs, holds, absences)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%+v\nwant %+v", got, want)
+		}
+		if !o.ReadOnly {
+			commit(t, s, mail.Change{Settle: []uint64{want[1].ID}})
+			want = slices.Delete(want, 1, 2)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if after, _ := os.ReadFile(path); o.ReadOnly && len(want) == 13 && !slices.Equal(after, data) {
+			t.Error("reading has changed the file")
+		}
 	}
 }
