@@ -168,10 +168,10 @@ func later(t *testing.T, file []byte) []byte {
 		sum := crc32.Checksum([]byte("metaversion"+version), crc32.MakeTable(crc32.Castagnoli))
 		return append(binary.BigEndian.AppendUint32([]byte("version"), sum), version...)
 	}
-	if !bytes.Contains(file, sealed("2")) {
-		t.Fatal("the state has no version 2")
+	if !bytes.Contains(file, sealed("3")) {
+		t.Fatal("the state has no version 3")
 	}
-	return bytes.ReplaceAll(file, sealed("2"), sealed("3"))
+	return bytes.ReplaceAll(file, sealed("3"), sealed("4"))
 }
 
 // grown makes a world with a state that has something of everything. It
