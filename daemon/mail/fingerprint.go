@@ -92,20 +92,34 @@ func Content(r io.Reader) (Fingerprint, error) {
 // 0x7F, as far as there is room, and returns how long it is.
 func normalise(to, text []byte) int {
 	n := 0
-	for _, c := range text {
-		if c == '\r' {
-			continue
-		}
-		if c == 0 || c >= 0x80 {
-			c = 'X'
-		}
-		if n == len(to) {
-			break
-		}
-		to[n] = c
-		n++
+	for len(text) > 0 && n < len(to) {
+		part, rest, _ := bytes.Cut(text, []byte{'\r'})
+		text = rest
+		n += copy(to[n:], part)
 	}
+	mask(to[:n])
 	return n
+}
+
+// mask puts X for NUL and every octet above 0x7F. It looks at eight at once, since there
+// is none in most texts.
+func mask(text []byte) {
+	const lowest, highest = 0x0101010101010101, 0x8080808080808080
+	for len(text) > 0 {
+		n := min(len(text), 8)
+		if n == 8 {
+			if v := binary.NativeEndian.Uint64(text); (v|(v-lowest))&highest == 0 {
+				text = text[8:]
+				continue
+			}
+		}
+		for i, c := range text[:n] {
+			if c == 0 || c >= 0x80 {
+				text[i] = 'X'
+			}
+		}
+		text = text[n:]
+	}
 }
 
 // normalForm is what [normalise] makes of a text, without what [Mend] puts before

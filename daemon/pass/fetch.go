@@ -236,6 +236,7 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 	// A server may answer in another order (I9).
 	defer func() { slices.SortFunc(out.pieces, func(a, b piece) int { return cmp.Compare(a.UID, b.UID) }) }()
 	inHand := int64(0) // the truth, which RFC822.SIZE need not be
+	var memory slab
 	for body, err := range source.Bodies(ctx, t.ref(), uids) {
 		if err != nil {
 			return out, err
@@ -254,11 +255,11 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 			files = append(files, file)
 			next.content = file
 		} else {
-			data := make([]byte, body.Size)
+			data := memory.take(int(body.Size))
 			if _, err := io.ReadFull(body.Content, data); err != nil {
 				return out, fmt.Errorf("fetch message %d: %w", body.UID, err)
 			}
-			next.content = bytes.NewReader(data)
+			next.content = memoryContent(data)
 			inHand += body.Size
 		}
 		prefix, err := beginning(next.content, body.Size)
@@ -277,8 +278,46 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 	return out, nil
 }
 
+// slab hands out memory for the messages of a parcel, which are let go together: small
+// ones lie side by side.
+type slab struct{ free []byte }
+
+const (
+	slabSize  = 256 << 10
+	apartFrom = slabSize / 8 // octets of a message that has its own
+)
+
+func (s *slab) take(size int) []byte {
+	if size >= apartFrom {
+		return make([]byte, size)
+	}
+	if size > len(s.free) {
+		s.free = make([]byte, slabSize)
+	}
+	taken := s.free[:size:size]
+	s.free = s.free[size:]
+	return taken
+}
+
+// memoryContent is the content of a message in memory.
+type memoryContent []byte
+
+func (c memoryContent) ReadAt(p []byte, at int64) (int, error) {
+	if at < 0 || at >= int64(len(c)) {
+		return 0, io.EOF
+	}
+	n := copy(p, c[at:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
 // beginning is what of a message its fingerprint needs.
 func beginning(content io.ReaderAt, size int64) ([]byte, error) {
+	if data, ok := content.(memoryContent); ok {
+		return data[:min(len(data), mail.PrefixLen)], nil
+	}
 	prefix := make([]byte, min(size, mail.PrefixLen))
 	if _, err := content.ReadAt(prefix, 0); err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read spool: %w", err)

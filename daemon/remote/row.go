@@ -284,10 +284,51 @@ func (c *content) Read(p []byte) (int, error) {
 // forms that servers give them; zero for any other.
 func parseDate(text string) time.Time {
 	text = strings.TrimSpace(text)
+	if t, ok := plainDate(text); ok {
+		return t
+	}
 	for _, layout := range []string{"2-Jan-2006 15:04:05 -0700", "2-Jan-2006 15:04:05 MST", "2-Jan-2006 15:04:05"} {
 		if t, err := time.Parse(layout, text); err == nil && t.Year() >= 1 && t.Year() <= 9999 {
 			return t
 		}
 	}
 	return time.Time{}
+}
+
+// plainDate reads a date as RFC 3501 has it, which time.Parse takes a while for: nearly
+// every server gives nothing else.
+func plainDate(text string) (time.Time, bool) {
+	const form, months = "02-Jan-2006 15:04:05 -0700", "JanFebMarAprMayJunJulAugSepOctNovDec"
+	if len(text) == len(form)-1 {
+		text = "0" + text
+	}
+	if len(text) != len(form) {
+		return time.Time{}, false
+	}
+	ok := true
+	digits := func(from, to int) (n int) {
+		for _, c := range []byte(text[from:to]) {
+			ok = ok && '0' <= c && c <= '9'
+			n = n*10 + int(c-'0')
+		}
+		return n
+	}
+	day, year := digits(0, 2), digits(7, 11)
+	hour, minute, second := digits(12, 14), digits(15, 17), digits(18, 20)
+	hours, minutes := digits(22, 24), digits(24, 26)
+	away := time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute
+	month := strings.Index(months, text[3:6])
+	marks := string([]byte{text[2], text[6], text[11], text[14], text[17], text[20]})
+	if !ok || month < 0 || month%3 != 0 || marks != "-- :: " || hour > 23 || minute > 59 || second > 59 || hours > 23 || minutes > 59 || year < 1 {
+		return time.Time{}, false
+	}
+	switch text[21] {
+	case '-':
+		away = -away
+	case '+':
+	default:
+		return time.Time{}, false
+	}
+	t := time.Date(year, time.Month(month/3+1), day, hour, minute, second, 0, time.UTC)
+	return t.Add(-away), t.Day() == day
 }
