@@ -108,7 +108,7 @@ func (c *connections) opener(side remote.Side, s config.Server, then metrics.Con
 		c.move(at, metrics.Connecting)
 		loggedIn := false
 		options := c.options
-		options.Listens = then == metrics.Watching
+		options.Listens, options.Copies = then == metrics.Watching, then != metrics.Watching && c.copying.Load()
 		opened := c.opened.Add(1)
 		options.Traced = &c.traced
 		options.Trace = func(direction byte, line string) {

@@ -30,8 +30,8 @@ type Options struct {
 	// nil: it is logged.
 	Alert func(text string)
 	// Listens is a connection that is kept for days and says little: its buffers
-	// are small.
-	Listens bool
+	// are small. Copies is one over which a whole account goes: they are large.
+	Listens, Copies bool
 	// Dial opens the transport; nil: net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -101,8 +101,11 @@ func (c *Conn) use(transport net.Conn) {
 	c.transport = transport
 	if c.in == nil {
 		in, out := 16<<10, 16<<10
-		if c.options.Listens {
+		switch {
+		case c.options.Listens:
 			in, out = 1<<10, 256
+		case c.options.Copies:
+			in, out = 64<<10, 64<<10
 		}
 		c.wire, c.buffered = bufio.NewReaderSize(nil, in), bufio.NewWriterSize(nil, out)
 		c.in = c.wire
