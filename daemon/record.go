@@ -37,6 +37,8 @@ type record struct {
 	copied     map[string]time.Time // when the last copy of each account was made
 	changes    []cutover.Change     // the newest last
 	sequence   uint64               // of the last of them
+
+	own, aliases []cutover.Memory // see memories
 }
 
 const (

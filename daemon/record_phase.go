@@ -36,8 +36,10 @@ func (r *record) takenBack(account string) bool {
 }
 
 // memories are those of some domains, and of the aliases of these. The caller
-// holds mu.
+// holds mu, and does not keep them: thousands of accounts are gone through every few
+// seconds.
 func (r *record) memories(names []string) (own, aliases []cutover.Memory) {
+	own, aliases = r.own[:0], r.aliases[:0]
 	for _, name := range names {
 		own = append(own, r.domains[name])
 	}
@@ -46,5 +48,6 @@ func (r *record) memories(names []string) (own, aliases []cutover.Memory) {
 			aliases = append(aliases, r.domains[d.Name])
 		}
 	}
+	r.own, r.aliases = own, aliases
 	return own, aliases
 }

@@ -48,22 +48,23 @@ func (m *migration) verifying(ctx context.Context) {
 func (m *migration) due(account string) bool {
 	r := m.running
 	known, _ := r.record.knownAccount(account)
+	now := r.now()
+	policy := policyOf(r.record.policy())
+	regular := known.Quick.Began.IsZero() || !known.Contents.Began.After(known.FirstCopy) || now.Sub(known.Quick.Began) >= policy.VerifyEvery
+	if !regular && known.Quick.Began.After(known.LastCopy) {
+		return false // all of it has been compared: most of thousands, whenever it is asked
+	}
 	f, err := r.follower(account)
 	if err != nil || !known.Following.Happened() || known.Skipped.Happened() || r.record.phase(account) == mail.PhaseFinished {
 		return false
 	}
-	now := r.now()
 	m.mu.Lock()
 	notBefore := m.retry[account]
 	m.mu.Unlock()
 	if s := f.Status(); now.Before(notBefore) || s.Health == mail.HealthPaused || s.Health == mail.HealthAuth || s.Health == mail.HealthStopped {
 		return false
 	}
-	policy := policyOf(r.record.policy())
-	if known.Quick.Began.IsZero() || !known.Contents.Began.After(known.FirstCopy) || now.Sub(known.Quick.Began) >= policy.VerifyEvery {
-		return true
-	}
-	return !known.Quick.Began.After(known.LastCopy) && r.record.draining(account) && m.onlyUnverified(known.Domains)
+	return regular || r.record.draining(account) && m.onlyUnverified(known.Domains)
 }
 
 // onlyUnverified tells whether one of the domains could stop if it were

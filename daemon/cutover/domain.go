@@ -156,8 +156,8 @@ func (a AccountMemory) Draining(domains []Memory) bool {
 	if a.Handover.Happened() || a.Lost.Happened() {
 		return true
 	}
-	for _, d := range domains {
-		if d.Handover.Happened() || d.Finished.Happened() || d.Lost.Happened() {
+	for i := range domains {
+		if d := &domains[i]; d.Handover.Happened() || d.Finished.Happened() || d.Lost.Happened() {
 			return true
 		}
 	}
@@ -168,8 +168,10 @@ func (a AccountMemory) Draining(domains []Memory) bool {
 // aliases are of domains without accounts, whose mail it gets too.
 func (a AccountMemory) Phase(domains, aliases []Memory) mail.Phase {
 	finished := len(domains) > 0
-	for _, d := range slices.Concat(domains, aliases) {
-		finished = finished && d.Finished.Happened()
+	for _, list := range [][]Memory{domains, aliases} {
+		for i := range list {
+			finished = finished && list[i].Finished.Happened()
+		}
 	}
 	switch {
 	case finished:
