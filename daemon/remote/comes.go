@@ -47,11 +47,12 @@ func (c *Conn) endedBy(ctx context.Context, err error) error {
 	return c.ended(errors.Join(ctx.Err(), err))
 }
 
-// hasCome tells whether there is something to be read.
+// hasCome tells whether something is there that has been taken from the socket: that
+// is not asked, since the deadline is over.
 func (c *Conn) hasCome() (bool, error) {
-	c.glance = true
+	c.glance = time.Unix(1, 0)
 	_, err := c.in.Peek(1)
-	if c.glance = false; isTimeout(err) {
+	if c.glance = (time.Time{}); isTimeout(err) {
 		return false, nil
 	}
 	return err == nil, err

@@ -68,7 +68,7 @@ type Conn struct {
 	window window    // under clock
 	silent time.Time // under clock: since when an answer is due and nothing comes
 	rested time.Time // under clock: since when none is due
-	glance bool      // a read is to wait for next to nothing
+	glance time.Time // until when a read is to wait, which is nearly nothing; zero: as usual
 
 	mu  sync.Mutex
 	err error  // why it ended

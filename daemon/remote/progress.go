@@ -22,8 +22,8 @@ func (p progress) Read(b []byte) (int, error) {
 			return 0, errCreeps
 		}
 		switch {
-		case p.glance:
-			p.transport.SetReadDeadline(time.Now().Add(glanceTime))
+		case !p.glance.IsZero():
+			p.transport.SetReadDeadline(p.glance)
 		case p.pending.Load() > 0:
 			p.setDeadline()
 		default:
@@ -37,7 +37,7 @@ func (p progress) Read(b []byte) (int, error) {
 		if p.inflating != nil && err == nil {
 			err = p.inflating.take(n)
 		}
-		if n == 0 && isTimeout(err) && !p.glance && (p.pending.Load() == 0 || p.nudged()) {
+		if n == 0 && isTimeout(err) && p.glance.IsZero() && (p.pending.Load() == 0 || p.nudged()) {
 			continue // the deadline of a command that has been answered, or not the last one
 		}
 		return n, err
@@ -83,9 +83,9 @@ func (c *Conn) gone(ctx context.Context) bool {
 		return false
 	}
 	if c.in.Buffered()+c.wire.Buffered() == 0 {
-		c.glance = true
+		c.glance = time.Now().Add(glanceTime)
 		_, err := c.wire.Peek(1)
-		if c.glance = false; err != nil && !isTimeout(err) {
+		if c.glance = (time.Time{}); err != nil && !isTimeout(err) {
 			c.ended(err)
 			return true
 		}
