@@ -237,6 +237,11 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 	defer func() { slices.SortFunc(out.pieces, func(a, b piece) int { return cmp.Compare(a.UID, b.UID) }) }()
 	inHand := int64(0) // the truth, which RFC822.SIZE need not be
 	var memory slab
+	for _, uid := range uids {
+		if size := t.sizes.of(uid); size < apartFrom {
+			memory.expected += int(size)
+		}
+	}
 	for body, err := range source.Bodies(ctx, t.ref(), uids) {
 		if err != nil {
 			return out, err
@@ -280,7 +285,10 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 
 // slab hands out memory for the messages of a parcel, which are let go together: small
 // ones lie side by side.
-type slab struct{ free []byte }
+type slab struct {
+	free     []byte
+	expected int // octets of small messages that are still to come, as far as is told
+}
 
 const (
 	slabSize  = 256 << 10
@@ -292,10 +300,10 @@ func (s *slab) take(size int) []byte {
 		return make([]byte, size)
 	}
 	if size > len(s.free) {
-		s.free = make([]byte, slabSize)
+		s.free = make([]byte, max(size, min(s.expected, slabSize)))
 	}
 	taken := s.free[:size:size]
-	s.free = s.free[size:]
+	s.free, s.expected = s.free[size:], s.expected-size
 	return taken
 }
 
