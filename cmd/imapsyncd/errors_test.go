@@ -256,12 +256,12 @@ func TestStateDirectory(t *testing.T) {
 		t.Errorf("exit %d: %s", code, out)
 	}
 
-	// 600 kB hold the beginning of the state and no more.
+	// 120 KiB hold the beginning of the state and no more.
 	full := filepath.Join(s.dir, "full")
 	if err := os.Mkdir(full, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", full).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=120k", "tmpfs", full).CombinedOutput(); err != nil {
 		t.Fatalf("mount: %v: %s", err, out)
 	}
 	mounted := true
