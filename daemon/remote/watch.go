@@ -99,7 +99,7 @@ func (w *watcher) watch(ctx context.Context) error {
 		// Never all at once, and early enough that what a sweep finds can be
 		// carried before the interval is over.
 		every := w.Sweep()
-		pause := together(every*7/8 - w.Jitter(every/8+1))
+		pause := every*7/8 - w.Jitter(every/8+1)
 		if w.idles || w.notified {
 			if err := w.listen(ctx, min(pause, idleLeast+w.Jitter(idleMost-idleLeast))); err != nil {
 				return err
@@ -114,19 +114,6 @@ func (w *watcher) watch(ctx context.Context) error {
 			return err
 		}
 	}
-}
-
-// beat is how far apart the moments are at which sweeps begin.
-const beat = 100 * time.Millisecond
-
-// together lets a long pause end at the beat before its end: of thousands of accounts some are
-// swept together, which wakes the program ten times a second and not for each of them.
-func together(pause time.Duration) time.Duration {
-	if pause < 100*beat {
-		return pause
-	}
-	end := time.Now().Add(pause)
-	return pause - end.Sub(end.Truncate(beat))
 }
 
 // begin has the server tell of changes, and looks how everything is before that.
