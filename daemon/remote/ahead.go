@@ -34,23 +34,13 @@ func (a *Appender) Next(ctx context.Context, mailbox string) {
 	})
 }
 
-// opened is reply for a SELECT.
+// opened reads the answer to a SELECT.
 func (s *sent) opened() error {
-	k := &collector{index: map[string]int{s.tag: 0}, replies: make([]Reply, 1)}
-	for {
-		r, err := s.conn.Wait(s.ctx)
-		if err != nil {
-			return err
-		}
-		if !k.take(r) {
-			continue
-		}
-		if k.tooMuch() {
-			return noEnd(k.count)
-		}
-		s.shown = &k.replies[0]
-		return nil
+	reply, err := s.conn.reply(s.ctx, s.tag)
+	if err == nil {
+		s.shown = &reply
 	}
+	return err
 }
 
 // takeBack ends the use of the connection by who has been lent it. The reply is that to

@@ -304,20 +304,34 @@ func (c *Conn) introduce(ctx context.Context) error {
 	if len(lines) == 0 {
 		return nil
 	}
-	var err error
 	if c.server.Side == SideDestination && !measures {
-		c.introducing, err = c.ask(ctx, lines...)
-	} else {
-		_, err = c.timed(ctx, lines...)
+		tags, err := c.ask(ctx, lines...)
+		c.introducing = tags
+		return err
+	}
+	replies, err := c.timed(ctx, lines...)
+	for _, reply := range replies {
+		for _, r := range reply.Untagged {
+			c.identify(r)
+		}
 	}
 	return err
 }
 
-// hears takes what answers introduce.
-func (c *Conn) hears(r Response) {
+// identify takes the answer to ID.
+func (c *Conn) identify(r Response) {
 	if r.Type == "ID" && len(r.Data) > 0 {
 		c.id = printable(strings.Join(texts(r.Data[0].List), " "))
 	}
+}
+
+// hears takes what answers introduce, while that is due: what a server says of itself
+// unasked, before TLS perhaps, is nothing.
+func (c *Conn) hears(r Response) {
+	if len(c.introducing) == 0 {
+		return
+	}
+	c.identify(r)
 	if i := slices.Index(c.introducing, r.Tag); i >= 0 {
 		c.introducing = slices.Delete(c.introducing, i, i+1)
 		c.due(-1)

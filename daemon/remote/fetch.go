@@ -301,6 +301,7 @@ func (s *session) ask(ctx context.Context, box mail.Ref, command string) (tag st
 		return "", fmt.Errorf("open mailbox: %w", s.lost(ctx, err))
 	}
 	reply, err := conn.reply(ctx, tags[0])
+	conn.due(-1)
 	if err != nil {
 		return "", fmt.Errorf("open mailbox: %w", s.lost(ctx, err))
 	}

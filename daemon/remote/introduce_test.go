@@ -60,3 +60,50 @@ func TestIntroduction(t *testing.T) {
 		})
 	}
 }
+
+// TestUnaskedIdentity: what a server says of itself unasked is nothing, in whatever
+// part of a dialogue, and what comes after the answers to a command, while those to the
+// introduction are due, is for nobody.
+func TestUnaskedIdentity(t *testing.T) {
+	for _, side := range []Side{SideSource, SideDestination} {
+		s, _ := scripted(t, "", func(k *talk, _ string) { k.say(`* ID ("name" "Impostor")`, "TAG OK") })
+		s.Side = side
+		conn, err := Dial(t.Context(), s, Options{Timeout: 10 * time.Second, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Raw(t.Context(), "NOOP"); err != nil || conn.ServerID() != "" {
+			t.Errorf("%s: %v, it is %q", side, err, conn.ServerID())
+		}
+		conn.Close()
+	}
+	var introduction string
+	s, _ := scripted(t, "ID", func(k *talk, command string) {
+		switch command {
+		case `ID ("name" "imapsyncd")`:
+			introduction = k.tag
+		case "NOOP":
+			k.say("* 1 EXISTS", "TAG OK", "* 2 EXISTS")
+			k.tag = introduction
+			k.say(`* ID ("name" "Late")`, "TAG OK")
+		default:
+			k.say("TAG OK")
+		}
+	})
+	s.Side = SideDestination
+	conn, err := Dial(t.Context(), s, Options{Timeout: 10 * time.Second, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var seen []uint32
+	if _, err := conn.rawEach(t.Context(), func(answered int, r Response) bool {
+		if answered > 0 {
+			t.Errorf("%+v comes after everything is answered", r)
+		}
+		seen = append(seen, r.Num)
+		return true
+	}, "NOOP"); err != nil || !slices.Equal(seen, []uint32{1}) || conn.ServerID() != "name Late" || conn.pending.Load() != 0 {
+		t.Errorf("%v, %d, %q, %d answers are due", err, seen, conn.ServerID(), conn.pending.Load())
+	}
+}

@@ -108,18 +108,28 @@ func (c *Conn) rawEach(ctx context.Context, each func(answered int, r Response) 
 // collect reads the answers, those to introduce as well.
 func (c *Conn) collect(ctx context.Context, k *collector) error {
 	defer context.AfterFunc(ctx, func() { c.Close() })()
-	for full := false; !full || len(c.introducing) > 0 && !k.tooMuch(); {
+	for {
 		r, err := c.response(ctx)
 		if err != nil {
 			return err
 		}
-		full = k.take(r) || full
+		if k.take(r) {
+			break
+		}
+	}
+	for late := 1; len(c.introducing) > 0; late++ { // a server may answer in another order
+		if late > untaggedMost {
+			return c.ended(noEnd(late))
+		}
+		if _, err := c.response(ctx); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// ask sends commands whose answers are read by [Conn.reply] and [Conn.rowsOf], in
-// their order; they are due from now on.
+// ask sends commands whose answers are read one after the other, by [Conn.reply] or
+// [Conn.rowsOf]; they are due from now on.
 func (c *Conn) ask(ctx context.Context, commands ...string) (tags []string, err error) {
 	if err := c.Err(); err != nil {
 		return nil, err
@@ -139,9 +149,9 @@ func (c *Conn) ask(ctx context.Context, commands ...string) (tags []string, err 
 	return tags, nil
 }
 
-// reply reads the answer that has the tag.
+// reply reads the answer that has the tag. Who asked says that it is due, and is not
+// any more.
 func (c *Conn) reply(ctx context.Context, tag string) (Reply, error) {
-	defer c.due(-1)
 	k := &collector{index: map[string]int{tag: 0}, replies: make([]Reply, 1)}
 	if err := c.collect(ctx, k); err != nil {
 		return Reply{}, err
