@@ -196,6 +196,8 @@ func (a *account) beside(ctx context.Context) (pass.Lane, error) {
 	select {
 	case <-a.welcome:
 		err = destination.Connect(ctx)
+	case <-room.yield:
+		err = errNoRoom
 	case <-ctx.Done():
 		err = ctx.Err()
 	}

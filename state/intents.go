@@ -173,6 +173,9 @@ func (s *Store) Intents() (intents []mail.Intent, err error) {
 			if err != nil {
 				return err
 			}
+			if len(key) != 8 {
+				return errIntents
+			}
 			known := len(intents)
 			if intents, err = decodeIntents(intents, number(key, 8), data); err != nil {
 				return err

@@ -11,17 +11,23 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
 
+// whose the files in testdata are.
+var whose = Identity{SourceHost: "old.example.org", SourceUser: "foo", DestinationHost: "new.example.org", DestinationUser: "foo@example.org"}
+
+// copied is a copy of a file, and what is in it.
+func copied(t *testing.T, file string) (path string, data []byte) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	path = filepath.Join(t.TempDir(), "a.db")
+	if err := errors.Join(err, os.WriteFile(path, data, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return path, data
+}
+
 // TestUpgrade opens testdata/version1.db, which the first release wrote.
 func TestUpgrade(t *testing.T) {
-	data, err := os.ReadFile("testdata/version1.db")
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "a.db")
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	whose := Identity{SourceHost: "old.example.org", SourceUser: "foo", DestinationHost: "new.example.org", DestinationUser: "foo@example.org"}
+	path, data := copied(t, "testdata/version1.db")
 	kept := func(s *Store) {
 		t.Helper()
 		var receipts []mail.Receipt
@@ -85,14 +91,7 @@ func TestUpgrade(t *testing.T) {
 
 // TestUpgradeOfIntents opens testdata/version2.db, in which each intent is JSON.
 func TestUpgradeOfIntents(t *testing.T) {
-	data, err := os.ReadFile("testdata/version2.db")
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "a.db")
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	path, data := copied(t, "testdata/version2.db")
 	at := time.Date(2026, 11, 25, 10, 0, 0, 5, time.UTC)
 	want := []mail.Intent{{
 		ID: 4, Kind: mail.IntentMove, Pair: 1, Source: 5, Fingerprint: 7, Mailbox: "INBOX", UIDValidity: 8, Floor: 700,
@@ -104,7 +103,6 @@ func TestUpgradeOfIntents(t *testing.T) {
 			Flags: mail.Flags{System: 31, Keywords: "Work $x"}, Mailbox: "INBOX", UIDValidity: 8, Floor: 701, Original: 12, Mended: 3,
 		})
 	}
-	whose := Identity{SourceHost: "old.example.org", SourceUser: "foo", DestinationHost: "new.example.org", DestinationUser: "foo@example.org"}
 	for _, o := range []Options{{ReadOnly: true}, {Identity: whose}, {Identity: whose}, {ReadOnly: true}} {
 		s, err := Open(path, o)
 		if err != nil || s.Fresh() != (Fresh{}) {
