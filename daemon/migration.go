@@ -23,6 +23,8 @@ type migration struct {
 	done    chan struct{} // receives when every domain is finished
 	notices chan notice
 
+	reviewed []cutover.Account // memory of review
+
 	mu      sync.Mutex
 	rulings map[string]map[cutover.Verdict]cutover.Ruling // the last ones, by domain
 	healths map[string]mail.Health                        // of accounts, as last told
@@ -199,7 +201,11 @@ func (m *migration) told(changes []cutover.Change) {
 }
 
 // facts are what the verdicts about a domain rest on.
-func (m *migration) facts(d cutover.Domain) cutover.Facts {
+func (m *migration) facts(d cutover.Domain) cutover.Facts { return m.factsIn(d, nil) }
+
+// factsIn is facts with the accounts in memory that is used again: thousands of them
+// are looked at every few seconds.
+func (m *migration) factsIn(d cutover.Domain, accounts []cutover.Account) cutover.Facts {
 	r := m.running
 	f := cutover.Facts{Domain: d, Memory: r.record.knownDomain(d.Name), Policy: policyOf(r.record.policy()), Now: r.now()}
 	having := d.Name
@@ -207,7 +213,7 @@ func (m *migration) facts(d cutover.Domain) cutover.Facts {
 		having = d.AliasesOf
 	}
 	names := r.record.accountsOf(having)
-	f.Accounts = make([]cutover.Account, 0, len(names))
+	f.Accounts = slices.Grow(accounts, len(names))
 	for _, name := range names {
 		known, _ := r.record.knownAccount(name)
 		a := cutover.Account{AccountMemory: known, Name: name, Phase: r.record.phase(name), Health: mail.HealthOK}
@@ -231,7 +237,8 @@ func (m *migration) review(ctx context.Context, work *sync.WaitGroup) {
 	r := m.running
 	domains := r.record.allDomains()
 	for _, d := range domains {
-		facts := m.facts(d)
+		facts := m.factsIn(d, m.reviewed)
+		m.reviewed = facts.Accounts[:0]
 		rulings := rulingsOf(facts)
 		m.measure(facts, rulings)
 		m.judge(facts, rulings)
