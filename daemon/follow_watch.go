@@ -17,6 +17,7 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 		return // polled
 	}
 	ended := false // the last connection, over NOTIFY
+	stepwise := false
 	listened := false
 	for failures := 0; ctx.Err() == nil; {
 		if f.isRefused() { // one of two that try a log-in is enough
@@ -45,7 +46,7 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 				listening()
 			},
 			Hint:     f.Hint,
-			NoNotify: without,
+			NoNotify: without, Stepwise: stepwise,
 			Unnotified: func(why error, byIt bool) {
 				ended = byIt
 				f.unnotified(why)
@@ -64,6 +65,7 @@ func (f *follower) watch(ctx context.Context, listening func()) {
 		failures++
 		wait := f.daemon.backoff(failures, err)
 		var far *remote.Error
+		stepwise = stepwise || errors.As(err, &far) && far.Class == remote.ClassTimeout
 		if errors.As(err, &far) && needsOperator(far) || errors.Is(err, errOtherServer) || errors.Is(err, errOneMailbox) || errors.Is(err, errOneLogIn) {
 			wait = authWait
 		}

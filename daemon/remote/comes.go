@@ -19,24 +19,25 @@ func apart(do func() error) error {
 	return <-done
 }
 
-// comes waits for the first octet of a response, without the progress timeout unless
-// an answer is due.
-func (c *Conn) comes(ctx context.Context) error {
-	defer context.AfterFunc(ctx, func() { c.Close() })()
+// comes waits until then for the first octet of a response, of which none is due;
+// false: it has not come. Nothing may have been read that has not been taken (hasCome).
+// Who calls closes the connection when ctx ends.
+func (c *Conn) comes(ctx context.Context, until time.Time) (bool, error) {
+	var err error
 	if raw := c.raw(); raw != nil {
-		there := false
-		// TLS may have read more than it was asked for.
-		if err := apart(func() (err error) { there, err = c.hasCome(); return err }); err != nil || there {
-			return c.endedBy(ctx, err)
-		}
-		if err := c.awaits(raw); err != nil {
-			return c.endedBy(ctx, err)
-		}
+		c.clock.Lock()
+		c.wakeAt(until)
+		c.clock.Unlock()
+		err = raw.Read(isReadable)
+	} else {
+		c.glance = until
+		_, err = c.in.Peek(1)
+		c.glance = time.Time{}
 	}
-	return apart(func() error {
-		_, err := c.in.Peek(1)
-		return c.endedBy(ctx, err)
-	})
+	if isTimeout(err) && ctx.Err() == nil {
+		return false, nil
+	}
+	return err == nil, c.endedBy(ctx, err)
 }
 
 // endedBy is ended, but for nil.
@@ -50,7 +51,7 @@ func (c *Conn) endedBy(ctx context.Context, err error) error {
 // hasCome tells whether something is there that has been taken from the socket: that
 // is not asked, since the deadline is over.
 func (c *Conn) hasCome() (bool, error) {
-	c.glance = time.Unix(1, 0)
+	c.glance = longAgo
 	_, err := c.in.Peek(1)
 	if c.glance = (time.Time{}); isTimeout(err) {
 		return false, nil
@@ -74,23 +75,6 @@ func (c *Conn) raw() syscall.RawConn {
 		return nil
 	}
 	return raw
-}
-
-// awaits waits until there are octets on a socket, or its end.
-func (c *Conn) awaits(raw syscall.RawConn) error {
-	for {
-		c.clock.Lock()
-		if c.silent = time.Now(); c.pending.Load() > 0 {
-			c.setDeadline()
-		} else {
-			c.transport.SetReadDeadline(time.Time{})
-		}
-		c.clock.Unlock()
-		err := raw.Read(isReadable)
-		if !isTimeout(err) || c.pending.Load() > 0 {
-			return err
-		} // else the deadline of a command that has been answered
-	}
 }
 
 // isReadable tells whether a read of a socket would not have to wait.

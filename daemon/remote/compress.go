@@ -229,18 +229,23 @@ func (c *Conn) setDeadline() {
 	if next := time.Now().Add(nudgeAfter); c.deflater != nil && next.Before(until) {
 		until = next
 	}
-	c.transport.SetReadDeadline(until)
+	c.wakeBy(until)
 }
 
-// nudged tells whether a read that has come to its deadline goes on.
-func (c *Conn) nudged() bool {
-	if c.deflater == nil {
+// patient tells whether a read that has come to its deadline goes on: it was that of
+// another one, or of a command that has been answered, or there is time left.
+func (c *Conn) patient() bool {
+	c.clock.Lock()
+	silent := time.Since(c.silent)
+	c.readBy = longAgo
+	c.clock.Unlock()
+	if c.pending.Load() == 0 {
+		return true
+	}
+	if silent >= c.options.Timeout {
 		return false
 	}
-	c.clock.Lock()
-	left := time.Until(c.silent.Add(c.options.Timeout))
-	c.clock.Unlock()
-	return left > 0 && c.deflater.nudge() == nil
+	return c.deflater == nil || silent < nudgeAfter || c.deflater.nudge() == nil
 }
 
 // inflating reads what the server has compressed. What comes out of it is

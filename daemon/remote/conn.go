@@ -67,8 +67,10 @@ type Conn struct {
 
 	window window    // under clock
 	silent time.Time // under clock: since when an answer is due and nothing comes
-	rested time.Time // under clock: since when none is due
-	glance time.Time // until when a read is to wait, which is nearly nothing; zero: as usual
+	// under clock: when the transport ends a read, and a write; zero: never.
+	readBy, writeBy time.Time
+	rested          time.Time // under clock: since when none is due
+	glance          time.Time // until when a read is to wait, which is nearly nothing; zero: as usual
 
 	mu  sync.Mutex
 	err error  // why it ended
@@ -99,6 +101,9 @@ func newConn(server Server, options Options, transport net.Conn) *Conn {
 // use begins to talk over a transport, afresh.
 func (c *Conn) use(transport net.Conn) {
 	c.transport = transport
+	c.clock.Lock()
+	c.readBy, c.writeBy = longAgo, longAgo // what is below may have others
+	c.clock.Unlock()
 	if c.in == nil {
 		in, out := 16<<10, 16<<10
 		switch {

@@ -23,11 +23,11 @@ func (p progress) Read(b []byte) (int, error) {
 		}
 		switch {
 		case !p.glance.IsZero():
-			p.transport.SetReadDeadline(p.glance)
+			p.wakeAt(p.glance)
 		case p.pending.Load() > 0:
 			p.setDeadline()
 		default:
-			p.transport.SetReadDeadline(time.Time{})
+			p.wakeBy(time.Time{})
 		}
 		p.clock.Unlock()
 		began := time.Now()
@@ -37,16 +37,22 @@ func (p progress) Read(b []byte) (int, error) {
 		if p.inflating != nil && err == nil {
 			err = p.inflating.take(n)
 		}
-		if n == 0 && isTimeout(err) && p.glance.IsZero() && (p.pending.Load() == 0 || p.nudged()) {
-			continue // the deadline of a command that has been answered, or not the last one
+		if n == 0 && isTimeout(err) && p.glance.IsZero() && p.patient() {
+			continue
 		}
 		return n, err
 	}
 }
 
 func (p progress) Write(b []byte) (int, error) {
-	p.transport.SetWriteDeadline(time.Now().Add(p.options.Timeout))
 	began := time.Now()
+	p.clock.Lock()
+	// Half as long is long as well, and most writes need no new deadline then.
+	if p.writeBy.Sub(began) < p.options.Timeout/2 {
+		p.writeBy = began.Add(p.options.Timeout)
+		p.transport.SetWriteDeadline(p.writeBy)
+	}
+	p.clock.Unlock()
 	n, err := p.transport.Write(b)
 	p.written.Add(int64(n))
 	p.waited(began)
@@ -64,6 +70,25 @@ func (c *Conn) due(n int32) {
 	case now == n && n > 0:
 		c.silent = time.Now()
 		c.setDeadline()
+	}
+}
+
+// longAgo is a deadline that is over.
+var longAgo = time.Unix(1, 0)
+
+// wakeAt has a read end at a time; zero: never. The caller holds clock.
+func (c *Conn) wakeAt(t time.Time) {
+	c.readBy = t
+	c.transport.SetReadDeadline(t)
+}
+
+// wakeBy has a read end at a time at the latest, and look then whether it is to go on:
+// a deadline that is sooner is left as it is, since Go looks through all timers once one
+// has been moved. The caller holds clock.
+func (c *Conn) wakeBy(t time.Time) {
+	sooner := !c.readBy.IsZero() && (t.IsZero() || !c.readBy.After(t)) && c.readBy.After(time.Now())
+	if !sooner && c.readBy != t {
+		c.wakeAt(t)
 	}
 }
 

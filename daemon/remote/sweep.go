@@ -41,7 +41,7 @@ func (w *watcher) digest(ctx context.Context) (sum uint64, only string, err erro
 		}
 		n++
 	}
-	answer, err := w.conn.scan(ctx, command, func(line []byte) bool {
+	answer, err := w.ask(ctx, command, func(line []byte) bool {
 		told, isStatus := bytes.CutPrefix(line, []byte("* STATUS "))
 		if isStatus {
 			statuses++
@@ -91,6 +91,9 @@ func (w *watcher) digest(ctx context.Context) (sum uint64, only string, err erro
 // digestOfListing is digest for every server. One with mailboxes of others, which
 // may change without a change of ours, is asked in no other way.
 func (w *watcher) digestOfListing(ctx context.Context) (uint64, error) {
+	if err := w.endIdle(ctx); err != nil {
+		return 0, err
+	}
 	listing, err := w.session.Mailboxes(ctx)
 	if err != nil {
 		return 0, err
@@ -109,20 +112,48 @@ func (w *watcher) digestOf(boxes []mail.Mailbox) uint64 {
 	return h.Sum64()
 }
 
-// scan sends a command and returns its answer. line is shown each line of an
-// untagged response without literals before it is parsed; true: it need not be.
-// The others are given to parsed.
-func (c *Conn) scan(ctx context.Context, command string, line func([]byte) bool, parsed func(Response)) (Response, error) {
-	tag := c.nextTag()
-	if err := c.Send(ctx, []byte(tag+" "+command+"\r\n")); err != nil {
+// ask sends a command and returns its answer, see [Conn.scan]. An IDLE that has begun
+// is ended before it, and another begun behind it, in one round trip.
+func (w *watcher) ask(ctx context.Context, command string, line func([]byte) bool, parsed func(Response)) (answer Response, err error) {
+	if w.Stepwise {
+		if err := w.endIdle(ctx); err != nil {
+			return Response{}, err
+		}
+	}
+	tag := w.conn.nextTag()
+	lines := tag + " " + command + "\r\n"
+	if w.idling != "" {
+		lines = "DONE\r\n" + lines
+		w.idling = ""
+	}
+	begun := true
+	if w.idles && !w.Stepwise {
+		begun = false
+		w.idling = w.conn.nextTag()
+		lines += w.idling + " IDLE\r\n"
+	}
+	if err := w.conn.sendNow(ctx, lines); err != nil {
 		return Response{}, err
 	}
-	if err := c.Flush(ctx); err != nil {
-		return Response{}, err
+	answer, err = w.conn.scan(ctx, tag, line, func(r Response) {
+		if r.Tag == "+" || w.idleAnswered(r) {
+			begun = true
+		} else {
+			parsed(r)
+		}
+	})
+	if err != nil || begun {
+		return answer, err
 	}
+	return answer, w.idleBegins(ctx)
+}
+
+// scan reads the answer to a command that has been sent. line is shown each line of an
+// untagged response without literals before it is parsed; true: it need not be. The
+// others are given to parsed. Who calls closes the connection when ctx ends.
+func (c *Conn) scan(ctx context.Context, tag string, line func([]byte) bool, parsed func(Response)) (Response, error) {
 	c.due(1)
 	defer c.due(-1)
-	defer context.AfterFunc(ctx, func() { c.Close() })()
 	fail := func(err error) (Response, error) {
 		return Response{}, c.ended(errors.Join(ctx.Err(), err))
 	}

@@ -132,7 +132,7 @@ func TestSweepEndless(t *testing.T) {
 	}
 	defer conn.Close()
 	seen := 0
-	_, err = conn.scan(t.Context(), "LIST", func([]byte) bool { seen++; return true }, func(Response) {})
+	_, err = (&watcher{conn: conn}).ask(t.Context(), "LIST", func([]byte) bool { seen++; return true }, func(Response) {})
 	if !errors.Is(err, errProtocol) && !strings.Contains(fmt.Sprint(err), "no end") || seen != untaggedMost {
 		t.Errorf("after %d lines: %v", seen, err)
 	}

@@ -32,13 +32,16 @@ type WatchOptions struct {
 	Hint func(mailbox string)
 	// NoNotify leaves NOTIFY away although it is offered.
 	NoNotify bool
+	// Stepwise waits for each answer before the next command is sent: for a server
+	// that loses what comes together with DONE.
+	Stepwise bool
 	// Unnotified is called when a server that offers NOTIFY does not tell of
 	// mailboxes by it, or does no more; ended: the connection has ended over it.
 	// nil: nobody.
 	Unnotified func(why error, ended bool)
 }
 
-// Many servers and the boxes before them end an IDLE after some time without a
+// Many servers and the boxes before them end a connection after some time without a
 // word, at 30 minutes by RFC 2177, at 10 by habit.
 const (
 	idleLeast = 4 * time.Minute
@@ -59,6 +62,7 @@ func Watch(ctx context.Context, o WatchOptions) error {
 		return err
 	}
 	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	o.Open = nil // what it needed is not kept
 	w := &watcher{
 		WatchOptions: o,
@@ -85,6 +89,7 @@ type watcher struct {
 	idles    bool
 	notified bool // the server tells of all mailboxes by NOTIFY
 	seed     maphash.Seed
+	idling   string   // the tag of the IDLE that has not ended; "": none is under way
 	last     uint64   // digest, of the last sweep
 	lines    []uint64 // what it was made of, in the server's order
 	listed   bool     // it takes Mailboxes to tell how they are
@@ -99,9 +104,9 @@ func (w *watcher) watch(ctx context.Context) error {
 		// Never all at once, and early enough that what a sweep finds can be
 		// carried before the interval is over.
 		every := w.Sweep()
-		pause := every*7/8 - w.Jitter(every/8+1)
+		pause := min(every*7/8-w.Jitter(every/8+1), idleLeast+w.Jitter(idleMost-idleLeast))
 		if w.idles || w.notified {
-			if err := w.listen(ctx, min(pause, idleLeast+w.Jitter(idleMost-idleLeast))); err != nil {
+			if err := w.listen(ctx, time.Now().Add(pause)); err != nil {
 				return err
 			}
 		} else {
@@ -163,81 +168,102 @@ func (w *watcher) sweep(ctx context.Context, changed func(mailbox string)) error
 	return nil
 }
 
-// listen hears events for so long: in IDLE, or where NOTIFY tells of them all
-// the same, without. A server that refuses IDLE, or ends it unasked, is asked
-// for it no more.
-func (w *watcher) listen(ctx context.Context, d time.Duration) error {
-	tag := w.conn.nextTag()
-	end := tag + " NOOP\r\n"
-	if w.idles {
-		end = "DONE\r\n"
-		begun := false
-		if err := apart(func() (err error) { begun, err = w.beginIdle(ctx, tag); return err }); err != nil || !begun {
+// listen hears events until then: in IDLE, or where NOTIFY tells of them all the
+// same, without. A server that refuses IDLE, or ends it unasked, is asked for it no
+// more.
+func (w *watcher) listen(ctx context.Context, until time.Time) error {
+	for there := false; ; {
+		if err := apart(func() error { return w.hear(ctx, there) }); err != nil || !w.idles && !w.notified {
+			return err
+		}
+		w.listening()
+		var err error
+		if there, err = w.conn.comes(ctx, until); err != nil || !there {
 			return err
 		}
 	}
-	w.listening()
+}
 
-	// What ends it is sent beside the reading; from then on an answer is due.
-	done := make(chan error, 1)
-	timer := time.AfterFunc(d, func() {
-		w.conn.due(1)
-		err := w.conn.Send(ctx, []byte(end))
-		if err == nil {
-			err = w.conn.Flush(ctx)
+// hear takes all that has come, and has IDLE begin if it has not. there: something is
+// on the socket.
+func (w *watcher) hear(ctx context.Context, there bool) error {
+	if w.idles && w.idling == "" {
+		if err := w.beginIdle(ctx); err != nil {
+			return err
 		}
-		done <- err
-	})
-	for {
-		err := w.conn.comes(ctx)
-		if err == nil {
-			var over bool
-			if err = apart(func() (err error) { over, err = w.hear(ctx, tag); return err }); err == nil && !over {
-				continue
+	}
+	for ; ; there = false {
+		if !there {
+			var err error
+			if there, err = w.conn.hasCome(); err != nil || !there {
+				return w.conn.endedBy(ctx, err)
 			}
 		}
-		if timer.Stop() {
-			// It was not asked to end.
-			w.notified = w.notified && w.idles
-			w.idles = false
+		r, err := w.conn.response(ctx)
+		if err != nil {
 			return err
 		}
-		derr := <-done
-		w.conn.due(-1)
-		return errors.Join(err, derr)
+		if !w.idleAnswered(r) {
+			w.event(r)
+		}
 	}
 }
 
-// hear takes what has come. over tells that it is the answer to a command.
-func (w *watcher) hear(ctx context.Context, tag string) (over bool, err error) {
-	r, err := w.conn.next(ctx)
-	if over = r.Tag == tag; err == nil && !over {
-		w.event(r)
+// beginIdle begins IDLE, if the server takes it.
+func (w *watcher) beginIdle(ctx context.Context) error {
+	w.idling = w.conn.nextTag()
+	if err := w.conn.sendNow(ctx, w.idling+" IDLE\r\n"); err != nil {
+		return err
 	}
-	return over, err
+	return w.idleBegins(ctx)
 }
 
-// beginIdle tells whether IDLE has begun.
-func (w *watcher) beginIdle(ctx context.Context, tag string) (bool, error) {
-	if err := w.conn.Send(ctx, []byte(tag+" IDLE\r\n")); err != nil {
-		return false, err
-	}
-	if err := w.conn.Flush(ctx); err != nil {
-		return false, err
-	}
+// idleBegins reads the answer to IDLE.
+func (w *watcher) idleBegins(ctx context.Context) error {
+	w.conn.due(1)
+	defer w.conn.due(-1)
 	for {
-		r, err := w.conn.Next(ctx)
+		r, err := w.conn.response(ctx)
 		switch {
 		case err != nil:
-			return false, err
-		case r.Tag == "+":
-			return true, nil
-		case r.Tag == tag:
-			w.idles = false
-			return false, nil
+			return err
+		case r.Tag == "+", w.idleAnswered(r):
+			return nil
 		}
 		w.event(r)
 	}
+}
+
+// endIdle ends IDLE, if it has begun.
+func (w *watcher) endIdle(ctx context.Context) error {
+	if w.idling == "" {
+		return nil
+	}
+	if err := w.conn.sendNow(ctx, "DONE\r\n"); err != nil {
+		return err
+	}
+	w.conn.due(1)
+	defer w.conn.due(-1)
+	for {
+		r, err := w.conn.response(ctx)
+		if err != nil {
+			return err
+		}
+		if r.Tag == w.idling {
+			w.idling = ""
+			return nil
+		}
+		w.event(r)
+	}
+}
+
+// idleAnswered tells whether a response ends an IDLE that we have not.
+func (w *watcher) idleAnswered(r Response) bool {
+	if r.Tag != w.idling || w.idling == "" {
+		return false
+	}
+	w.idling, w.idles = "", false
+	return true
 }
 
 // event gives a hint for what tells of a change.

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ type watched struct {
 	refuses bool // answers IDLE by NO
 	leaves  bool // ends IDLE by itself
 	late    bool // tells once of mail that came after the mailbox was listed
+	waits   bool // answers DONE once it has the two commands behind it
+	loses   bool // what has come together with DONE
 	verbs   []string
 	idling  chan func(string) // gets how to send into an IDLE
 }
@@ -39,13 +42,27 @@ func (w *watched) serve(conn net.Conn, in *bufio.Reader) {
 		if tag != "DONE" {
 			w.verbs = append(w.verbs, verb)
 		}
-		next, deaf, refuses, leaves := w.uidNext, w.deaf, w.refuses, w.leaves
+		next, deaf, refuses, leaves, waits, loses := w.uidNext, w.deaf, w.refuses, w.leaves, w.waits, w.loses
 		w.mu.Unlock()
 		switch {
 		case tag == "DONE":
 			if deaf {
 				io.Copy(io.Discard, in)
 				return
+			}
+			if loses {
+				in.Discard(in.Buffered())
+			}
+			if waits {
+				for {
+					part, _ := in.Peek(in.Buffered())
+					if bytes.Count(part, []byte("\n")) == 2 {
+						break
+					}
+					if _, err := in.Peek(len(part) + 1); err != nil {
+						return
+					}
+				}
 			}
 			send("%s OK idled", idle)
 		case verb == "EXAMINE":
@@ -95,6 +112,12 @@ func (w *watched) seen(verb string) (n int) {
 // start watches w and returns what it tells of.
 func (w *watched) start(t *testing.T, caps string, sweep, timeout time.Duration) (listening, hints chan struct{}, ended chan error) {
 	t.Helper()
+	return w.watch(t, caps, timeout, WatchOptions{Sweep: func() time.Duration { return sweep }})
+}
+
+// watch is start, with options that need not be whole.
+func (w *watched) watch(t *testing.T, caps string, timeout time.Duration, o WatchOptions) (listening, hints chan struct{}, ended chan error) {
+	t.Helper()
 	w.idling = make(chan func(string), 1)
 	w.uidNext = 2
 	server := newFakeServer(t, SideSource, caps, w.serve)
@@ -103,11 +126,10 @@ func (w *watched) start(t *testing.T, caps string, sweep, timeout time.Duration)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		ended <- Watch(ctx, WatchOptions{
-			Open: server.dial, Sweep: func() time.Duration { return sweep },
-			Listening: func() { listening <- struct{}{} },
-			Hint:      func(string) { hints <- struct{}{} },
-		})
+		o.Open = server.dial
+		o.Listening = func() { listening <- struct{}{} }
+		o.Hint = func(string) { hints <- struct{}{} }
+		ended <- Watch(ctx, o)
 	})
 	t.Cleanup(func() {
 		cancel()
@@ -187,6 +209,40 @@ func TestWatchSweeps(t *testing.T) {
 			if n := c.w.seen("IDLE"); (c.caps != watchCaps) != (n == 0) || (c.w.refuses || c.w.leaves) && n != 1 {
 				t.Errorf("IDLE was sent %d times", n)
 			}
+		})
+	}
+}
+
+// TestWatchSweepsTogether: a sweep is one round trip, with the end of IDLE before it
+// and the next behind it, unless the server loses what comes with DONE.
+func TestWatchSweepsTogether(t *testing.T) {
+	often := func() time.Duration { return 20 * time.Millisecond }
+	for name, c := range map[string]struct {
+		w        *watched
+		stepwise bool
+		timeout  time.Duration
+		sweeps   bool
+	}{
+		"together": {&watched{waits: true}, false, 10 * time.Second, true},
+		"lost":     {&watched{loses: true}, false, 50 * time.Millisecond, false},
+		"stepwise": {&watched{loses: true}, true, 10 * time.Second, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			listening, hints, ended := c.w.watch(t, watchCaps, c.timeout, WatchOptions{Sweep: often, Stepwise: c.stepwise})
+			await(t, listening, "word that it listens")
+			if !c.sweeps {
+				var far *Error
+				if err := await(t, ended, "end of the watch"); !errors.As(err, &far) || far.Class != ClassTimeout {
+					t.Errorf("ended with %v, want a time-out", err)
+				}
+				return
+			}
+			for before := c.w.seen("LIST"); c.w.seen("LIST") < before+3; {
+				time.Sleep(time.Millisecond)
+			}
+			push := await(t, c.w.idling, "IDLE")
+			push("* 3 EXISTS")
+			await(t, hints, "hint")
 		})
 	}
 }
