@@ -25,7 +25,7 @@ type Options struct {
 	// Parcel is how many messages are sent between two commits at most; 0: 200.
 	Parcel int
 	// LaneWorth is for how many messages to be carried a further lane is worth
-	// its log-ins, each 16 KiB of them counted as one more; 0: 250.
+	// its log-ins, each 16 KiB of them counted as one more; 0: 500.
 	LaneWorth int
 	Account   string // its name, for errors
 	// Rules tell which source mailboxes are wanted, and where they go.
@@ -197,7 +197,7 @@ func New(o Options) *Pass {
 		o.Parcel = 200
 	}
 	if o.LaneWorth == 0 {
-		o.LaneWorth = 250
+		o.LaneWorth = 500
 	}
 	if o.Arrivals == nil {
 		o.Arrivals = new(Arrivals)

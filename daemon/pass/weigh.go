@@ -23,6 +23,11 @@ type sizes struct {
 
 // of returns the size of a message, 0 when the source did not tell.
 func (s sizes) of(uid mail.UID) int64 {
+	if len(s.uids) > 0 { // of a mailbox where nothing was ever removed it is known where
+		if i := int64(uid) - int64(s.uids[0]); i >= 0 && i < int64(len(s.uids)) && s.uids[i] == uid {
+			return int64(s.size[i])
+		}
+	}
 	if i, ok := slices.BinarySearch(s.uids, uid); ok {
 		return int64(s.size[i])
 	}
