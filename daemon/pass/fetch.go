@@ -24,7 +24,7 @@ type parcel struct {
 	task    *task
 	asked   []mail.UID
 	pieces  []piece
-	release func() // gives the budget back and closes the spool files
+	release func() // gives back the budget, the memory of the contents and the spool files
 	first   bool   // nothing of it is there yet: the destination mailbox can be opened meanwhile
 	last    bool   // nothing of the mailbox follows, because of err if it is set
 	err     error
@@ -227,8 +227,10 @@ func inMemory(size int64) int64 {
 // what has come before it.
 func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids []mail.UID, release func()) (out parcel, err error) {
 	var files []*os.File
+	var memory memory
 	out = parcel{task: t, asked: uids, release: func() {
 		release()
+		memory.release()
 		for _, f := range files {
 			f.Close()
 		}
@@ -236,11 +238,8 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 	// A server may answer in another order (I9).
 	defer func() { slices.SortFunc(out.pieces, func(a, b piece) int { return cmp.Compare(a.UID, b.UID) }) }()
 	inHand := int64(0) // the truth, which RFC822.SIZE need not be
-	var memory slab
 	for _, uid := range uids {
-		if size := t.sizes.of(uid); size < apartFrom {
-			memory.expected += int(size)
-		}
+		memory.expect(t.sizes.of(uid))
 	}
 	for body, err := range source.Bodies(ctx, t.ref(), uids) {
 		if err != nil {
@@ -281,30 +280,6 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 		out.pieces = append(out.pieces, next)
 	}
 	return out, nil
-}
-
-// slab hands out memory for the messages of a parcel, which are let go together: small
-// ones lie side by side.
-type slab struct {
-	free     []byte
-	expected int // octets of small messages that are still to come, as far as is told
-}
-
-const (
-	slabSize  = 256 << 10
-	apartFrom = slabSize / 8 // octets of a message that has its own
-)
-
-func (s *slab) take(size int) []byte {
-	if size >= apartFrom {
-		return make([]byte, size)
-	}
-	if size > len(s.free) {
-		s.free = make([]byte, max(size, min(s.expected, slabSize)))
-	}
-	taken := s.free[:size:size]
-	s.free, s.expected = s.free[size:], s.expected-size
-	return taken
 }
 
 // memoryContent is the content of a message in memory.

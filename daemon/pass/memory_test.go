@@ -1,50 +1,64 @@
 package pass
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 )
 
-// TestSlab: messages lie side by side and never in one another, and no more memory is
-// taken than is expected, or what comes against expectation needs.
-func TestSlab(t *testing.T) {
+// TestMemory: messages lie side by side and never in one another, also where memory is
+// used again, and no more is taken than is expected, or what comes against expectation
+// needs, each time up to a power of two.
+func TestMemory(t *testing.T) {
 	for _, test := range []struct {
 		name     string
-		expected int
+		expected int64
 		sizes    []int
 		most     int // octets
 	}{
-		{"one", 1000, []int{1000}, 1000},
-		{"many", 200 * 3000, slices.Repeat([]int{3000}, 200), 200*3000 + 3*3000},
-		{"not told", 0, []int{5, 0, 7}, 12},
-		{"more than told", 10, []int{10, 10, 10}, 30},
-		{"less than told", 1 << 30, []int{10, 10}, slabSize},
-		{"large", 0, []int{apartFrom, slabSize}, apartFrom + slabSize},
+		{"one", 1000, []int{1000}, 1024},
+		{"many", 200 * 3000, slices.Repeat([]int{3000}, 200), 3 * slabSize},
+		{"not told", 0, []int{5, 0, 7}, 8 + 8},
+		{"more than told", 10, []int{10, 10, 10}, 16 * 3},
+		{"less than told", slabSize, []int{10, 10}, slabSize},
+		{"large", slabSize, []int{apartFrom, slabSize, slabSize + 1}, apartFrom + 3*slabSize},
 	} {
-		s := slab{expected: test.expected}
-		taken, left := 0, 0
-		var all [][]byte
-		for i, size := range test.sizes {
-			m := s.take(size)
-			if len(m) != size || cap(m) != size {
-				t.Errorf("%s: %d octets with room for %d, want %d", test.name, len(m), cap(m), size)
+		var held []memory
+		for round := range byte(3) { // the second has the memory of the first, the third not that of the second
+			var m memory
+			for left := test.expected; left > 0; left -= apartFrom / 2 {
+				m.expect(min(left, apartFrom/2))
 			}
-			for k := range m {
-				if m[k] != 0 {
-					t.Fatalf("%s: message %d lies in another", test.name, i)
+			var all [][]byte
+			for i, size := range test.sizes {
+				of := m.take(size)
+				if len(of) != size {
+					t.Fatalf("%s: %d octets, want %d", test.name, len(of), size)
 				}
-				m[k] = 1
+				for k := range of {
+					of[k] = byte(i) ^ round<<6
+				}
+				all = append(all, of)
 			}
-			all = append(all, m)
-			if size >= apartFrom || size > left {
-				if taken += size; size < apartFrom {
-					taken += len(s.free)
+			taken := 0
+			for _, b := range m.taken {
+				taken += len(b.octets)
+			}
+			if taken > test.most {
+				t.Errorf("%s: %d octets of memory, at most %d", test.name, taken, test.most)
+			}
+			for i, of := range all {
+				if n := bytes.Count(of, []byte{byte(i) ^ round<<6}); n != len(of) {
+					t.Errorf("%s: %d of the %d octets of message %d are another's", test.name, len(of)-n, len(of), i)
 				}
 			}
-			left = len(s.free)
+			if held = append(held, m); round == 0 {
+				m.release()
+			}
 		}
-		if taken > test.most {
-			t.Errorf("%s: %d octets of memory for %d messages, at most %d", test.name, taken, len(all), test.most)
+		mine, theirs := held[1].taken, held[2].taken
+		if slices.ContainsFunc(mine, func(b *buffer) bool { return slices.Contains(theirs, b) }) {
+			t.Errorf("%s: two have the same memory", test.name)
 		}
 	}
 }

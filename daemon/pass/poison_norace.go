@@ -1,0 +1,5 @@
+//go:build !race
+
+package pass
+
+const poisons = false
