@@ -18,7 +18,7 @@ const (
 	worthwhile = 16
 	// collectAt is how much may be used anew, as a percentage of what is held, until
 	// Go collects (GOGC).
-	collectAt = 50
+	collectAt = 25
 	// collectRestingAt is the same while the program is at rest: then it is not much
 	// work, and what has been used and not collected is memory for nothing.
 	collectRestingAt = 10
