@@ -25,6 +25,7 @@ var said = []string{
 	"* NAMESPACE ((\"INBOX.\" \".\")) NIL ((\"#shared.\" \".\")(\"shared.\" \".\"))\r\n* LIST (\\NonExistent) \".\" \"INBOX.&2D0-\"\r\n",
 	"* SEARCH 1 2 3 (MODSEQ 9)\r\n* ESEARCH (TAG \"R1\") UID ALL 1:3,7\r\n* VANISHED 1:5\r\n",
 	"* 1 FETCH (UID 7 FLAGS (\\Seen \\* NIL) INTERNALDATE \" 1-Jan-2020 10:00:00 +0000\" RFC822.SIZE 5 BODY[] {5}\r\nhello)\r\nR1 OK done\r\n",
+	"* 7 FETCH (X-GM-LABELS ({3}\r\na)b ({0}\r\n) {1}\r\n{) UID 7 FLAGS (x) BODY[] {1}\r\ny)\r\nR1 OK\r\n",
 	"* 1 FETCH (FLAGS () BODY[HEADER.FIELDS (A \"B\")]<0> NIL UID 4294967295)\r\n* 2 FETCH (UID 8 X-GM-LABELS (\"\\\\Inbox\" {3}\r\na\"b))\r\nR1 NO [LIMIT] x\r\n",
 	"R1 OK [APPENDUID 7 1:3] done\r\nR2 NO [COPYUID 7 1,3 5:6 x\r\n+ go ahead\r\n* BYE [ALERT] gone\r\n",
 	"* OK [BADCHARSET (A {1}\r\nB)] ((((((\r\n* ( \r\n{0}\r\n\r\n* 99999999999 EXISTS\r\n\r\n \r\n*\r\n",

@@ -335,6 +335,10 @@ func TestBodies(t *testing.T) {
 		{"odd spelling", func(string, string) string {
 			return "* 1 fetch (uid 1 flags ( \\seen x] \\Recent) modseq (5) x-gm-labels (a \"b\") internaldate \" 7-Jul-1996 02:44:25 +0000\" rfc822.size NIL body[] \"one\")\r\nTAG OK\r\n"
 		}, []string{`1 (\Seen x]) one`}},
+		{"literals in lists", func(string, string) string {
+			return "* 3 FETCH (X-GM-LABELS ({5}\r\nA) (B \"x\" (y {0}\r\n) {1}\r\n{))\r\n" +
+				"* 1 FETCH (X-GM-LABELS ({9}\r\n) BODY[] ( c {3}\r\nd\"e)) UID 1 FLAGS (\\Seen $Label1) INTERNALDATE " + when + " BODY[] {3}\r\none X-GM-LABELS ({1}\r\nf))\r\nTAG OK\r\n"
+		}, []string{"1" + tail + "one"}},
 		{"no date at all", func(string, string) string {
 			return "* 1 FETCH (UID 1 FLAGS () INTERNALDATE NIL RFC822.SIZE 3 BODY[] {3}\r\none)\r\nTAG OK\r\n"
 		}, []string{"1 () one"}},

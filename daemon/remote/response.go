@@ -184,6 +184,9 @@ type scanner struct {
 	at    int
 	// values is how many there were; beyond valuesMost nothing more is read.
 	values int
+	// more adds a literal and the line behind it that have not been read yet; false:
+	// there are none. nil: all is there.
+	more func() bool
 }
 
 func (s *scanner) line() []byte { return s.parts[s.part] }
@@ -285,7 +288,10 @@ func isSection(name []byte) bool {
 // literal reads {n} at the end of the line and what follows it.
 func (s *scanner) literal() (string, bool) {
 	rest := s.line()[s.at:]
-	if len(rest) > announcementMost || announced(rest) < 0 || bytes.IndexByte(rest, '}') != len(rest)-1 || s.part+2 >= len(s.parts) {
+	if len(rest) > announcementMost || announced(rest) < 0 || bytes.IndexByte(rest, '}') != len(rest)-1 {
+		return "", false
+	}
+	if s.part+2 >= len(s.parts) && (s.more == nil || !s.more()) {
 		return "", false
 	}
 	text := string(s.parts[s.part+1])

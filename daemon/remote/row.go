@@ -23,6 +23,7 @@ type row struct {
 
 	of      *rows
 	literal int64 // announced at the end of the line, or -1
+	within  int64 // octets of literals within lists so far
 	over    bool
 	shown   []string // for the trace
 }
@@ -174,7 +175,13 @@ func (r *row) item() (told bool, err error) {
 	var v Value
 	if s.peek() == '(' {
 		s.at++
+		if r.literal >= 0 && !bytes.Equal(name, []byte("FLAGS")) { // of these none is a literal
+			s.more = r.more
+		}
 		v = Value{IsList: true, List: s.list(')', 1)}
+		if s.more = nil; r.err != nil {
+			return false, r.err
+		}
 	} else {
 		v = s.value(')')
 	}
@@ -202,6 +209,32 @@ func (r *row) item() (told bool, err error) {
 		return false, nil
 	}
 	return true, nil
+}
+
+// more reads a literal within a list, such as a label in X-GM-LABELS, and the line
+// behind it; false: there is none, or it has been the end.
+func (r *row) more() bool {
+	if r.literal < 0 {
+		return false
+	}
+	if r.within += r.literal; r.literal > responseMost || r.within > responseMost {
+		r.err = r.of.ended(fmt.Errorf("%w: a FETCH response with more than %d octets in a list", errProtocol, responseMost))
+		return false
+	}
+	var data bytes.Buffer // grows with what comes, not with what is announced
+	if _, err := io.CopyN(&data, r.of.in, r.literal); err != nil {
+		r.err = r.of.ended(short(err))
+		return false
+	}
+	line, literal, err := appendLine(nil, r.of.in)
+	if err != nil {
+		r.err = r.of.ended(err)
+		return false
+	}
+	r.within += int64(len(line))
+	r.literal = literal
+	r.of.scan.parts = append(r.of.scan.parts, data.Bytes(), line)
+	return true
 }
 
 // name reads the name of an item, in upper case. It may have a section, with
