@@ -19,44 +19,37 @@ func apart(do func() error) error {
 	return <-done
 }
 
-// comes waits until then for the first octet of a response, of which none is due;
-// false: it has not come. Nothing may have been read that has not been taken (hasCome).
-// Who calls closes the connection when ctx ends.
+// comes waits until then for octets of a response, of which none is due; false: none
+// have come. Nothing may have been read that has not been taken (hasCome). What has come
+// may be of TLS alone. Who calls closes the connection when ctx ends.
 func (c *Conn) comes(ctx context.Context, until time.Time) (bool, error) {
-	var err error
-	if raw := c.raw(); raw != nil {
-		c.clock.Lock()
-		c.wakeAt(until)
-		c.clock.Unlock()
-		err = raw.Read(isReadable)
-	} else {
-		c.glance = until
-		_, err = c.in.Peek(1)
-		c.glance = time.Time{}
+	raw := c.raw()
+	if raw == nil {
+		return c.hasCome(ctx, until)
 	}
-	if isTimeout(err) && ctx.Err() == nil {
-		return false, nil
-	}
-	return err == nil, c.endedBy(ctx, err)
+	c.clock.Lock()
+	c.wakeAt(until)
+	c.clock.Unlock()
+	err := raw.Read(isReadable)
+	return err == nil, c.endedUnlessLate(ctx, err)
 }
 
-// endedBy is ended, but for nil.
-func (c *Conn) endedBy(ctx context.Context, err error) error {
-	if err == nil {
+// hasCome waits until then for the first octet of a response, of which none is due. The
+// socket is not asked once that is over, only what has been taken from it: TLS may have
+// read more than it was asked for.
+func (c *Conn) hasCome(ctx context.Context, until time.Time) (bool, error) {
+	c.glance = until
+	_, err := c.in.Peek(1)
+	c.glance = time.Time{}
+	return err == nil, c.endedUnlessLate(ctx, err)
+}
+
+// endedUnlessLate is ended, but for nil and for a time that is over.
+func (c *Conn) endedUnlessLate(ctx context.Context, err error) error {
+	if err == nil || isTimeout(err) && ctx.Err() == nil {
 		return nil
 	}
 	return c.ended(errors.Join(ctx.Err(), err))
-}
-
-// hasCome tells whether something is there that has been taken from the socket: that
-// is not asked, since the deadline is over.
-func (c *Conn) hasCome() (bool, error) {
-	c.glance = longAgo
-	_, err := c.in.Peek(1)
-	if c.glance = (time.Time{}); isTimeout(err) {
-		return false, nil
-	}
-	return err == nil, err
 }
 
 // raw is the socket below the transport; nil: there is none, or what comes over it

@@ -172,34 +172,30 @@ func (w *watcher) sweep(ctx context.Context, changed func(mailbox string)) error
 // same, without. A server that refuses IDLE, or ends it unasked, is asked for it no
 // more.
 func (w *watcher) listen(ctx context.Context, until time.Time) error {
-	for there := false; ; {
-		if err := apart(func() error { return w.hear(ctx, there) }); err != nil || !w.idles && !w.notified {
+	for taken := longAgo; ; taken = until { // what was read with the answer to IDLE
+		if err := apart(func() error { return w.hear(ctx, taken) }); err != nil || !w.idles && !w.notified {
 			return err
 		}
 		w.listening()
-		var err error
-		if there, err = w.conn.comes(ctx, until); err != nil || !there {
+		if there, err := w.conn.comes(ctx, until); err != nil || !there {
 			return err
 		}
 	}
 }
 
-// hear takes all that has come, and has IDLE begin if it has not. there: something is
-// on the socket.
-func (w *watcher) hear(ctx context.Context, there bool) error {
+// hear has IDLE begin if it has not, and takes what comes until then, and all that has
+// come with it.
+func (w *watcher) hear(ctx context.Context, until time.Time) error {
 	if w.idles && w.idling == "" {
 		if err := w.beginIdle(ctx); err != nil {
 			return err
 		}
 	}
-	for ; ; there = false {
-		if !there {
-			var err error
-			if there, err = w.conn.hasCome(); err != nil || !there {
-				return w.conn.endedBy(ctx, err)
-			}
+	for ; ; until = longAgo {
+		if there, err := w.conn.hasCome(ctx, until); err != nil || !there {
+			return err
 		}
-		r, err := w.conn.response(ctx)
+		r, err := w.response(ctx)
 		if err != nil {
 			return err
 		}
@@ -207,6 +203,13 @@ func (w *watcher) hear(ctx context.Context, there bool) error {
 			w.event(r)
 		}
 	}
+}
+
+// response is the next one, which is due.
+func (w *watcher) response(ctx context.Context) (Response, error) {
+	w.conn.due(1)
+	defer w.conn.due(-1)
+	return w.conn.response(ctx)
 }
 
 // beginIdle begins IDLE, if the server takes it.
@@ -220,10 +223,8 @@ func (w *watcher) beginIdle(ctx context.Context) error {
 
 // idleBegins reads the answer to IDLE.
 func (w *watcher) idleBegins(ctx context.Context) error {
-	w.conn.due(1)
-	defer w.conn.due(-1)
 	for {
-		r, err := w.conn.response(ctx)
+		r, err := w.response(ctx)
 		switch {
 		case err != nil:
 			return err
@@ -242,10 +243,8 @@ func (w *watcher) endIdle(ctx context.Context) error {
 	if err := w.conn.sendNow(ctx, "DONE\r\n"); err != nil {
 		return err
 	}
-	w.conn.due(1)
-	defer w.conn.due(-1)
 	for {
-		r, err := w.conn.response(ctx)
+		r, err := w.response(ctx)
 		if err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ type watched struct {
 	mu      sync.Mutex
 	uidNext int  // of Archive
 	deaf    bool // does not answer DONE
+	breaks  bool // off in the middle of an event
 	refuses bool // answers IDLE by NO
 	leaves  bool // ends IDLE by itself
 	late    bool // tells once of mail that came after the mailbox was listed
@@ -42,7 +43,7 @@ func (w *watched) serve(conn net.Conn, in *bufio.Reader) {
 		if tag != "DONE" {
 			w.verbs = append(w.verbs, verb)
 		}
-		next, deaf, refuses, leaves, waits, loses := w.uidNext, w.deaf, w.refuses, w.leaves, w.waits, w.loses
+		next, deaf, breaks, refuses, leaves, waits, loses := w.uidNext, w.deaf, w.breaks, w.refuses, w.leaves, w.waits, w.loses
 		w.mu.Unlock()
 		switch {
 		case tag == "DONE":
@@ -84,6 +85,9 @@ func (w *watched) serve(conn net.Conn, in *bufio.Reader) {
 		case verb == "IDLE":
 			idle = tag
 			send("+ idling")
+			if breaks {
+				fmt.Fprint(conn, "* 3 EXI")
+			}
 			if leaves {
 				send("%s OK enough", tag)
 				continue
@@ -260,12 +264,17 @@ func TestWatchHearsDuringSweep(t *testing.T) {
 }
 
 func TestWatchNoticesDeadConnection(t *testing.T) {
-	w := &watched{deaf: true}
-	_, _, ended := w.start(t, watchCaps, 20*time.Millisecond, 50*time.Millisecond)
-	err := await(t, ended, "end of the watch")
-	var far *Error
-	if !errors.As(err, &far) || far.Class != ClassTimeout {
-		t.Errorf("ended with %v, want a time-out", err)
+	for _, w := range []*watched{{deaf: true}, {breaks: true}} {
+		sweep := 20 * time.Millisecond
+		if w.breaks {
+			sweep = time.Hour // it need not come to that
+		}
+		_, _, ended := w.start(t, watchCaps, sweep, 50*time.Millisecond)
+		err := await(t, ended, "end of the watch")
+		var far *Error
+		if !errors.As(err, &far) || far.Class != ClassTimeout {
+			t.Errorf("ended with %v, want a time-out", err)
+		}
 	}
 }
 
