@@ -10,6 +10,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"sync"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
@@ -28,7 +29,8 @@ func digests(ctx context.Context, side Reader, box mail.Ref, uids []mail.UID) (m
 	uids = slices.Clone(uids)
 	slices.Sort(uids)
 	found := make(map[mail.UID]digest, len(uids))
-	g := newDigester()
+	g := digesters.Get().(*digester)
+	defer digesters.Put(g)
 	for body, err := range side.Bodies(ctx, box, slices.Compact(uids)) {
 		if err != nil {
 			return nil, err
@@ -51,6 +53,10 @@ type digester struct {
 	in, out        []byte
 	plain          [256]bool // the octets that the lenient digest takes as they are
 }
+
+// digesters are those that are not in use: each takes about 100 KB, and thousands of
+// accounts are compared in their first minutes.
+var digesters = sync.Pool{New: func() any { return newDigester() }}
 
 func newDigester() *digester {
 	g := &digester{exact: sha256.New(), lenient: sha256.New(), in: make([]byte, 32<<10), out: make([]byte, 0, 64<<10)}
