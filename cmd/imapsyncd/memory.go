@@ -17,8 +17,13 @@ const (
 	// to be looked through for memory that can be given back.
 	worthwhile = 16
 	// collectAt is how much may be used anew, as a percentage of what is held, until
-	// Go collects (GOGC).
+	// Go collects (GOGC): what lies between what is kept is not given back later, and the
+	// less is used before it is collected, the less of that there is.
 	collectAt = 25
+	// collectMuchAt is the same where more than much is held, in octets: thousands of
+	// accounts take a second to look through.
+	collectMuchAt = 50
+	much          = 192 << 20
 	// collectRestingAt is the same while the program is at rest: then it is not much
 	// work, and what has been used and not collected is memory for nothing.
 	collectRestingAt = 10
@@ -35,10 +40,11 @@ func giveBack(ctx context.Context) {
 			debug.SetGCPercent(at)
 		}
 	}
-	collect(collectAt)
+	at := collectAt
+	collect(at)
 	ticker := time.NewTicker(restEvery)
 	defer ticker.Stop()
-	before, left, gained, rested := readHeap(), uint64(0), false, false
+	before, left, gained := readHeap(), uint64(0), false
 	for {
 		select {
 		case <-ctx.Done():
@@ -47,12 +53,17 @@ func giveBack(ctx context.Context) {
 		}
 		now := readHeap()
 		rests := (now.allocated-before.allocated)*restMost < now.held
-		if rests != rested {
-			if rested = rests; rests {
-				collect(collectRestingAt)
-			} else {
-				collect(collectAt)
-			}
+		was := at
+		switch {
+		case rests:
+			at = collectRestingAt
+		case now.held > much:
+			at = collectMuchAt
+		default:
+			at = collectAt
+		}
+		if at != was {
+			collect(at)
 		}
 		if rests && (gained || now.held > left+left/worthwhile) {
 			debug.FreeOSMemory()
