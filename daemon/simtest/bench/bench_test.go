@@ -52,6 +52,9 @@ type scenario struct {
 	// LITERAL- (RFC 7888) and MULTIAPPEND (RFC 3502). There is no ceiling then:
 	// the dumb client needs them.
 	literal string
+	// foreign, when set, is the new server that is no Dovecot: cyrus or courier. Who
+	// does not see to its names by itself does not take part.
+	foreign string
 	// endless names a program that would take hours and does not take part.
 	endless string
 }
@@ -92,6 +95,8 @@ func TestBench(t *testing.T) {
 		{site: small, title: "The second, 40 ms from the new server", newFar: far, endless: "imapsync"},
 		{site: modest, title: "400 messages in 8 mailboxes, 40 ms from a new server that has LITERAL- only", newFar: far, literal: "LITERAL-"},
 		{site: modest, title: "The same, 40 ms from a new server that has neither LITERAL- nor LITERAL+", newFar: far, literal: plainLiteral},
+		{site: modest, title: "The same, 40 ms from a Cyrus", newFar: far, foreign: "cyrus"},
+		{site: modest, title: "The same, 40 ms from a Courier", newFar: far, foreign: "courier"},
 	} {
 		t.Run(s.id(), func(t *testing.T) { b.compete(t, s, *rounds) })
 	}
@@ -104,6 +109,8 @@ func (s scenario) id() string {
 	switch {
 	case s.literal != "":
 		return s.name + "-" + s.literal
+	case s.foreign != "":
+		return s.name + "-" + s.foreign
 	case s.oldFar > 0:
 		return s.name + "-old-far"
 	case s.newFar > 0:
@@ -116,6 +123,7 @@ type bench struct {
 	root         testing.TB // with which all servers end
 	old, new     *dovecot.Server
 	limitedTo    map[string]*dovecot.Server
+	foreigners   map[string]*foreigner
 	contenders   []contender
 	dir          string
 	passwordFile string
@@ -167,13 +175,21 @@ func (b *bench) once(t *testing.T, s scenario, r *results, make func(testing.TB,
 		j.newServer = b.limited(t, s.literal)
 		j.newPort = j.newServer.Port
 	}
+	if s.foreign != "" {
+		f := b.foreign(t, s.foreign)
+		j.newPort = f.Port
+		for i := range j.accounts {
+			j.accounts[i].New = f.user()
+		}
+	}
+	newPort := j.newPort
 	var distant *link
 	if s.oldFar > 0 {
 		distant = newLink(t, b.old.Address(), s.oldFar, 0)
 		j.oldPort = distant.port
 	}
 	if s.newFar > 0 {
-		distant = newLink(t, j.newServer.Address(), s.newFar, 0)
+		distant = newLink(t, address(j.newPort), s.newFar, 0)
 		j.newPort = distant.port
 	}
 	o := make(t, j)
@@ -188,7 +204,7 @@ func (b *bench) once(t *testing.T, s scenario, r *results, make func(testing.TB,
 	}
 	worst := "yes"
 	for _, a := range j.accounts {
-		if v := verdict(b.contents[a.Old], read(t, j.newServer.Address(), a.New)); worst == "yes" {
+		if v := verdict(b.contents[a.Old], s.named(read(t, address(newPort), a.New))); worst == "yes" {
 			worst = v
 		}
 	}
@@ -277,14 +293,14 @@ func (b *bench) compete(t *testing.T, s scenario, rounds int) {
 		order func(testing.TB, job) order
 	}
 	var entries []entry
-	if s.literal == "" {
+	if s.literal == "" && s.foreign == "" {
 		for _, v := range b.variants(t, s, min(2, rounds)) {
 			entries = append(entries, entry{&v.results, v.order})
 		}
 	}
 	own := len(entries)
 	for _, c := range b.contenders {
-		if (s.newFar == 0 || !c.local) && (s.accounts == 1 || !c.wide) && c.name != s.endless {
+		if (s.newFar == 0 || !c.local) && (s.accounts == 1 || !c.wide) && (s.foreign == "" || c.names) && c.name != s.endless {
 			entries = append(entries, entry{&results{name: c.name}, c.order})
 		}
 	}

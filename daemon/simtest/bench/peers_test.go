@@ -23,6 +23,8 @@ type contender struct {
 	wide bool
 	// local tells that it does not speak IMAP to the new server but runs on it.
 	local bool
+	// names tells that it sees to namespaces and separators by itself.
+	names bool
 }
 
 // job is one copy of a site.
@@ -60,7 +62,7 @@ func contenders(t testing.TB) []contender {
 		all = append(all, peer.contender)
 	}
 	if path := os.Getenv(imapsync); path != "" {
-		all = append(all, contender{name: "imapsync", order: func(t testing.TB, j job) order { return imapsyncOrder(path, j) }})
+		all = append(all, contender{name: "imapsync", names: true, order: func(t testing.TB, j job) order { return imapsyncOrder(path, j) }})
 	} else {
 		t.Logf("$%s does not name it: imapsync does not take part", imapsync)
 	}
@@ -96,8 +98,8 @@ func imapsyncds(t testing.TB) []contender {
 		}
 	}
 	return []contender{
-		{name: "imapsyncd", binary: binary, order: by("")},
-		{name: fmt.Sprintf("imapsyncd, %d connections", mostConnections), binary: binary, wide: true, order: by(fmt.Sprintf("max_connections_per_account = %d\n", mostConnections))},
+		{name: "imapsyncd", binary: binary, names: true, order: by("")},
+		{name: fmt.Sprintf("imapsyncd, %d connections", mostConnections), binary: binary, wide: true, names: true, order: by(fmt.Sprintf("max_connections_per_account = %d\n", mostConnections))},
 	}
 }
 

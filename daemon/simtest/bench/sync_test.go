@@ -73,7 +73,7 @@ func syncWithin(b *testing.B, j job, messages int) {
 
 // newBench starts two servers.
 func newBench(t testing.TB) *bench {
-	b := &bench{root: t, old: server(t), new: server(t), limitedTo: make(map[string]*dovecot.Server), dir: t.TempDir(), contents: make(map[string]content)}
+	b := &bench{root: t, old: server(t), new: server(t), limitedTo: make(map[string]*dovecot.Server), foreigners: make(map[string]*foreigner), dir: t.TempDir(), contents: make(map[string]content)}
 	b.passwordFile = filepath.Join(b.dir, "password")
 	if err := os.WriteFile(b.passwordFile, []byte(dovecot.Password+"\n"), 0o600); err != nil {
 		t.Fatal(err)
