@@ -30,7 +30,8 @@ type Options struct {
 	// nil: it is logged.
 	Alert func(text string)
 	// Listens is a connection that is kept for days and says little: its buffers
-	// are small. Copies is one over which a whole account goes: they are large.
+	// are small. Copies is one over which a whole account goes: what is read from the old
+	// server, or written to the new one, is large.
 	Listens, Copies bool
 	// Dial opens the transport; nil: net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -109,8 +110,10 @@ func (c *Conn) use(transport net.Conn) {
 		switch {
 		case c.options.Listens:
 			in, out = 1<<10, 256
+		case c.options.Copies && c.server.Side == SideSource:
+			in = 64 << 10
 		case c.options.Copies:
-			in, out = 64<<10, 64<<10
+			out = 64 << 10
 		}
 		c.wire, c.buffered = bufio.NewReaderSize(nil, in), bufio.NewWriterSize(nil, out)
 		c.in = c.wire
