@@ -55,19 +55,27 @@ func (m *memory) release() {
 // buffer is memory that is used again and again. What is new has to be cleared first,
 // and mapped by the system, which costs about as much as to read it from the network.
 type buffer struct {
-	octets []byte // as many as 2 to some power
+	octets []byte // as many as roomy makes
+	class  int
 }
 
-// buffers are those that are free, by the logarithm of their size. Two collections
-// after the last copy they are gone.
-var buffers [64]sync.Pool
+// buffers are those that are free, by class. Two collections after the last copy they
+// are gone.
+var buffers [8 * 64]sync.Pool
+
+// roomy rounds a size up to one that others have as well, by a quarter at most.
+func roomy(size int) (octets, class int) {
+	shift := max(bits.Len(uint(size-1))-3, 0)
+	n := (size-1)>>shift + 1 // 5 to 8, but for the smallest
+	return n << shift, 8*shift + n - 1
+}
 
 func newBuffer(size int) *buffer {
-	class := bits.Len(uint(size - 1))
+	octets, class := roomy(size)
 	if b, ok := buffers[class].Get().(*buffer); ok {
 		return b
 	}
-	return &buffer{make([]byte, 1<<class)}
+	return &buffer{make([]byte, octets), class}
 }
 
 func (b *buffer) release() {
@@ -76,7 +84,7 @@ func (b *buffer) release() {
 			b.octets[i] = poison
 		}
 	}
-	buffers[bits.Len(uint(len(b.octets)-1))].Put(b)
+	buffers[b.class].Put(b)
 }
 
 // poison is what is in memory that has been given back, in builds with the race

@@ -8,7 +8,7 @@ import (
 
 // TestMemory: messages lie side by side and never in one another, also where memory is
 // used again, and no more is taken than is expected, or what comes against expectation
-// needs, each time up to a power of two.
+// needs, and a quarter.
 func TestMemory(t *testing.T) {
 	for _, test := range []struct {
 		name     string
@@ -18,10 +18,10 @@ func TestMemory(t *testing.T) {
 	}{
 		{"one", 1000, []int{1000}, 1024},
 		{"many", 200 * 3000, slices.Repeat([]int{3000}, 200), 3 * slabSize},
-		{"not told", 0, []int{5, 0, 7}, 8 + 8},
-		{"more than told", 10, []int{10, 10, 10}, 16 * 3},
+		{"not told", 0, []int{5, 0, 7}, 5 + 7},
+		{"more than told", 10, []int{10, 10, 10}, 12 * 3},
 		{"less than told", slabSize, []int{10, 10}, slabSize},
-		{"large", slabSize, []int{apartFrom, slabSize, slabSize + 1}, apartFrom + 3*slabSize},
+		{"large", slabSize, []int{apartFrom, slabSize, slabSize + 1}, apartFrom + slabSize*9/4},
 	} {
 		var held []memory
 		for round := range byte(3) { // the second has the memory of the first, the third not that of the second
@@ -60,5 +60,20 @@ func TestMemory(t *testing.T) {
 		if slices.ContainsFunc(mine, func(b *buffer) bool { return slices.Contains(theirs, b) }) {
 			t.Errorf("%s: two have the same memory", test.name)
 		}
+	}
+}
+
+// TestRoomy: memory that is given back is found again by whoever needs as much.
+func TestRoomy(t *testing.T) {
+	sizes := make(map[int]int) // by class
+	for size := 1; size < 3<<20; size++ {
+		octets, class := roomy(size)
+		if octets < size || octets > size+size/4+1 || class < 0 || class >= len(buffers) {
+			t.Fatalf("%d octets get %d, in class %d", size, octets, class)
+		}
+		if was, known := sizes[class]; known && was != octets {
+			t.Fatalf("class %d has %d octets, and %d for %d", class, was, octets, size)
+		}
+		sizes[class] = octets
 	}
 }
