@@ -29,6 +29,17 @@ func BenchmarkParseFlags(b *testing.B) {
 	}
 }
 
+// BenchmarkOpening makes the fingerprint of a message's first octets.
+func BenchmarkOpening(b *testing.B) {
+	prefix := []byte(strings.Repeat("Received: from somewhere by somewhere else\r\n", 50)[:PrefixLen])
+	b.ReportAllocs()
+	for b.Loop() {
+		if Opening(prefix) == 0 {
+			b.Fatal("no fingerprint")
+		}
+	}
+}
+
 // BenchmarkContent reads a message whole as Content does.
 func BenchmarkContent(b *testing.B) {
 	data := bytes.Repeat([]byte("A line of a message as there are many.\r\n"), 1<<15)

@@ -3,6 +3,7 @@ package mail
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"io"
@@ -53,7 +54,12 @@ func Opening(prefix []byte) Fingerprint {
 	}
 	var buf [PrefixLen]byte
 	var form normalForm
-	text := form.end(form.add(buf[:0], prefix))
+	text := buf[:0]
+	for len(prefix) > 0 && len(text) < digestLen {
+		n := min(len(prefix), digestLen/4)
+		text, prefix = form.add(text, prefix[:n]), prefix[n:]
+	}
+	text = form.end(text)
 	return digest(bytes.TrimRight(text[:min(len(text), digestLen)], "\n"))
 }
 
@@ -132,8 +138,20 @@ type normalForm struct {
 // add appends the normal form of a further part of the text, but for what may yet
 // be left away.
 func (f *normalForm) add(to, text []byte) []byte {
-	for _, c := range text {
-		if !f.within && c == invalidLine[f.matched] {
+	for len(text) > 0 {
+		if f.within {
+			line := text[:cmp.Or(bytes.IndexByte(text, '\n')+1, len(text))]
+			from := len(to)
+			for part := range bytes.SplitSeq(line, []byte{'\r'}) {
+				to = append(to, part...)
+			}
+			mask(to[from:])
+			f.within, text = line[len(line)-1] != '\n', text[len(line):]
+			continue
+		}
+		c := text[0]
+		text = text[1:]
+		if c == invalidLine[f.matched] {
 			if f.matched++; f.matched == len(invalidLine) {
 				f.within, f.matched = true, 0
 			}

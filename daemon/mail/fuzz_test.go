@@ -34,6 +34,10 @@ func FuzzFingerprint(f *testing.F) {
 			t.Error("a copy with the date that it is given has another fingerprint")
 		}
 		HeaderKey(text)
+		var form normalForm
+		if slow := octetByOctet(probe); Opening(text) != digest(bytes.TrimRight(slow[:min(len(slow), digestLen)], "\n")) || !bytes.Equal(form.end(form.add(nil, probe)), slow) {
+			t.Error("its lines have another form than its octets")
+		}
 
 		content := contentOf(t, bytes.NewReader(text))
 		if content != contentOf(t, iotest.OneByteReader(bytes.NewReader(text))) {
@@ -76,4 +80,28 @@ func forms(text []byte) map[string][]byte {
 		"without end":   bytes.TrimRight(text, "\r\n"),
 		"with more end": append(bytes.Clone(text), "\n\r\n\n"...),
 	}
+}
+
+// octetByOctet is the normal form of a text, one octet after the other.
+func octetByOctet(text []byte) (out []byte) {
+	within, matched := false, 0
+	for _, c := range text {
+		if !within && c == invalidLine[matched] {
+			if matched++; matched == len(invalidLine) {
+				within, matched = true, 0
+			}
+			continue
+		}
+		if matched > 0 {
+			out, within, matched = append(out, invalidLine[:matched]...), true, 0
+		}
+		switch {
+		case c == '\r':
+			continue
+		case c == 0 || c >= 0x80:
+			c = 'X'
+		}
+		out, within = append(out, c), c != '\n'
+	}
+	return append(out, invalidLine[:matched]...)
 }
