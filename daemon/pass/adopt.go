@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/plan"
@@ -45,15 +46,32 @@ func (p *Pass) adoptAll(ctx context.Context, work []*job) error {
 	if err != nil {
 		return err
 	}
+	numbers := make(map[string]uint32, len(grown))
+	for i, g := range grown {
+		numbers[g.ref.Name] = uint32(i)
+	}
+	s := sourceReading{work: work, numbers: make([]uint32, len(work)), left: make([][]mail.UID, len(work)), errs: make([]error, len(work))}
+	jobs := make(map[uint32]*job, len(work))
+	for i, job := range work {
+		number, ok := numbers[job.Pair.Destination]
+		if !ok {
+			number = uint32(len(grown) + i)
+		}
+		jobs[number], s.numbers[i] = job, number
+	}
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	stoppable, stop := context.WithCancel(ctx)
+	defer stop()
 	var flags flagTable
-	found, err := p.unnamed(ctx, grown, &flags)
+	found, err := p.unnamed(ctx, grown, &flags, func() {
+		reading.Go(func() { s.read(stoppable, p.Source, &flags) })
+	})
 	if err != nil {
 		return err
 	}
 	looked := mail.Change{DestinationAnchors: make(map[string]mail.Anchor)}
-	numbers := make(map[string]uint32, len(grown))
-	for i, g := range grown {
-		numbers[g.ref.Name] = uint32(i)
+	for _, g := range grown {
 		if p.unresolved[g.ref.Name] == nil {
 			looked.DestinationAnchors[g.ref.Name] = mail.Anchor{UIDValidity: g.ref.UIDValidity, UIDNext: g.end}
 		}
@@ -71,30 +89,19 @@ func (p *Pass) adoptAll(ctx context.Context, work []*job) error {
 	if len(found) == 0 {
 		return done()
 	}
-
-	var wanted []plan.Item
-	jobs := make(map[uint32]*job, len(work))
+	reading.Wait()
+	wanted := s.items
 	for i, job := range work {
-		number, ok := numbers[job.Pair.Destination]
-		if !ok {
-			number = uint32(len(grown) + i)
-		}
-		jobs[number] = job
-		before, called := len(wanted), callRoll(job.uids)
-		for m, err := range p.Source.Messages(ctx, job.ref(), job.uids, true) {
-			if err := p.sideline(job, err); err != nil {
-				return fmt.Errorf("read %q: %w", job.source.DisplayName(), err)
-			}
-			called.mark(m.UID)
-			wanted = append(wanted, plan.Item{Fingerprint: m.Fingerprint, Opening: m.Opening, Mailbox: number, UID: m.UID, Tag: flags.index(m.Flags)})
+		if err := p.sideline(job, s.errs[i]); err != nil {
+			return fmt.Errorf("read %q: %w", job.source.DisplayName(), err)
 		}
 		if !job.sidelined {
-			if err := p.sideline(job, p.account(ctx, job, called.left())); err != nil {
+			if err := p.sideline(job, p.account(ctx, job, s.left[i])); err != nil {
 				return err
 			}
 		}
 		if job.sidelined {
-			wanted = wanted[:before]
+			wanted = slices.DeleteFunc(wanted, func(item plan.Item) bool { return item.Mailbox == s.numbers[i] })
 		}
 	}
 	matches, unwanted, missing := plan.Recognise(wanted, found, false)
@@ -120,6 +127,35 @@ func (p *Pass) adoptAll(ctx context.Context, work []*job) error {
 		}
 	}
 	return done()
+}
+
+// sourceReading reads the messages to be carried, which goes on while the destination
+// is read: of each job the messages, those that did not come, and why it ended.
+type sourceReading struct {
+	work    []*job
+	numbers []uint32 // what the items of each have for their Mailbox
+
+	items []plan.Item
+	left  [][]mail.UID
+	errs  []error
+}
+
+// read reads one mailbox after the other, but for what is not refused and fails.
+func (s *sourceReading) read(ctx context.Context, source Reader, flags *flagTable) {
+	for i, job := range s.work {
+		called := callRoll(job.uids)
+		for m, err := range source.Messages(ctx, job.ref(), job.uids, true) {
+			if s.errs[i] = err; err != nil {
+				break
+			}
+			called.mark(m.UID)
+			s.items = append(s.items, plan.Item{Fingerprint: m.Fingerprint, Opening: m.Opening, Mailbox: s.numbers[i], UID: m.UID, Tag: flags.index(m.Flags)})
+		}
+		if err := s.errs[i]; err != nil && !errors.As(err, new(*mail.Refused)) {
+			return
+		}
+		s.left[i] = called.left()
+	}
 }
 
 // movedCopies finds among unwanted the copies that their users have moved out
@@ -264,11 +300,14 @@ func (p *Pass) adoptBatch(ctx context.Context, matches []plan.Match, grown []gro
 
 // flagTable numbers the sets of flags that occur; there are few.
 type flagTable struct {
+	mu      sync.Mutex
 	list    []mail.Flags
 	numbers map[mail.Flags]uint32
 }
 
 func (t *flagTable) index(f mail.Flags) uint32 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	n, ok := t.numbers[f]
 	if !ok {
 		if t.numbers == nil {

@@ -63,9 +63,10 @@ func (p *Pass) unseen(name string, refused *mail.Refused) {
 	p.Logger.Warn("mailbox on the new server cannot be looked at", "mailbox", p.destination[name].DisplayName(), "error", refused)
 }
 
-// unnamed reads the messages that have grown and that no receipt names. An
-// item's Mailbox is its place in grown, its Tag its flags.
-func (p *Pass) unnamed(ctx context.Context, grown []growth, flags *flagTable) ([]plan.Item, error) {
+// unnamed reads the messages that have grown and that no receipt names; begun,
+// which may be nil, is called when the first has come. An item's Mailbox is its place in
+// grown, its Tag its flags.
+func (p *Pass) unnamed(ctx context.Context, grown []growth, flags *flagTable, begun func()) ([]plan.Item, error) {
 	from := make(map[string]mail.Anchor, len(grown))
 	for _, g := range grown {
 		from[g.ref.Name] = mail.Anchor{UIDValidity: g.ref.UIDValidity, UIDNext: g.from}
@@ -98,6 +99,9 @@ func (p *Pass) unnamed(ctx context.Context, grown []growth, flags *flagTable) ([
 				return nil, fmt.Errorf("look at %q on the new server: %w", p.destination[g.ref.Name].DisplayName(), err)
 			}
 			called.mark(m.UID)
+			if len(found) == 0 && begun != nil {
+				begun()
+			}
 			found = append(found, plan.Item{Fingerprint: m.Fingerprint, Opening: m.Opening, Mailbox: uint32(i), UID: m.UID, Tag: flags.index(m.Flags)})
 		}
 		if err := allServed(ctx, p.Destination, g.ref, called); errors.As(err, &refused) {

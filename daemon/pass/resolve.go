@@ -362,7 +362,7 @@ func (p *Pass) findMoved(ctx context.Context, except string, wanted []plan.Item)
 	}
 	grown = slices.DeleteFunc(grown, func(g growth) bool { return g.ref.Name == except })
 	var flags flagTable
-	found, err := p.unnamed(ctx, grown, &flags)
+	found, err := p.unnamed(ctx, grown, &flags, nil)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -55,7 +55,7 @@ func (p *Pass) lookForTwins(ctx context.Context, ref mail.Ref, intents []mail.In
 	twins := make(map[uint32]mail.UID)
 	if box, ok := p.destination[ref.Name]; ok && box.Status.UIDValidity == ref.UIDValidity {
 		var flags flagTable
-		found, err := p.unnamed(ctx, []growth{{ref: ref, from: floor}}, &flags)
+		found, err := p.unnamed(ctx, []growth{{ref: ref, from: floor}}, &flags, nil)
 		if err != nil {
 			return err
 		}
