@@ -29,13 +29,14 @@ func (s *session) Messages(ctx context.Context, box mail.Ref, uids []mail.UID, f
 		if fingerprints {
 			f.items += fmt.Sprintf(" BODY.PEEK[]<0.%d>", mail.PrefixLen)
 		}
+		room := make([]byte, mail.PrefixLen)
 		f.take = func(r *row) outcome {
 			var prefix []byte
 			for r.next() {
 				if r.content == nil {
 					continue
 				}
-				prefix = make([]byte, min(r.content.size, mail.PrefixLen))
+				prefix = room[:min(r.content.size, mail.PrefixLen)]
 				if _, err := io.ReadFull(r.content, prefix); err != nil {
 					return incomplete
 				}
