@@ -279,7 +279,7 @@ func (s Stored) String() string {
 }
 
 // Read reads every mailbox of an account whole, by UID, and which of them are
-// subscribed.
+// subscribed, where the server can tell both at once (RFC 5258).
 func Read(t testing.TB, address, user, password string) (map[string][]Stored, map[string]bool) {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
@@ -296,6 +296,9 @@ func Read(t testing.TB, address, user, password string) (map[string][]Stored, ma
 	}
 	subscribed := make(map[string]bool)
 	list, err := client.List("", "*", &imap.ListOptions{ReturnSubscribed: true}).Collect()
+	if err != nil && !client.Caps().Has(imap.CapListExtended) { // Courier
+		list, err = client.List("", "*", nil).Collect()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
