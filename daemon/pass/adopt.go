@@ -1,6 +1,7 @@
 package pass
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,7 +116,8 @@ func (p *Pass) adoptAll(ctx context.Context, work []*job) error {
 	if err != nil {
 		return err
 	}
-	matches = slices.Concat(matches, elsewhere, altered)
+	matches = append(append(matches, elsewhere...), altered...)
+	slices.SortFunc(matches, bySourceMailbox)
 	for batch := range slices.Chunk(matches, adoptedAtOnce) {
 		if err := p.adoptBatch(ctx, batch, grown, jobs, &flags); err != nil {
 			return err
@@ -248,6 +250,11 @@ func (p *Pass) isAt(ctx context.Context, ref mail.Ref, uid mail.UID, present map
 		}
 	}
 	return present[ref.Name][uid], nil
+}
+
+// bySourceMailbox has one batch after the other of receipts lie beside each other.
+func bySourceMailbox(a, b plan.Match) int {
+	return cmp.Or(cmp.Compare(a.Wanted.Mailbox, b.Wanted.Mailbox), cmp.Compare(a.Wanted.UID, b.Wanted.UID))
 }
 
 // adoptBatch makes receipts of matches. A copy whose flags differ is its
