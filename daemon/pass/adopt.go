@@ -1,7 +1,6 @@
 package pass
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -116,11 +115,12 @@ func (p *Pass) adoptAll(ctx context.Context, work []*job) error {
 	if err != nil {
 		return err
 	}
-	matches = append(append(matches, elsewhere...), altered...)
-	slices.SortFunc(matches, bySourceMailbox)
-	for batch := range slices.Chunk(matches, adoptedAtOnce) {
-		if err := p.adoptBatch(ctx, batch, grown, jobs, &flags); err != nil {
-			return err
+	for _, all := range []plan.Matches{matches, elsewhere, altered} {
+		all.Sort() // one batch after the other has its receipts side by side
+		for batch := range all.Chunks(adoptedAtOnce) {
+			if err := p.adoptBatch(ctx, batch, grown, jobs, &flags); err != nil {
+				return err
+			}
 		}
 	}
 	for _, job := range work {
@@ -144,6 +144,11 @@ type sourceReading struct {
 
 // read reads one mailbox after the other, but for what is not refused and fails.
 func (s *sourceReading) read(ctx context.Context, source Reader, flags *flagTable) {
+	all := 0
+	for _, job := range s.work {
+		all += len(job.uids)
+	}
+	s.items = make([]plan.Item, 0, all)
 	for i, job := range s.work {
 		called := callRoll(job.uids)
 		for m, err := range source.Messages(ctx, job.ref(), job.uids, true) {
@@ -205,7 +210,8 @@ func (p *Pass) movedCopies(ctx context.Context, missing, unwanted []plan.Item, g
 		return nil, err
 	}
 	byPair := make(map[mail.PairID][]mail.Receipt)
-	for _, m := range slices.Concat(matches, altered) {
+	matches.Add(altered)
+	for m := range matches.All() {
 		r, at := receipts[m.Wanted.Tag], grown[m.Found.Mailbox].ref
 		if r.Source == 0 {
 			continue // its source has vanished too: nothing of it is carried again
@@ -252,20 +258,15 @@ func (p *Pass) isAt(ctx context.Context, ref mail.Ref, uid mail.UID, present map
 	return present[ref.Name][uid], nil
 }
 
-// bySourceMailbox has one batch after the other of receipts lie beside each other.
-func bySourceMailbox(a, b plan.Match) int {
-	return cmp.Or(cmp.Compare(a.Wanted.Mailbox, b.Wanted.Mailbox), cmp.Compare(a.Wanted.UID, b.Wanted.UID))
-}
-
 // adoptBatch makes receipts of matches. A copy whose flags differ is its
 // user's, and is born touched; what was read, answered or flagged on the
 // source and not here is added, once, after the receipt is durable, unless its
 // user works here already (I8).
-func (p *Pass) adoptBatch(ctx context.Context, matches []plan.Match, grown []growth, jobs map[uint32]*job, flags *flagTable) error {
+func (p *Pass) adoptBatch(ctx context.Context, matches plan.Matches, grown []growth, jobs map[uint32]*job, flags *flagTable) error {
 	change := mail.Change{}
 	byPair := make(map[mail.PairID][]mail.Receipt)
 	stores := make(map[mail.Ref][]store)
-	for _, m := range matches {
+	for m := range matches.All() {
 		job, at := jobs[m.Wanted.Mailbox], grown[m.Found.Mailbox].ref
 		r := mail.Receipt{Source: m.Wanted.UID, Destination: m.Found.UID, Fingerprint: m.Wanted.Fingerprint, Flags: flags.list[m.Found.Tag]}
 		if at.Name != job.Pair.Destination {
@@ -295,8 +296,8 @@ func (p *Pass) adoptBatch(ctx context.Context, matches []plan.Match, grown []gro
 	if err := p.commit(change); err != nil {
 		return err
 	}
-	p.result.Recognised += len(matches)
-	p.Observer.Recognised(len(matches))
+	p.result.Recognised += matches.Len()
+	p.Observer.Recognised(matches.Len())
 	for at, list := range stores {
 		if err := p.store(ctx, at, list); err != nil {
 			return err

@@ -44,7 +44,7 @@ func (p *Pass) reader(s side) Reader {
 // and then by content alone what has a date that servers are known to replace
 // by now: one in the future, or the first of 1970. Of
 // items without an opening nothing is read. What it cannot match is returned.
-func (p *Pass) matchAltered(ctx context.Context, wanted, found []plan.Item, wantedAt, foundAt func(plan.Item) place) (matches []plan.Match, unwanted, missing []plan.Item, err error) {
+func (p *Pass) matchAltered(ctx context.Context, wanted, found []plan.Item, wantedAt, foundAt func(plan.Item) place) (matches plan.Matches, unwanted, missing []plan.Item, err error) {
 	common := make(map[mail.Fingerprint]int)
 	for _, item := range wanted {
 		common[item.Opening] |= 1
@@ -54,15 +54,15 @@ func (p *Pass) matchAltered(ctx context.Context, wanted, found []plan.Item, want
 	}
 	begins := func(item plan.Item) bool { return item.Opening != 0 && common[item.Opening] == 3 }
 	if !slices.ContainsFunc(wanted, begins) {
-		return nil, found, wanted, nil
+		return matches, found, wanted, nil
 	}
 	w, err := p.contents(ctx, wanted, begins, wantedAt)
 	if err != nil {
-		return nil, nil, nil, err
+		return matches, nil, nil, err
 	}
 	f, err := p.contents(ctx, found, begins, foundAt)
 	if err != nil {
-		return nil, nil, nil, err
+		return matches, nil, nil, err
 	}
 	now := time.Now()
 	for _, key := range []func(content) mail.Fingerprint{
@@ -70,8 +70,9 @@ func (p *Pass) matchAltered(ctx context.Context, wanted, found []plan.Item, want
 		func(c content) mail.Fingerprint { return c.text },
 	} {
 		same, surplus, rest := plan.Recognise(keyed(w, key), keyed(f, key), true)
-		for _, m := range same {
-			matches = append(matches, plan.Match{Wanted: w[m.Wanted.Tag].Item, Found: f[m.Found.Tag].Item})
+		for m := range same.All() {
+			matches.Wanted = append(matches.Wanted, w[m.Wanted.Tag].Item)
+			matches.Found = append(matches.Found, f[m.Found.Tag].Item)
 		}
 		w, f = remaining(w, rest), remaining(f, surplus)
 		for i := range w {
@@ -91,8 +92,8 @@ func (p *Pass) matchAltered(ctx context.Context, wanted, found []plan.Item, want
 	for _, c := range w {
 		missing = append(missing, c.Item)
 	}
-	if len(matches) > 0 {
-		p.Logger.Info("recognised messages in the form that the new server gave them", "messages", len(matches))
+	if matches.Len() > 0 {
+		p.Logger.Info("recognised messages in the form that the new server gave them", "messages", matches.Len())
 	}
 	return matches, unwanted, missing, nil
 }

@@ -94,6 +94,7 @@ func (p *Pass) unnamed(ctx context.Context, grown []growth, flags *flagTable, be
 		}
 		uids = slices.DeleteFunc(uids, func(uid mail.UID) bool { return named[g.ref.Name][uid] })
 		called := callRoll(uids)
+		found = slices.Grow(found, len(uids))
 		for m, err := range p.Destination.Messages(ctx, g.ref, uids, true) {
 			if err != nil {
 				return nil, fmt.Errorf("look at %q on the new server: %w", p.destination[g.ref.Name].DisplayName(), err)

@@ -82,12 +82,12 @@ func (p *Pass) claim(ctx context.Context, job *job, found []plan.Item) error {
 		}
 	}
 	matches, _, _ := plan.Recognise(wanted, found, true)
-	if len(matches) == 0 {
+	if matches.Len() == 0 {
 		return nil
 	}
-	list := make([]relocation, len(matches))
-	for i, m := range matches {
-		list[i] = relocation{receipts[m.Wanted.Tag], job, m.Found.UID}
+	list := make([]relocation, 0, matches.Len())
+	for m := range matches.All() {
+		list = append(list, relocation{receipts[m.Wanted.Tag], job, m.Found.UID})
 	}
 	for batch := range slices.Chunk(list, adoptedAtOnce) {
 		if err := p.moveCopies(ctx, batch); err != nil {
@@ -338,7 +338,7 @@ func (p *Pass) resolveMoves(ctx context.Context, to mail.Ref, intents []mail.Int
 		if err != nil {
 			return err
 		}
-		for _, m := range matches {
+		for m := range matches.All() {
 			arrived[m.Wanted.Tag] = m.Found.UID
 		}
 	}

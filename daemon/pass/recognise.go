@@ -78,8 +78,8 @@ func (p *Pass) rebindSource(ctx context.Context, job *job) error {
 	for i := range receipts {
 		receipts[i].Source, receipts[i].Gone = 0, false
 	}
-	bound := make(map[mail.UID]bool, len(matches))
-	for _, m := range matches {
+	bound := make(map[mail.UID]bool, matches.Len())
+	for m := range matches.All() {
 		receipts[m.Wanted.Tag].Source = m.Found.UID
 		bound[m.Found.UID] = true
 	}
@@ -98,9 +98,9 @@ func (p *Pass) rebindSource(ctx context.Context, job *job) error {
 			change.Unhold = append(change.Unhold, key)
 		}
 	}
-	p.Logger.Info("source mailbox has a new UIDVALIDITY", "mailbox", job.source.DisplayName(), "rebound", len(matches), "new", len(job.uids))
-	p.result.Recognised += len(matches)
-	p.Observer.Recognised(len(matches))
+	p.Logger.Info("source mailbox has a new UIDVALIDITY", "mailbox", job.source.DisplayName(), "rebound", matches.Len(), "new", len(job.uids))
+	p.result.Recognised += matches.Len()
+	p.Observer.Recognised(matches.Len())
 	return p.commit(change)
 }
 
@@ -180,14 +180,14 @@ func (p *Pass) rebindDestination(ctx context.Context, pair mail.Pair, box mail.M
 		if err != nil {
 			return err
 		}
-		matches = append(matches, altered...)
+		matches.Add(altered)
 	}
 	for _, r := range here {
 		if r.Destination = 0; r.Mailbox != "" {
 			r.UIDValidity = ref.UIDValidity
 		}
 	}
-	for _, m := range matches {
+	for m := range matches.All() {
 		r := here[m.Wanted.Tag]
 		r.Destination = m.Found.UID
 		if !plan.Between(r.Flags, r.Flags, table.list[m.Found.Tag]) {
@@ -195,9 +195,9 @@ func (p *Pass) rebindDestination(ctx context.Context, pair mail.Pair, box mail.M
 		}
 	}
 	pair.DestinationValidity = box.Status.UIDValidity
-	p.Logger.Info("destination mailbox has a new UIDVALIDITY", "mailbox", box.DisplayName(), "rebound", len(matches), "lost", len(wanted)-len(matches))
-	p.result.Recognised += len(matches)
-	p.Observer.Recognised(len(matches))
+	p.Logger.Info("destination mailbox has a new UIDVALIDITY", "mailbox", box.DisplayName(), "rebound", matches.Len(), "lost", len(wanted)-matches.Len())
+	p.result.Recognised += matches.Len()
+	p.Observer.Recognised(matches.Len())
 	change := mail.Change{
 		Pairs:              []mail.Pair{pair},
 		DestinationAnchors: map[string]mail.Anchor{box.Name: {UIDValidity: box.Status.UIDValidity, UIDNext: 1}},

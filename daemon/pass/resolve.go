@@ -147,7 +147,7 @@ func (p *Pass) resolveAppends(ctx context.Context, ref mail.Ref, intents []mail.
 		wanted[n] = plan.Item{Fingerprint: i.Fingerprint, UID: i.Source, Tag: uint32(n)}
 	}
 	var seen *sighting
-	var matches []plan.Match
+	var matches plan.Matches
 	var missing []plan.Item
 	if there {
 		var err error
@@ -170,10 +170,10 @@ func (p *Pass) resolveAppends(ctx context.Context, ref mail.Ref, intents []mail.
 		change.Settle = append(change.Settle, i.ID)
 		found = append(found, i)
 	}
-	for _, m := range matches {
+	for m := range matches.All() {
 		add(intents[m.Wanted.Tag], mail.Receipt{Destination: m.Found.UID, Flags: seen.flags[m.Found.UID]})
 	}
-	p.Observer.InDoubt("found", len(matches))
+	p.Observer.InDoubt("found", matches.Len())
 
 	if len(missing) > 0 && (!there || plan.Unexplained(floor, seen.next, seen.present, seen.named) > 0) {
 		// Something of this mailbox has gone: our copy may have been moved.
@@ -233,24 +233,24 @@ type sighting struct {
 //
 // What the server has altered is recognised by comparing it with the source
 // message, which origin tells.
-func (p *Pass) untilQuiet(ctx context.Context, ref mail.Ref, floor mail.UID, wanted []plan.Item, origin func(plan.Item) place) (*sighting, []plan.Match, []plan.Item, error) {
+func (p *Pass) untilQuiet(ctx context.Context, ref mail.Ref, floor mail.UID, wanted []plan.Item, origin func(plan.Item) place) (*sighting, plan.Matches, []plan.Item, error) {
 	named, err := p.named(map[string]mail.Anchor{ref.Name: {UIDValidity: ref.UIDValidity, UIDNext: floor}})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, plan.Matches{}, nil, err
 	}
 	quiet := max(p.Quiet, 4*p.latency)
 	started := time.Now()
 	last, changed, compared := -1, started, 0
-	var altered []plan.Match
+	var altered plan.Matches
 	items := make(map[mail.UID]plan.Item)
 	s := &sighting{named: named[ref.Name], flags: make(map[mail.UID]mail.Flags)}
 	for {
 		status, err := p.Destination.Status(ctx, ref)
 		if err != nil {
-			return nil, nil, nil, fmt.Errorf("look at %q: %w", ref.Name, err)
+			return nil, plan.Matches{}, nil, fmt.Errorf("look at %q: %w", ref.Name, err)
 		}
 		if s.present, err = p.Destination.UIDs(ctx, ref, floor); err != nil {
-			return nil, nil, nil, fmt.Errorf("look at %q: %w", ref.Name, err)
+			return nil, plan.Matches{}, nil, fmt.Errorf("look at %q: %w", ref.Name, err)
 		}
 		s.next = max(status.UIDNext, floor)
 		if n := len(s.present); n > 0 {
@@ -265,7 +265,7 @@ func (p *Pass) untilQuiet(ctx context.Context, ref mail.Ref, floor mail.UID, wan
 		called := callRoll(fresh)
 		for m, err := range p.Destination.Messages(ctx, ref, fresh, true) {
 			if err != nil {
-				return nil, nil, nil, fmt.Errorf("look at %q: %w", ref.Name, err)
+				return nil, plan.Matches{}, nil, fmt.Errorf("look at %q: %w", ref.Name, err)
 			}
 			items[m.UID] = plan.Item{Fingerprint: m.Fingerprint, Opening: m.Opening, UID: m.UID}
 			s.flags[m.UID] = m.Flags
@@ -282,52 +282,53 @@ func (p *Pass) untilQuiet(ctx context.Context, ref mail.Ref, floor mail.UID, wan
 			if len(items) != compared {
 				compared = len(items)
 				if err := p.openings(ctx, missing, origin); err != nil {
-					return nil, nil, nil, err
+					return nil, plan.Matches{}, nil, err
 				}
 				if altered, _, _, err = p.matchAltered(ctx, missing, surplus, origin, func(item plan.Item) place {
 					return place{onDestination, ref, item.UID}
 				}); err != nil {
-					return nil, nil, nil, err
+					return nil, plan.Matches{}, nil, err
 				}
 			}
 			matches, surplus, missing = together(matches, altered, surplus, missing)
 		}
 		now := time.Now()
-		if len(matches) != last {
-			last, changed = len(matches), now
+		if matches.Len() != last {
+			last, changed = matches.Len(), now
 		}
 		if len(missing) > 0 && p.hurry {
-			return nil, nil, nil, errTooEarly
+			return nil, plan.Matches{}, nil, errTooEarly
 		}
 		if len(missing) == 0 || now.Sub(changed) >= quiet || now.Sub(started) >= quietCap {
 			if len(missing) > 0 {
 				if err := allServed(ctx, p.Destination, ref, called); err != nil {
-					return nil, nil, nil, fmt.Errorf("look at %q: %w", ref.Name, err)
+					return nil, plan.Matches{}, nil, fmt.Errorf("look at %q: %w", ref.Name, err)
 				}
 			}
 			p.reportSurplus(ref, matches, surplus)
 			return s, matches, missing, nil
 		}
 		if err := p.wait(ctx, min(quietPoll, quiet)); err != nil {
-			return nil, nil, nil, err
+			return nil, plan.Matches{}, nil, err
 		}
 	}
 }
 
 // together adds matches, and takes what they match out of the rest.
-func together(matches, more []plan.Match, surplus, missing []plan.Item) ([]plan.Match, []plan.Item, []plan.Item) {
-	for _, m := range more {
+func together(matches, more plan.Matches, surplus, missing []plan.Item) (plan.Matches, []plan.Item, []plan.Item) {
+	matches.Add(more)
+	for m := range more.All() {
 		surplus = slices.DeleteFunc(slices.Clone(surplus), func(i plan.Item) bool { return i.UID == m.Found.UID })
 		missing = slices.DeleteFunc(slices.Clone(missing), func(i plan.Item) bool { return i.Tag == m.Wanted.Tag })
 	}
-	return append(matches, more...), surplus, missing
+	return matches, surplus, missing
 }
 
 // reportSurplus tells of copies beyond those that were sent; they are never
 // removed.
-func (p *Pass) reportSurplus(ref mail.Ref, matches []plan.Match, surplus []plan.Item) {
-	ours := make(map[mail.Fingerprint]bool, len(matches))
-	for _, m := range matches {
+func (p *Pass) reportSurplus(ref mail.Ref, matches plan.Matches, surplus []plan.Item) {
+	ours := make(map[mail.Fingerprint]bool, matches.Len())
+	for m := range matches.All() {
 		ours[m.Found.Fingerprint] = true
 	}
 	for _, item := range surplus {
@@ -373,9 +374,9 @@ func (p *Pass) findMoved(ctx context.Context, except string, wanted []plan.Item)
 		}
 	}
 	matches, _, rest := plan.Recognise(wanted, found, true)
-	moved := make([]movedCopy, len(matches))
-	for i, m := range matches {
-		moved[i] = movedCopy{item: m.Wanted, ref: grown[m.Found.Mailbox].ref, uid: m.Found.UID, flags: flags.list[m.Found.Tag]}
+	moved := make([]movedCopy, 0, matches.Len())
+	for m := range matches.All() {
+		moved = append(moved, movedCopy{item: m.Wanted, ref: grown[m.Found.Mailbox].ref, uid: m.Found.UID, flags: flags.list[m.Found.Tag]})
 	}
 	return moved, rest, nil
 }

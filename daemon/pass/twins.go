@@ -60,7 +60,7 @@ func (p *Pass) lookForTwins(ctx context.Context, ref mail.Ref, intents []mail.In
 			return err
 		}
 		matches, _, _ := plan.Recognise(wanted, found, true)
-		for _, m := range matches {
+		for m := range matches.All() {
 			twins[m.Wanted.Tag] = m.Found.UID
 		}
 	}

@@ -32,7 +32,7 @@ func FuzzRecognise(f *testing.F) {
 			mailbox uint32
 		}
 		matched, near := make(map[mail.Fingerprint]int), make(map[place]int)
-		for _, m := range matches {
+		for m := range matches.All() {
 			switch {
 			case m.Wanted.Fingerprint != m.Found.Fingerprint || m.Found.Fingerprint == 0:
 				t.Errorf("%+v is taken for %+v", m.Found, m.Wanted)

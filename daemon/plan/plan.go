@@ -39,6 +39,7 @@ import (
 	"cmp"
 	"iter"
 	"slices"
+	"sort"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
@@ -95,21 +96,69 @@ func compareItems(a, b Item) int {
 // Match is one message that was recognised.
 type Match struct{ Wanted, Found Item }
 
+// Matches are the messages that were recognised: the i-th wanted one is the i-th that
+// was found.
+type Matches struct{ Wanted, Found []Item }
+
+// Len is how many there are.
+func (m Matches) Len() int { return len(m.Wanted) }
+
+// All yields one after the other.
+func (m Matches) All() iter.Seq[Match] {
+	return func(yield func(Match) bool) {
+		for i := range m.Wanted {
+			if !yield(Match{m.Wanted[i], m.Found[i]}) {
+				return
+			}
+		}
+	}
+}
+
+// Add adds more of them.
+func (m *Matches) Add(more Matches) {
+	m.Wanted, m.Found = append(m.Wanted, more.Wanted...), append(m.Found, more.Found...)
+}
+
+// Chunks yields n after n of them.
+func (m Matches) Chunks(n int) iter.Seq[Matches] {
+	return func(yield func(Matches) bool) {
+		for from := 0; from < m.Len(); from += n {
+			to := min(from+n, m.Len())
+			if !yield(Matches{m.Wanted[from:to], m.Found[from:to]}) {
+				return
+			}
+		}
+	}
+}
+
+// Sort sorts them by the mailbox and the UID of what was wanted.
+func (m Matches) Sort() { sort.Sort(byWanted{m}) }
+
+type byWanted struct{ Matches }
+
+func (m byWanted) Less(i, j int) bool {
+	a, b := m.Wanted[i], m.Wanted[j]
+	return cmp.Or(cmp.Compare(a.Mailbox, b.Mailbox), cmp.Compare(a.UID, b.UID)) < 0
+}
+
+func (m byWanted) Swap(i, j int) { swap(m.Wanted, i, j); swap(m.Found, i, j) }
+
+func swap(items []Item, i, j int) { items[i], items[j] = items[j], items[i] }
+
 // Recognise matches what is wanted with what was found, as multisets by
 // fingerprint: first within one mailbox, lowest UID with lowest UID, then,
 // when anywhere is true, what is left over all mailboxes. Items without a
-// fingerprint match nothing. It sorts both slices in place and returns the
-// items that were not matched in that order (I7, and the core of resolving).
-func Recognise(wanted, found []Item, anywhere bool) (matches []Match, unwanted, missing []Item) {
+// fingerprint match nothing. What it returns are parts of both slices, which it has
+// sorted, since there may be no room for a second time: the matches, and what was not
+// matched, by fingerprint, mailbox and UID (I7, and the core of resolving).
+func Recognise(wanted, found []Item, anywhere bool) (matches Matches, unwanted, missing []Item) {
 	slices.SortFunc(wanted, compareItems)
 	slices.SortFunc(found, compareItems)
-	matches, missing, unwanted = merge(wanted, found, compareMailbox)
+	n := pairOff(wanted, found, compareMailbox)
 	if anywhere {
-		var more []Match
-		more, missing, unwanted = merge(missing, unwanted, compareFingerprint)
-		matches = append(matches, more...)
+		n += pairOff(wanted[n:], found[n:], compareFingerprint)
 	}
-	return matches, unwanted, missing
+	return Matches{wanted[:n:n], found[:n:n]}, found[n:], wanted[n:]
 }
 
 func compareFingerprint(a, b Item) int { return cmp.Compare(a.Fingerprint, b.Fingerprint) }
@@ -118,20 +167,24 @@ func compareMailbox(a, b Item) int {
 	return cmp.Or(compareFingerprint(a, b), cmp.Compare(a.Mailbox, b.Mailbox))
 }
 
-// merge pairs off items that compare equal, in order.
-func merge(wanted, found []Item, compare func(a, b Item) int) (matches []Match, missing, unwanted []Item) {
-	for len(wanted) > 0 && len(found) > 0 {
-		switch c := compare(wanted[0], found[0]); {
-		case c < 0 || wanted[0].Fingerprint == 0:
-			missing, wanted = append(missing, wanted[0]), wanted[1:]
+// pairOff moves items that compare equal to the beginnings of both slices, in order, and
+// returns how many. What is left stays sorted.
+func pairOff(wanted, found []Item, compare func(a, b Item) int) (n int) {
+	for i, j := 0, 0; i < len(wanted) && j < len(found); {
+		switch c := compare(wanted[i], found[j]); {
+		case c < 0 || wanted[i].Fingerprint == 0:
+			i++
 		case c > 0:
-			unwanted, found = append(unwanted, found[0]), found[1:]
+			j++
 		default:
-			matches = append(matches, Match{wanted[0], found[0]})
-			wanted, found = wanted[1:], found[1:]
+			swap(wanted, n, i)
+			swap(found, n, j)
+			n, i, j = n+1, i+1, j+1
 		}
 	}
-	return matches, append(missing, wanted...), append(unwanted, found...)
+	slices.SortFunc(wanted[n:], compareItems)
+	slices.SortFunc(found[n:], compareItems)
+	return n
 }
 
 // Unexplained counts the UIDs in [floor, next) that neither a present message

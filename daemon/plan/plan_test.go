@@ -107,7 +107,7 @@ func TestRecognise(t *testing.T) {
 		{name: "no fingerprint matches nothing", anywhere: true, wanted: []Item{item(0, 1, 1)}, found: []Item{item(0, 1, 1)}, missing: 1, unwanted: 1},
 	} {
 		matches, unwanted, missing := Recognise(slices.Clone(c.wanted), slices.Clone(c.found), c.anywhere)
-		if !slices.Equal(matches, c.matches) || len(missing) != c.missing || len(unwanted) != c.unwanted {
+		if !slices.Equal(slices.Collect(matches.All()), c.matches) || len(missing) != c.missing || len(unwanted) != c.unwanted {
 			t.Errorf("%s: %v, missing %v, unwanted %v", c.name, matches, missing, unwanted)
 		}
 	}
@@ -132,7 +132,7 @@ func TestRecogniseIsAMultisetMatch(t *testing.T) {
 		wanted, found := draw(), draw()
 		for _, anywhere := range []bool{false, true} {
 			matches, unwanted, missing := Recognise(slices.Clone(wanted), slices.Clone(found), anywhere)
-			if len(matches)+len(missing) != len(wanted) || len(matches)+len(unwanted) != len(found) {
+			if matches.Len()+len(missing) != len(wanted) || matches.Len()+len(unwanted) != len(found) {
 				t.Fatalf("%v against %v: %v, missing %v, unwanted %v", wanted, found, matches, missing, unwanted)
 			}
 			count := make(map[key][2]int)
@@ -153,7 +153,7 @@ func TestRecogniseIsAMultisetMatch(t *testing.T) {
 				most += min(n[0], n[1])
 			}
 			gotOwn := 0
-			for _, m := range matches {
+			for m := range matches.All() {
 				if m.Wanted.Fingerprint != m.Found.Fingerprint {
 					t.Fatalf("matched %v with %v", m.Wanted, m.Found)
 				}
@@ -163,8 +163,8 @@ func TestRecogniseIsAMultisetMatch(t *testing.T) {
 					t.Fatalf("matched across mailboxes: %v", m)
 				}
 			}
-			if gotOwn < own || anywhere && len(matches) != most {
-				t.Fatalf("%v against %v (anywhere %v): %d own of %d, %d of %d", wanted, found, anywhere, gotOwn, own, len(matches), most)
+			if gotOwn < own || anywhere && matches.Len() != most {
+				t.Fatalf("%v against %v (anywhere %v): %d own of %d, %d of %d", wanted, found, anywhere, gotOwn, own, matches.Len(), most)
 			}
 		}
 	}

@@ -104,7 +104,7 @@ func (c *comparison) byContent(ctx context.Context) error {
 	}
 	matches, stray, _ := plan.Recognise(wanted, found, true)
 	done := make(map[*unpaired]bool)
-	for _, m := range matches {
+	for m := range matches.All() {
 		u, place := c.unpaired[m.Wanted.Tag], places[m.Found.Mailbox]
 		c.found(u, place, &place.items[m.Found.Tag])
 		done[u] = true
