@@ -24,6 +24,9 @@ const (
 	// accounts take a second to look through.
 	collectMuchAt = 50
 	much          = 192 << 20
+	// little, in octets, may be held by a command that ends by itself until it collects at
+	// collectAt: it gives nothing back, and up to that it should rather be quick.
+	little = 64 << 20
 	// collectRestingAt is the same while the program is at rest: then it is not much
 	// work, and what has been used and not collected is memory for nothing.
 	collectRestingAt = 10
@@ -35,11 +38,6 @@ const (
 // takes days when nothing happens, and halves the stacks that were deep when it
 // does.
 func giveBack(ctx context.Context) {
-	collect := func(at int) {
-		if os.Getenv("GOGC") == "" {
-			debug.SetGCPercent(at)
-		}
-	}
 	at := collectAt
 	collect(at)
 	ticker := time.NewTicker(restEvery)
@@ -71,6 +69,34 @@ func giveBack(ctx context.Context) {
 			gained = now.held > left+left/worthwhile
 		}
 		before = now
+	}
+}
+
+// holdLittle bounds what is used anew by a command that ends by itself, until ctx ends.
+func holdLittle(ctx context.Context) {
+	ticker := time.NewTicker(time.Second / 2)
+	defer ticker.Stop()
+	at := 100
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		was := at
+		if at = 100; readHeap().held > little {
+			at = collectAt
+		}
+		if at != was {
+			collect(at)
+		}
+	}
+}
+
+// collect sets GOGC, unless the operator has.
+func collect(at int) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(at)
 	}
 }
 

@@ -65,6 +65,7 @@ func (c *common) carry(cmd *cobra.Command, options daemon.Options) ([]daemon.Out
 	defer d.Close()
 	ctx, cancel := graceful(c.stopping)
 	defer cancel()
+	go holdLittle(ctx)
 	outcomes := d.Sync(ctx, show.started, show.finished)
 	show.close()
 	return outcomes, nil
