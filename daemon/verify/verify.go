@@ -253,18 +253,18 @@ func (c *comparison) note(b *box, d Difference, messages int64) {
 // there may be a million of them.
 type item struct {
 	uid         mail.UID
+	named       bool // it is the copy of a source message
 	size        int64
 	date        int64 // INTERNALDATE, seconds since 1970
 	flags       mail.Flags
 	fingerprint mail.Fingerprint // these two only where they are needed
 	opening     mail.Fingerprint
-	named       bool // it is the copy of a source message
 }
 
 func (i item) time() time.Time { return time.Unix(i.date, 0).UTC() }
 
 func newItem(m mail.Message) item {
-	return item{m.UID, m.Size, m.InternalDate.Unix(), m.Flags, m.Fingerprint, m.Opening, false}
+	return item{m.UID, false, m.Size, m.InternalDate.Unix(), m.Flags, m.Fingerprint, m.Opening}
 }
 
 func byUID(i item, uid mail.UID) int { return cmp.Compare(i.uid, uid) }
