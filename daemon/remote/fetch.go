@@ -278,7 +278,7 @@ var errNoMore = errors.New("no more is wanted")
 // open: that is answered first (RFC 3501 §5.5). Of the answer to the command, which has
 // the tag, nothing has been read.
 func (s *session) ask(ctx context.Context, box mail.Ref, command string) (tag string, err error) {
-	if s.isOpen && s.box == box.Name && s.conn.Err() == nil {
+	if s.shows(ctx, box) {
 		if err := s.opened.check(box); err != nil {
 			return "", err
 		}

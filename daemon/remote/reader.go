@@ -142,10 +142,15 @@ func (s *session) exchangeEach(ctx context.Context, conn *Conn, each func(int, R
 // examine opens the mailbox unless it is open, and checks its UIDVALIDITY
 // (I5).
 func (s *session) examine(ctx context.Context, box mail.Ref) error {
-	if s.isOpen && s.box == box.Name && s.conn.Err() == nil {
+	if s.shows(ctx, box) {
 		return s.opened.check(box)
 	}
 	return s.reopen(ctx, box)
+}
+
+// shows tells whether a mailbox is open, over a connection that is still there.
+func (s *session) shows(ctx context.Context, box mail.Ref) bool {
+	return s.isOpen && s.box == box.Name && s.conn.Err() == nil && !s.conn.gone(ctx)
 }
 
 // reopen opens the mailbox whether it is open or not.

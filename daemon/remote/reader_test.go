@@ -479,38 +479,60 @@ func TestFetchStopped(t *testing.T) {
 }
 
 // TestEndedAtRest: what the server has closed while nothing was asked is no
-// failure of the next question; what it has said meanwhile is none either.
+// failure of the next question, whatever that is; what it has said meanwhile is none
+// either. A mailbox that was open then is opened again.
 func TestEndedAtRest(t *testing.T) {
-	for words, dials := range map[string]int32{"": 2, "* BYE Autologout\r\n": 2, "* 4 EXISTS\r\n": 1} {
-		closed := make(chan struct{}, 2)
-		var connections atomic.Int32
-		s := newFakeServer(t, SideSource, "", func(conn net.Conn, in *bufio.Reader) {
-			stays := dials == 1 || connections.Add(1) > 1
-			for n := 0; n == 0 || stays; n++ {
-				line, err := in.ReadString('\n')
-				if err != nil {
-					return
-				}
-				tag, _, _ := strings.Cut(line, " ")
-				io.WriteString(conn, strings.ReplaceAll(examined, "TAG", tag)+words)
+	for name, ask := range map[string]func(*Source) error{
+		"Status": func(src *Source) error { _, err := src.Status(t.Context(), box); return err },
+		"UIDs":   func(src *Source) error { _, err := src.UIDs(t.Context(), box, 1); return err },
+		"Bodies": func(src *Source) error { _, err := bodiesOf(t, src, 1); return err },
+	} {
+		for words, dials := range map[string]int32{"": 2, "* BYE Autologout\r\n": 2, "* 4 EXISTS\r\n": 1} {
+			t.Run(name+" after "+words, func(t *testing.T) { endedAtRest(t, ask, words, dials) })
+		}
+	}
+}
+
+func endedAtRest(t *testing.T, ask func(*Source) error, words string, dials int32) {
+	closed := make(chan struct{}, 2)
+	var connections atomic.Int32
+	s := newFakeServer(t, SideSource, "", func(conn net.Conn, in *bufio.Reader) {
+		open, stays := false, dials == 1 || connections.Add(1) > 1
+		for !open || stays {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				return
 			}
-			conn.Close()
-			closed <- struct{}{}
-		})
-		src := newTestSource(t, s)
-		if _, err := src.Status(t.Context(), box); err != nil {
-			t.Fatal(err)
+			tag, command, _ := strings.Cut(line, " ")
+			answer := "TAG OK\r\n"
+			switch {
+			case strings.HasPrefix(command, "EXAMINE"):
+				open, answer = true, examined+words
+			case !open:
+				answer = "TAG BAD no mailbox is open\r\n"
+			case strings.HasPrefix(command, "UID FETCH"):
+				answer = full(1, "abc") + answer
+			case strings.HasPrefix(command, "UID SEARCH"):
+				answer = "* SEARCH 1\r\n" + answer
+			}
+			io.WriteString(conn, strings.ReplaceAll(answer, "TAG", tag))
 		}
-		if dials > 1 {
-			<-closed
-		}
-		src.conn.rested = time.Time{}
-		if _, err := src.Status(t.Context(), box); err != nil {
-			t.Errorf("after %q: %v", words, err)
-		}
-		if n := s.dials.Load(); n != dials {
-			t.Errorf("after %q: %d connections, want %d", words, n, dials)
-		}
+		conn.Close()
+		closed <- struct{}{}
+	})
+	src := newTestSource(t, s)
+	if _, err := src.Status(t.Context(), box); err != nil {
+		t.Fatal(err)
+	}
+	if dials > 1 {
+		<-closed
+	}
+	src.conn.rested = time.Time{}
+	if err := ask(src); err != nil {
+		t.Error(err)
+	}
+	if n := s.dials.Load(); n != dials {
+		t.Errorf("%d connections, want %d", n, dials)
 	}
 }
 
