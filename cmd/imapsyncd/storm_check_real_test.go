@@ -174,20 +174,23 @@ func (h *household) differences() (list []string) {
 	return list
 }
 
-// giveNamesBack puts the names back of keywords that a killed server has
-// forgotten.
+// giveNamesBack puts the names of keywords back that a killed server has
+// forgotten, and takes those for what is wanted that a server has told only
+// after a user was shown the message that he had just moved.
 func (h *household) giveNamesBack(server *dovecot.Server, found []place, flags ...string) {
 	for i, at := range found {
-		if n := slices.IndexFunc(flags, func(want string) bool { return namesForgotten(at.Flags, want) }); n >= 0 && h.lives[server] > 0 {
+		forgotten := func(want string) bool { return h.lives[server] > 0 && namesForgotten(at.Flags, want) }
+		told := func(want string) bool { return namesForgotten(want, at.Flags) }
+		if n := slices.IndexFunc(flags, func(want string) bool { return forgotten(want) || told(want) }); n >= 0 {
 			found[i].Flags = flags[n]
-			h.deeds["keywords forgotten by a killed server"]++
+			h.deeds["keywords whose names a server has forgotten, or told late"]++
 		}
 	}
 }
 
 // namesForgotten tells whether flags differ in the names of keywords only that a
-// server has lost: Dovecot writes those of a Maildir after the messages that
-// have them, and says unknown-0 where a kill came between.
+// server does not know: Dovecot writes those of a Maildir after the messages that
+// have them, and says unknown-0 until then, or for good where a kill came between.
 func namesForgotten(has, want string) bool {
 	had, wanted := strings.Fields(has), strings.Fields(want)
 	isIn := func(list []string) func(string) bool {
