@@ -39,13 +39,15 @@ type follower struct {
 	logger      *slog.Logger
 	metrics     *metrics.Account
 	connections *connections
-	wake        chan struct{} // a hint, or a change of what the loop should do
-	changed     func()        // is told of changes that matter to the verdicts; nil: nobody
-	ended       context.CancelFunc
-	done        chan struct{}   // closed when run has returned
+	wake        chan struct{}   // a hint, or a change of what the loop should do
+	changed     func()          // is told of changes that matter to the verdicts; nil: nobody
+	ctx         context.Context // its end does not wait for answers
 	ending      context.Context // done when the account is to end, with all answers collected
-	newsAt      atomic.Int64    // when it last had something to carry, in Unix nanoseconds; 0: not yet
-	turned      atomic.Int64    // since when the loop is at work, in Unix nanoseconds; 0: it waits
+	ended       context.CancelFunc
+	done        chan struct{} // closed when the account has ended
+	watcher     sync.WaitGroup
+	newsAt      atomic.Int64 // when it last had something to carry, in Unix nanoseconds; 0: not yet
+	turned      atomic.Int64 // since when the loop is at work, in Unix nanoseconds; 0: it waits
 
 	arrivals   pass.Arrivals
 	complaints pass.Complaints // of its mailboxes
@@ -54,10 +56,14 @@ type follower struct {
 	failures   int             // passes that failed in a row
 	lively     bool            // the last pass was called for by news, or has found some
 	notUntil   time.Time
+	due        dues
+	clock      *time.Timer // rouses the loop for what is due
 	// back is closed when the server is there again that is away; nil: none is.
 	back <-chan struct{}
 
 	mu       sync.Mutex
+	resting  bool // the loop has ended until rouse
+	called   bool // a look is called for
 	status   followerStatus
 	timing   timing
 	paused   bool
@@ -88,7 +94,7 @@ func timingOf(c *config.Config) timing {
 	return timing{c.PollInterval, c.FlagsInterval, c.FullSweep}
 }
 
-func newFollower(d *Daemon, a *config.Account, t timing) *follower {
+func newFollower(ctx context.Context, d *Daemon, a *config.Account, t timing) *follower {
 	f := &follower{
 		daemon: d, account: a, metrics: d.Metrics.Account(a.Name),
 		connections: d.newConnections(a.Name),
@@ -106,7 +112,10 @@ func newFollower(d *Daemon, a *config.Account, t timing) *follower {
 	if f.paused {
 		f.status.Health = mail.HealthPaused
 	}
-	f.ending, f.ended = context.WithCancel(context.Background())
+	f.ctx = ctx
+	f.ending, f.ended = context.WithCancel(ctx)
+	f.clock = time.AfterFunc(time.Hour, f.rouse)
+	f.clock.Stop()
 	f.metrics.SetState(f.status.Phase, f.status.Health)
 	return f
 }
@@ -115,10 +124,11 @@ func newFollower(d *Daemon, a *config.Account, t timing) *follower {
 func (f *follower) End() {
 	f.ended()
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	if f.stopPass != nil {
 		f.stopPass()
 	}
+	f.mu.Unlock()
+	f.rouse()
 }
 
 // Pause stops the account's passes, one that is running too, until it is
@@ -193,158 +203,6 @@ func (f *follower) takeUrgent() bool {
 	return urgent
 }
 
-// run follows the account until End or the end of ctx, which does not wait for
-// answers. It ends with everything closed. It waits for days, and so does watch:
-// what would take room on their stacks is not inlined.
-func (f *follower) run(ctx context.Context) {
-	defer f.refuseAll()
-	if f.finished() {
-		f.ended()
-		return
-	}
-	listening, endWatch := f.beginWatch(ctx)
-	defer endWatch()
-	if !f.listensFirst(ctx, listening) {
-		return
-	}
-	select {
-	case <-f.wake: // the first pass sees to it
-	default:
-	}
-	next := time.NewTimer(0) // of a pass
-	sweep := time.NewTimer(f.times().fullSweep)
-	flags := time.NewTimer(f.times().flags)
-	var cool <-chan time.Time // nil: nothing is open
-	for {
-		f.turned.Store(0)
-		select {
-		case <-f.ending.Done():
-			return
-		case <-ctx.Done():
-			return
-		case <-cool:
-			cool = nil
-			f.turn()
-			f.cool()
-			continue
-		case <-f.wanted(): // by others
-			f.turn()
-			f.cool()
-			continue
-		case <-f.back:
-			// All that wait come, but not at once.
-			f.back, f.notUntil = nil, time.Time{}
-			next.Reset(f.daemon.Jitter(returning))
-			continue
-		case <-sweep.C:
-			f.full = true
-			sweep.Reset(f.times().fullSweep)
-		case <-flags.C:
-			f.compare = true
-			flags.Reset(f.times().flags)
-		case <-f.wake:
-		case <-next.C:
-			f.notUntil = time.Time{}
-		}
-		f.turn()
-		f.runErrands(nil)
-		if f.isPaused() {
-			f.refuseAsked(errPaused)
-			f.cool()
-			continue
-		}
-		if !f.takeUrgent() && time.Now().Before(f.notUntil) {
-			continue // a hint does not make a server well
-		}
-		wait := f.pass(ctx)
-		next.Reset(wait)
-		if cool = nil; f.work != nil {
-			cool = time.After(f.keeps(wait))
-			f.work.room.rest()
-		}
-	}
-}
-
-// refuseAll ends the account for whoever waits for anything of it.
-func (f *follower) refuseAll() {
-	f.runErrands(pass.ErrStopped)
-	f.refuseAsked(pass.ErrStopped)
-	close(f.done)
-}
-
-// beginWatch begins to listen for news. listening is closed once that has begun,
-// and end closes all that is open.
-func (f *follower) beginWatch(ctx context.Context) (listening <-chan struct{}, end func()) {
-	// A server that does not answer does not draw out the end either, not even
-	// the farewell.
-	keep := context.AfterFunc(ctx, f.connections.cut)
-	watching, endWatch := context.WithCancel(ctx)
-	began := make(chan struct{})
-	var watcher sync.WaitGroup
-	watcher.Go(func() { f.watch(watching, sync.OnceFunc(func() { close(began) })) })
-	return began, func() {
-		endWatch()
-		watcher.Wait()
-		f.cool()
-		keep()
-	}
-}
-
-// listensFirst waits for the watcher; false: the account ends.
-//
-//go:noinline
-func (f *follower) listensFirst(ctx context.Context, listening <-chan struct{}) bool {
-	first := time.NewTicker(listenFirst)
-	defer first.Stop()
-	for {
-		select {
-		case <-listening:
-			return true
-		case <-first.C:
-			if f.connections.waiting.Load() == 0 {
-				return true
-			}
-		case <-f.ending.Done():
-			return false
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
-// finished tells whether nothing of the account is carried any more.
-//
-//go:noinline
-func (f *follower) finished() bool {
-	return f.daemon.record.phase(f.account.Name) == mail.PhaseFinished
-}
-
-// pollWait is when to look without a hint. The watcher sweeps by itself.
-func (f *follower) pollWait() time.Duration {
-	poll := f.lookInterval()
-	if f.Status().Watching {
-		poll = 10 * f.times().poll
-	}
-	return poll*7/8 - f.daemon.Jitter(poll/8+1) // early enough to carry what it finds
-}
-
-// keeps is how long connections and state stay open until the next look, which is due
-// after so long.
-func (f *follower) keeps(wait time.Duration) time.Duration {
-	if f.lively || wait <= keepWarm {
-		return keepWarm
-	}
-	return keepBriefly
-}
-
-// wanted is closed once others need the connections that are kept open.
-func (f *follower) wanted() <-chan struct{} {
-	if f.work == nil {
-		return nil
-	}
-	return f.work.room.yield
-}
-
 // refuseAsked answers those who wait for a pass that will not come.
 func (f *follower) refuseAsked(why error) {
 	f.mu.Lock()
@@ -353,22 +211,4 @@ func (f *follower) refuseAsked(why error) {
 		answer <- why
 	}
 	f.asked = nil
-}
-
-// turn notes that the loop begins to work on something.
-func (f *follower) turn() { f.turned.Store(time.Now().UnixNano()) }
-
-// stuck tells whether the loop has been at work for so long without an octet
-// going either way that something must be wrong with the daemon itself:
-// whatever waits for a server has a time-out.
-func (f *follower) stuck(now time.Time, bound time.Duration) bool {
-	began := f.turned.Load()
-	if began == 0 {
-		return false
-	}
-	since := time.Unix(0, began)
-	if moved := f.connections.lastMoved(); moved.After(since) {
-		since = moved
-	}
-	return now.Sub(since) > bound
 }

@@ -8,6 +8,7 @@ func (f *follower) Wake() {
 	if f.hinted.IsZero() {
 		f.hinted = time.Now()
 	}
+	f.called = true
 	f.mu.Unlock()
 	f.rouse()
 }
@@ -29,7 +30,7 @@ func (f *follower) Hint(mailbox string) {
 // back-off.
 func (f *follower) Look() {
 	f.mu.Lock()
-	f.urgent = true
+	f.urgent, f.called = true, true
 	f.mu.Unlock()
 	f.rouse()
 }
@@ -42,10 +43,11 @@ func (f *follower) WakeUrgently() {
 	f.Wake()
 }
 
-// rouse has the loop look whether there is something to be done.
-func (f *follower) rouse() {
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
+// takeCall tells, once, that a look is called for.
+func (f *follower) takeCall() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	called := f.called
+	f.called = false
+	return called
 }

@@ -10,9 +10,11 @@ import (
 	"github.com/imapsyncd/imapsyncd/metrics"
 )
 
-// watch listens on the source for news, again and again, while the server's
-// connections allow it.
-func (f *follower) watch(ctx context.Context, listening func()) {
+// watch listens on the source for news, again and again, until the account is to end and
+// while the server's connections allow it. It waits for days: what would take room on
+// its stack is not inlined.
+func (f *follower) watch(listening func()) {
+	ctx := f.ending
 	if !f.mayListen() {
 		return // polled
 	}

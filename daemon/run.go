@@ -70,6 +70,7 @@ func (r *running) run(ctx context.Context) error {
 	}
 
 	d.Metrics.ConfigReloaded(true, r.started)
+	defer context.AfterFunc(ctx, r.cut)()
 	d.warnOfOldTLS(d.Config.Accounts)
 	r.reloading.Lock()
 	for i := range d.Config.Accounts {
@@ -168,10 +169,10 @@ func (r *running) wait(ctx context.Context, changed <-chan struct{}, failed <-ch
 func (r *running) start(a *config.Account) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f := newFollower(r.Daemon, a, timingOf(r.config))
+	f := newFollower(r.ctx, r.Daemon, a, timingOf(r.config))
 	f.changed = r.migration.look
 	r.followers[a.Name] = f
-	go f.run(r.ctx)
+	go f.run()
 }
 
 // end ends every account and waits for all.
@@ -185,6 +186,15 @@ func (r *running) end() {
 	}
 	for _, f := range all {
 		<-f.done
+	}
+}
+
+// cut has every account end that a server might draw out the end of, by not even
+// answering the farewell.
+func (r *running) cut() {
+	for _, f := range r.all() {
+		f.connections.cut()
+		f.rouse()
 	}
 }
 
