@@ -33,10 +33,10 @@ type record struct {
 	domains    map[string]cutover.Memory
 	written    map[string]cutover.Memory // as the ledger has them
 	writtenAt  map[string]time.Time
-	accounts   map[string]cutover.AccountMemory
-	copied     map[string]time.Time // when the last copy of each account was made
-	changes    []cutover.Change     // the newest last
-	sequence   uint64               // of the last of them
+	accounts   map[string]*cutover.AccountMemory // see knownAccount
+	copied     map[string]time.Time              // when the last copy of each account was made
+	changes    []cutover.Change                  // the newest last
+	sequence   uint64                            // of the last of them
 
 	own, aliases []cutover.Memory // see memories
 }
@@ -101,7 +101,7 @@ func (r *record) use(c *config.Config, now time.Time) error {
 func readRecord(entries []state.Entry) (*record, error) {
 	r := &record{
 		domains: make(map[string]cutover.Memory), written: make(map[string]cutover.Memory), writtenAt: make(map[string]time.Time),
-		accounts: make(map[string]cutover.AccountMemory), copied: make(map[string]time.Time),
+		accounts: make(map[string]*cutover.AccountMemory), copied: make(map[string]time.Time),
 	}
 	for _, e := range entries {
 		var err error
@@ -111,8 +111,8 @@ func readRecord(entries []state.Entry) (*record, error) {
 			err = json.Unmarshal(e.Value, &m)
 			r.domains[e.Name], r.written[e.Name] = m, m
 		case kindAccount:
-			var a cutover.AccountMemory
-			err = json.Unmarshal(e.Value, &a)
+			a := new(cutover.AccountMemory)
+			err = json.Unmarshal(e.Value, a)
 			r.accounts[e.Name] = a
 		case kindChange:
 			var c cutover.Change
@@ -229,15 +229,16 @@ func (r *record) allFinished() bool {
 func (r *record) rename(from, to string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m, known := r.accounts[from]
+	was, known := r.accounts[from]
 	if !known {
 		return nil
 	}
+	m := *was
 	m.Removed = cutover.Event{}
 	if err := r.put(nil, encode(kindAccount, to, m), state.Entry{Kind: kindAccount, Name: from}); err != nil {
 		return err
 	}
-	r.accounts[to] = m
+	r.accounts[to] = &m
 	delete(r.accounts, from)
 	return nil
 }
@@ -265,15 +266,16 @@ func (r *record) domain(name string, change func(cutover.Memory) (cutover.Memory
 func (r *record) account(name string, change func(*cutover.AccountMemory) []cutover.Change) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := r.accounts[name]
+	was, known := r.remembered(name)
+	m := *was
 	changes := change(&m)
-	if was, known := r.accounts[name]; known && len(changes) == 0 && reflect.DeepEqual(m, was) {
+	if known && len(changes) == 0 && reflect.DeepEqual(m, *was) {
 		return nil
 	}
 	if err := r.put(changes, encode(kindAccount, name, m)); err != nil {
 		return err
 	}
-	r.accounts[name] = m
+	r.accounts[name] = &m
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/imapsyncd/imapsyncd/daemon/config"
@@ -13,21 +14,26 @@ func (r *record) knownDomain(name string) cutover.Memory {
 	return r.domains[name]
 }
 
-func (r *record) knownAccount(name string) (cutover.AccountMemory, bool) {
+// knownAccount is what is remembered of an account, which is never changed: what takes
+// its place is another. It is not nil where nothing is.
+func (r *record) knownAccount(name string) (*cutover.AccountMemory, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m, known := r.accounts[name]
-	return m, known
+	return r.remembered(name)
 }
 
-func (r *record) allAccounts() map[string]cutover.AccountMemory {
+// remembered is knownAccount for who holds mu.
+func (r *record) remembered(name string) (*cutover.AccountMemory, bool) {
+	if m, known := r.accounts[name]; known {
+		return m, true
+	}
+	return new(cutover.AccountMemory), false
+}
+
+func (r *record) allAccounts() map[string]*cutover.AccountMemory {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := make(map[string]cutover.AccountMemory, len(r.accounts))
-	for name, m := range r.accounts {
-		all[name] = m
-	}
-	return all
+	return maps.Clone(r.accounts)
 }
 
 // accountsOf names the accounts that belong to a domain, in their order.
@@ -51,7 +57,8 @@ func (r *record) history(domain string) []cutover.Change {
 	defer r.mu.Unlock()
 	var list []cutover.Change
 	for _, c := range r.changes {
-		if domain == "" || c.Domain == domain || c.Account != "" && slices.Contains(r.accounts[c.Account].Domains, domain) {
+		of, _ := r.remembered(c.Account)
+		if domain == "" || c.Domain == domain || slices.Contains(of.Domains, domain) {
 			list = append(list, c)
 		}
 	}

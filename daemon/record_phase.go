@@ -11,7 +11,7 @@ import (
 func (r *record) phase(account string) mail.Phase {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := r.accounts[account]
+	m, _ := r.remembered(account)
 	own, aliases := r.memories(m.Domains)
 	return m.Phase(own, aliases)
 }
@@ -20,7 +20,7 @@ func (r *record) phase(account string) mail.Phase {
 func (r *record) draining(account string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := r.accounts[account]
+	m, _ := r.remembered(account)
 	own, _ := r.memories(m.Domains)
 	return m.Draining(own)
 }
@@ -30,7 +30,7 @@ func (r *record) draining(account string) bool {
 func (r *record) takenBack(account string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := r.accounts[account]
+	m, _ := r.remembered(account)
 	own, _ := r.memories(m.Domains)
 	return !m.TakenBack.IsZero() || slices.ContainsFunc(own, func(d cutover.Memory) bool { return !d.AbortedLast.IsZero() })
 }

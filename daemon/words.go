@@ -119,13 +119,14 @@ func (d *desk) sayAlone(ctx context.Context, domain string, accounts []string, w
 	}
 	now := d.now()
 	for _, name := range accounts { // all or none
-		m, known := d.record.knownAccount(name)
-		if !known || !slices.Contains(m.Domains, domain) {
+		known, there := d.record.knownAccount(name)
+		if !there || !slices.Contains(known.Domains, domain) {
 			return nil, fmt.Errorf("account %q does not belong to %s", name, domain)
 		}
 		if d.record.phase(name) == mail.PhaseFinished {
 			return nil, fmt.Errorf("account %s is finished: nothing is carried any more", name)
 		}
+		m := *known
 		if _, err := word(name, &m, now); err != nil {
 			return nil, err
 		}
@@ -140,7 +141,7 @@ func (d *desk) sayAlone(ctx context.Context, domain string, accounts []string, w
 			return said, err
 		}
 	}
-	var all []cutover.AccountMemory
+	var all []*cutover.AccountMemory
 	for _, name := range d.record.accountsOf(domain) {
 		if m, _ := d.record.knownAccount(name); !m.Removed.Happened() {
 			all = append(all, m)

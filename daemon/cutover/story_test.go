@@ -47,7 +47,7 @@ func newStory(t testing.TB, d Domain) *story {
 func well(name string, now time.Time) Account {
 	return Account{
 		Name: name, Phase: mail.PhaseFollowing, Health: mail.HealthOK, RoomKnown: true,
-		AccountMemory: AccountMemory{
+		AccountMemory: &AccountMemory{
 			Domains: []string{"example.org"}, Following: Event{now.Add(-time.Hour), "the first pass is complete"},
 			FirstCopy: now.Add(-2 * time.Hour), LastCopy: now.Add(-2 * time.Hour),
 			Quick: Verified{Began: now.Add(-time.Hour)}, Contents: Verified{Began: now.Add(-time.Hour)},
@@ -387,8 +387,8 @@ func TestHandoverByHand(t *testing.T) {
 	s = newStory(t, Domain{Handover: HandoverManual}).round("ns1:old")
 	s.accounts = append(s.accounts, well("bar", start))
 	s.accounts[0].Handover = Event{s.now, "test"}
-	all := func() []AccountMemory {
-		return []AccountMemory{s.accounts[0].AccountMemory, s.accounts[1].AccountMemory}
+	all := func() []*AccountMemory {
+		return []*AccountMemory{s.accounts[0].AccountMemory, s.accounts[1].AccountMemory}
 	}
 	s.expect(mail.PhaseFollowing, "not_switched not_handed_over")
 	if s.accounts[0].AccountMemory.Phase([]Memory{s.memory}, nil) != mail.PhaseDraining || s.accounts[1].AccountMemory.Phase([]Memory{s.memory}, nil) != mail.PhaseFollowing {

@@ -21,10 +21,10 @@ type Policy struct {
 
 // Account is what is known now of an account of a domain.
 type Account struct {
-	AccountMemory
-	Name   string
-	Phase  mail.Phase
-	Health mail.Health
+	*AccountMemory // not to be changed
+	Name           string
+	Phase          mail.Phase
+	Health         mail.Health
 	// Error is why it is not well, UnwellSince since when.
 	Error       string
 	UnwellSince time.Time

@@ -198,8 +198,8 @@ func (m Memory) Ack(d Domain, host, because string, now time.Time) (Memory, []Ch
 }
 
 // Handed tells the domain that every account of it has been handed over alone.
-func (m Memory) Handed(d Domain, accounts []AccountMemory, now time.Time) (Memory, []Change) {
-	alone := !slices.ContainsFunc(accounts, func(a AccountMemory) bool { return !a.Handover.Happened() })
+func (m Memory) Handed(d Domain, accounts []*AccountMemory, now time.Time) (Memory, []Change) {
+	alone := !slices.ContainsFunc(accounts, func(a *AccountMemory) bool { return !a.Handover.Happened() })
 	if !alone || len(accounts) == 0 || m.Handover.Happened() || m.Finished.Happened() {
 		return m, nil
 	}
