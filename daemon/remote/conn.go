@@ -57,9 +57,9 @@ type Conn struct {
 	introducing []string
 	greeted     string // the text of the greeting
 	security    Security
-	inUse       bool     // it has logged in
 	hidden      []string // secrets that must not appear in what the server says
 	tags        int
+	inUse       bool         // it has logged in
 	uidLast     bool         // the server tells UIDs behind contents
 	pending     atomic.Int32 // answers that are due
 	clock       sync.Mutex   // a read that begins does not stop the clock that one who waits has just started
@@ -109,7 +109,7 @@ func (c *Conn) use(transport net.Conn) {
 		in, out := 16<<10, 16<<10
 		switch {
 		case c.options.Listens:
-			in, out = 1<<10, 256
+			in, out = 512, 256
 		case c.options.Copies && c.server.Side == SideSource:
 			in = 64 << 10
 		case c.options.Copies:
