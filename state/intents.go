@@ -256,6 +256,13 @@ func listAt(sh *shelf, id uint64) (key []byte, list []mail.Intent, next []byte, 
 
 // mergeIntents puts those of the changed intents that are not settled among others.
 func mergeIntents(list []mail.Intent, changes map[uint64]*mail.Intent, ids []uint64) []mail.Intent {
+	more := 0
+	for _, id := range ids {
+		if changes[id] != nil {
+			more++
+		}
+	}
+	list = slices.Grow(list, more)
 	for _, id := range ids {
 		if i := changes[id]; i != nil {
 			list = append(list, *i)

@@ -86,7 +86,27 @@ func (f Flags) Names() []string {
 	return append(names, f.KeywordList()...)
 }
 
-func (f Flags) String() string { return "(" + strings.Join(f.Names(), " ") + ")" }
+// AppendTo adds what Names returns to a line, with a space between them.
+func (f Flags) AppendTo(line []byte) []byte {
+	start := len(line)
+	add := func(name string) {
+		if len(line) > start {
+			line = append(line, ' ')
+		}
+		line = append(line, name...)
+	}
+	for _, s := range systemNames {
+		if f.System&s.bit != 0 {
+			add(s.name)
+		}
+	}
+	if f.Keywords != "" {
+		add(f.Keywords)
+	}
+	return line
+}
+
+func (f Flags) String() string { return "(" + string(f.AppendTo(nil)) + ")" }
 
 // With returns f with other's flags and keywords added.
 func (f Flags) With(other Flags) Flags {

@@ -241,6 +241,7 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 	for _, uid := range uids {
 		memory.expect(t.sizes.of(uid))
 	}
+	out.pieces = make([]piece, 0, len(uids))
 	for body, err := range source.Bodies(ctx, t.ref(), uids) {
 		if err != nil {
 			return out, err

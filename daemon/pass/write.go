@@ -193,24 +193,20 @@ func (w *writer) send(ctx context.Context, next parcel) error {
 
 // served are the messages of the parcel that could be had. The others that were
 // asked for are noted.
-func (w *writer) served(next parcel) (served []piece) {
-	had := make(map[mail.UID]bool, len(next.pieces))
-	for _, m := range next.pieces {
+func (w *writer) served(next parcel) []piece {
+	called := callRoll(next.asked)
+	served := slices.DeleteFunc(next.pieces, func(m piece) bool {
 		if m.unserved == nil {
-			had[m.UID] = true
-			served = append(served, m)
-			continue
+			called.mark(m.UID)
+			return false
 		}
 		if w.job.unserved == nil {
 			w.job.unserved = make(map[mail.UID]unserved)
 		}
 		w.job.unserved[m.UID] = *m.unserved
-	}
-	for _, uid := range next.asked {
-		if !had[uid] {
-			w.missing = append(w.missing, uid)
-		}
-	}
+		return true
+	})
+	w.missing = append(w.missing, called.left()...)
 	return served
 }
 
@@ -218,7 +214,7 @@ func (w *writer) served(next parcel) (served []piece) {
 // or are there already.
 func (w *writer) admitted(pieces []piece) []piece {
 	gone := w.gone.byPrint
-	return slices.DeleteFunc(slices.Clone(pieces), func(m piece) bool {
+	return slices.DeleteFunc(pieces, func(m piece) bool {
 		if len(gone[m.Fingerprint]) > 0 {
 			// It was carried before: its receipt is to have this UID.
 			w.job.claimed = append(w.job.claimed, plan.Item{Fingerprint: m.Fingerprint, UID: m.UID})

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ type Appender struct {
 
 	writing sync.Mutex // held by the one that writes
 	buffer  []byte
+	line    []byte
 	queue   chan *sent // in the order of sending; nil: nothing was sent yet
 	last    *sent
 	useless bool          // closed, or its connection has ended
@@ -200,12 +202,11 @@ func (b *batch) write(ctx context.Context) error {
 			continue
 		}
 		// A content that fails before anything is sent costs no connection.
-		content := io.NewSectionReader(m.Content, 0, m.Size)
-		first := b.buffer[:min(m.Size, chunk)]
-		if _, err := io.ReadFull(content, first); err != nil {
-			return fmt.Errorf("read message: %w", short(err))
+		first, err := b.read(m.Content, 0, m.Size)
+		if err != nil {
+			return err
 		}
-		if err := b.one(ctx, i, first, content); err != nil {
+		if err := b.one(ctx, i, first); err != nil {
 			return err
 		}
 		if b.hasEnded() {
@@ -258,17 +259,11 @@ func (b *batch) mustWait(m mail.Upload) bool {
 	return !b.conn.Has("LITERAL-") || m.Size > literalMinus
 }
 
-// one writes one message: first is the beginning of its content, rest the
-// remainder.
-func (b *batch) one(ctx context.Context, i int, first []byte, rest io.Reader) error {
+// one writes one message: first is the beginning of its content.
+func (b *batch) one(ctx context.Context, i int, first []byte) error {
 	m := b.messages[i]
 	s := &sent{batch: b, index: i, count: 1, waits: b.mustWait(m), proceed: make(chan struct{}), answered: make(chan struct{})}
-	literal := "{" + strconv.FormatInt(m.Size, 10)
-	if b.manner == asLiteral8 {
-		literal = "~" + literal
-	}
 	if s.waits {
-		literal += "}\r\n"
 		if b.trust().cautious.Load() && b.last != nil {
 			if err := b.conn.Flush(ctx); err != nil {
 				return err
@@ -277,16 +272,14 @@ func (b *batch) one(ctx context.Context, i int, first []byte, rest io.Reader) er
 				return nil
 			}
 		}
-	} else {
-		literal += "+}\r\n"
 	}
 	s.begun.Store(!s.waits)
 	s.tag = b.conn.nextTag()
 	if err := b.enqueue(ctx, s); err != nil {
 		return err
 	}
-	line := s.tag + " APPEND " + b.mailbox + " " + appendArguments(m) + " " + literal
-	if err := b.conn.Send(ctx, []byte(line)); err != nil {
+	b.begin(s)
+	if err := b.announce(ctx, m, s.waits); err != nil {
 		return err
 	}
 	if s.waits {
@@ -300,11 +293,32 @@ func (b *batch) one(ctx context.Context, i int, first []byte, rest io.Reader) er
 		// can be sent unasked from here on, unless it says NO to them (see refuse).
 		b.storable.accept(m.Flags)
 	}
-	if err := b.literal(ctx, m.Size, first, rest); err != nil {
+	if err := b.literal(ctx, m, first); err != nil {
 		return err
 	}
 	s.complete.Store(true)
 	return b.conn.Send(ctx, []byte("\r\n"))
+}
+
+// begin writes the beginning of a command into the line.
+func (b *batch) begin(s *sent) {
+	b.line = append(append(append(b.line[:0], s.tag...), " APPEND "...), b.mailbox...)
+}
+
+// announce sends the line, with what is said of a message before its content. waits:
+// the server is asked for its word on that.
+func (b *batch) announce(ctx context.Context, m mail.Upload, waits bool) error {
+	b.line = append(appendArguments(append(b.line, ' '), m), ' ')
+	if b.manner == asLiteral8 {
+		b.line = append(b.line, '~')
+	}
+	b.line = strconv.AppendInt(append(b.line, '{'), m.Size, 10)
+	if !waits {
+		b.line = append(b.line, '+')
+	}
+	err := b.conn.Send(ctx, append(b.line, "}\r\n"...))
+	b.line = b.line[:0]
+	return err
 }
 
 // proceed waits for the server's word on a literal; false means that it does
@@ -338,20 +352,29 @@ func (a *Appender) await(answered chan struct{}) bool {
 	}
 }
 
-// literal writes exactly size octets. When the content falls short the
-// transport is closed before any further octet: the server would take the next
-// command for the rest of the message, and store it.
-func (b *batch) literal(ctx context.Context, size int64, first []byte, rest io.Reader) error {
-	left := size - int64(len(first))
-	for part := first; ; {
-		if err := b.conn.Send(ctx, part); err != nil || left == 0 {
+// literal writes exactly as many octets as were announced, of which first are the
+// first. When the content falls short the transport is closed before any further octet:
+// the server would take the next command for the rest of the message, and store it.
+func (b *batch) literal(ctx context.Context, m mail.Upload, first []byte) (err error) {
+	for part, at := first, int64(0); ; {
+		if err := b.conn.Send(ctx, part); err != nil {
 			return err
 		}
-		part = b.buffer[:min(left, chunk)]
-		if _, err := io.ReadFull(rest, part); err != nil {
-			b.conn.Close()
-			return fmt.Errorf("read message: %w", short(err))
+		if at += int64(len(part)); at == m.Size {
+			return nil
 		}
-		left -= int64(len(part))
+		if part, err = b.read(m.Content, at, m.Size); err != nil {
+			b.conn.Close()
+			return err
+		}
 	}
+}
+
+// read reads what comes next of a content into the buffer.
+func (b *batch) read(content io.ReaderAt, at, size int64) ([]byte, error) {
+	part := b.buffer[:min(size-at, chunk)]
+	if n, err := content.ReadAt(part, at); n < len(part) {
+		return nil, fmt.Errorf("read message: %w", short(cmp.Or(err, io.EOF)))
+	}
+	return part, nil
 }

@@ -59,10 +59,12 @@ func unsendableFlags(command string, f mail.Flags) *mail.Refused {
 	return nil
 }
 
-// appendArguments spells the flags and the date of a message that is not
-// unsendable.
-func appendArguments(m mail.Upload) string {
-	return "(" + strings.Join(m.Flags.Names(), " ") + `) "` + m.Date.UTC().Format("02-Jan-2006 15:04:05 -0700") + `"`
+// appendArguments adds the flags and the date of a message that is not unsendable to
+// a line.
+func appendArguments(line []byte, m mail.Upload) []byte {
+	line = m.Flags.AppendTo(append(line, '('))
+	line = m.Date.UTC().AppendFormat(append(line, `) "`...), "02-Jan-2006 15:04:05 -0700")
+	return append(line, '"')
 }
 
 // storable is what one mailbox can store (RFC 3501 §7.1).

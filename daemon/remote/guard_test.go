@@ -92,10 +92,10 @@ func TestUnsendable(t *testing.T) {
 }
 
 func TestAppendArguments(t *testing.T) {
-	if got, want := appendArguments(upload(`\Recent`, `\Seen`, "work")), `(\Seen work) "29-Feb-2020 11:00:00 +0000"`; got != want {
+	if got, want := string(appendArguments(nil, upload(`\Recent`, `\Seen`, "work"))), `(\Seen work) "29-Feb-2020 11:00:00 +0000"`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	if got, want := appendArguments(upload()), `() "29-Feb-2020 11:00:00 +0000"`; got != want {
+	if got, want := string(appendArguments(nil, upload())), `() "29-Feb-2020 11:00:00 +0000"`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
@@ -38,14 +37,13 @@ func (b *batch) together(i int) int {
 // sendTogether writes one command for n messages.
 func (b *batch) sendTogether(ctx context.Context, i, n int) error {
 	s := &sent{batch: b, index: i, count: n, answered: make(chan struct{}), tag: b.conn.nextTag()}
-	start := s.tag + " APPEND " + b.mailbox
+	b.begin(s)
 	for k, m := range b.messages[i : i+n] {
-		content := io.NewSectionReader(m.Content, 0, m.Size)
-		first := b.buffer[:min(m.Size, chunk)]
-		if _, err := io.ReadFull(content, first); err != nil {
+		first, err := b.read(m.Content, 0, m.Size)
+		if err != nil {
 			// Of a command that has begun there is no way back.
 			b.conn.Close()
-			return fmt.Errorf("read message: %w", short(err))
+			return err
 		}
 		if k == 0 {
 			s.begun.Store(true)
@@ -53,12 +51,10 @@ func (b *batch) sendTogether(ctx context.Context, i, n int) error {
 				return err
 			}
 		}
-		line := start + " " + appendArguments(m) + " {" + strconv.FormatInt(m.Size, 10) + "+}\r\n"
-		start = ""
-		if err := b.conn.Send(ctx, []byte(line)); err != nil {
+		if err := b.announce(ctx, m, false); err != nil {
 			return err
 		}
-		if err := b.literal(ctx, m.Size, first, content); err != nil {
+		if err := b.literal(ctx, m, first); err != nil {
 			return err
 		}
 	}

@@ -224,6 +224,12 @@ func (s *scanner) remainder() string {
 // list reads values up to the closing octet, or to the end.
 func (s *scanner) list(closing byte, depth int) []Value {
 	var values []Value
+	add := func(v Value) {
+		if values == nil {
+			values = make([]Value, 0, 4) // as most have
+		}
+		values = append(values, v)
+	}
 	for {
 		s.spaces()
 		c := s.peek()
@@ -242,11 +248,11 @@ func (s *scanner) list(closing byte, depth int) []Value {
 			if depth == depthMost {
 				return values
 			}
-			values = append(values, Value{IsList: true, List: s.list(')', depth+1)})
+			add(Value{IsList: true, List: s.list(')', depth+1)})
 		case c == ')':
 			s.at++ // one too many
 		default:
-			values = append(values, s.value(closing))
+			add(s.value(closing))
 		}
 	}
 }
