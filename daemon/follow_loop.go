@@ -108,7 +108,7 @@ func (f *follower) step() {
 	default:
 		wait := f.pass(f.ctx)
 		now = time.Now()
-		f.due.pass, f.due.cool = now.Add(wait), time.Time{}
+		f.due.pass = now.Add(wait)
 		if f.work != nil {
 			f.due.cool = now.Add(f.keeps(wait))
 			f.work.room.rest()

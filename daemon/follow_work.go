@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
 	"github.com/imapsyncd/imapsyncd/state"
@@ -10,6 +11,7 @@ import (
 
 // cool closes state and connections. Who wants the state does not wait for the servers.
 func (f *follower) cool() {
+	f.due.cool = time.Time{}
 	work := f.work
 	if work == nil {
 		return
