@@ -194,7 +194,7 @@ func (r *running) end() {
 func (r *running) cut() {
 	for _, f := range r.all() {
 		f.connections.cut()
-		f.rouse()
+		f.End()
 	}
 }
 
