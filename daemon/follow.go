@@ -194,15 +194,6 @@ func (f *follower) isPaused() bool {
 	return f.paused
 }
 
-// takeUrgent tells, once, that there is a reason not to wait.
-func (f *follower) takeUrgent() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	urgent := f.urgent
-	f.urgent = false
-	return urgent
-}
-
 // refuseAsked answers those who wait for a pass that will not come.
 func (f *follower) refuseAsked(why error) {
 	f.mu.Lock()

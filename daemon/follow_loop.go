@@ -44,7 +44,7 @@ func (f *follower) run() {
 	if f.listensFirst(f.beginWatch()) {
 		now, times := time.Now(), f.times()
 		f.due = dues{pass: now, fullSweep: now.Add(times.fullSweep), flags: now.Add(times.flags)}
-		f.takeCall() // the first pass sees to it
+		f.taken(&f.called) // the first pass sees to it
 	}
 	f.turns()
 }
@@ -83,7 +83,7 @@ func (f *follower) turns() {
 // step does what is due, or called for: one pass at most.
 func (f *follower) step() {
 	now := time.Now()
-	called := f.takeCall()
+	called := f.taken(&f.called)
 	if take(&f.due.fullSweep, now) {
 		f.full, called = true, true
 		f.due.fullSweep = now.Add(f.times().fullSweep)
@@ -101,7 +101,7 @@ func (f *follower) step() {
 		f.refuseAsked(errPaused)
 		f.cool()
 	// A hint does not make a server well.
-	case !called, !f.takeUrgent() && now.Before(f.notUntil):
+	case !called, !f.taken(&f.urgent) && now.Before(f.notUntil):
 		if take(&f.due.cool, now) {
 			f.cool()
 		}

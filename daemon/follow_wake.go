@@ -43,11 +43,11 @@ func (f *follower) WakeUrgently() {
 	f.Wake()
 }
 
-// takeCall tells, once, that a look is called for.
-func (f *follower) takeCall() bool {
+// taken tells, once, that something has been asked for.
+func (f *follower) taken(asked *bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	called := f.called
-	f.called = false
-	return called
+	was := *asked
+	*asked = false
+	return was
 }
