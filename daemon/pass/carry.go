@@ -253,7 +253,7 @@ func (p *Pass) account(ctx context.Context, job *job, missing []mail.UID) error 
 	}
 	present, err := p.Source.UIDs(ctx, job.ref(), missing[0])
 	if err != nil {
-		return fmt.Errorf("confirm absence: %w", err)
+		return fmt.Errorf("confirm what is absent from %q: %w", job.source.DisplayName(), err)
 	}
 	var change mail.Change
 	for _, uid := range missing {
