@@ -50,8 +50,8 @@ func (f *follower) run() {
 }
 
 // turns is the loop, until the account ends or is at rest with nothing open: then it
-// returns, since thousands of stacks that only wait are most of what is kept, and
-// rouse begins it again.
+// returns, and rouse begins it again. A stack that only waits takes 4 KB, and there
+// would be thousands.
 func (f *follower) turns() {
 	for f.ending.Err() == nil {
 		f.turn()

@@ -10,7 +10,7 @@ import (
 
 // TestWireAtRest: an account with nothing open has no loop that waits, and nothing due
 // that is over, whether it is followed or was paused while its connections were kept
-// open. What calls for it begins the loop again.
+// open. What calls for it begins the loop again. The hours of it are simulated time.
 func TestWireAtRest(t *testing.T) {
 	if err := inBubble(t, func(t *testing.T) error {
 		var errs []error
