@@ -14,7 +14,7 @@ import (
 // one, once it is known that nothing of it was stored.
 
 const (
-	togetherMessages = 50
+	togetherMessages = 100
 	togetherBytes    = 1 << 20
 )
 

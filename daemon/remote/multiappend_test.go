@@ -19,10 +19,10 @@ func TestTogether(t *testing.T) {
 	d := &dovecotLike{}
 	_, a := newAppender(t, newFakeServer(t, SideDestination, multiCaps, d.serve))
 	var messages []mail.Upload
-	for i := range 120 {
+	for i := range 2*togetherMessages + 20 {
 		messages = append(messages, text(fmt.Sprint("m", i), `\Seen`, "Listed"))
 	}
-	messages[60] = text("with a new keyword", "Unheard")
+	messages[togetherMessages+10] = text("with a new keyword", "Unheard")
 	messages = append(messages, text(strings.Repeat("x", togetherBytes+1)))
 	outcomes, err := outcomesOf(a.Append(t.Context(), messages))
 	if err != nil {
@@ -33,7 +33,7 @@ func TestTogether(t *testing.T) {
 			t.Errorf("message %d: %+v", i, o)
 		}
 	}
-	// 50, 10, then one by one, 50, 9, and the large one.
+	// As many as go together, 10, then one by one, as many again, 9, and the large one.
 	if d.multi != 4 || d.waited != 1 {
 		t.Errorf("%d commands of several messages, %d literals waited", d.multi, d.waited)
 	}
