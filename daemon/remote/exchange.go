@@ -25,6 +25,6 @@ func notAppended(c *Conn) mail.System {
 // appendable is what a mailbox can store of the flags that are given by APPEND.
 func appendable(c *Conn, shown selected, trust *Trust) *storable {
 	s := newStorable(shown.flags, shown.permanent, trust)
-	s.notAppended = notAppended(c)
+	s.system &^= notAppended(c)
 	return s
 }

@@ -2,7 +2,6 @@ package remote
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -72,9 +71,8 @@ type storable struct {
 	permanent     map[string]bool // lower case; PERMANENTFLAGS
 	permanentSent bool            // false: the client should assume that all can be stored
 	anyKeyword    bool            // \* among them
-	anySystem     bool            // and nothing but keywords beside it: the server did not think of the others
+	system        mail.System     // the system flags among them
 	flags         map[string]bool // lower case; FLAGS, defined in the mailbox
-	notAppended   mail.System     // dropped by the server when they come with APPEND
 	trust         *Trust          // of the account
 
 	mu       sync.Mutex
@@ -121,16 +119,8 @@ func (t *Trust) remove(keyword string) {
 
 // reduce drops what the mailbox cannot store.
 func (s *storable) reduce(f mail.Flags) mail.Flags {
-	f.System &^= s.notAppended
-	if !s.permanentSent {
-		return f
-	}
-	if !s.anySystem {
-		f.System = mail.ParseFlags(slices.DeleteFunc(f.Names(), func(name string) bool {
-			return !s.permanent[strings.ToLower(name)]
-		})).System
-	}
-	if s.anyKeyword {
+	f.System &= s.system
+	if s.anyKeyword || !s.permanentSent {
 		return f
 	}
 	return f.Keep(func(keyword string) bool { return s.permanent[strings.ToLower(keyword)] })
@@ -185,7 +175,10 @@ func (s *storable) refuse(f mail.Flags) {
 func newStorable(flags, permanent []string, trust *Trust) *storable {
 	s := &storable{trust: trust, permanentSent: permanent != nil, permanent: lowerSet(permanent), flags: lowerSet(flags)}
 	s.anyKeyword = s.permanent[`\*`]
-	s.anySystem = s.anyKeyword && mail.ParseFlags(permanent).System == 0
+	s.system = mail.ParseFlags(permanent).System
+	if !s.permanentSent || s.anyKeyword && s.system == 0 {
+		s.system = ^mail.System(0) // nothing but keywords: the server did not think of the others
+	}
 	return s
 }
 
