@@ -47,11 +47,12 @@ func (s *sent) doubt() {
 
 // reply reads up to the tagged answer of one command and notes what became of
 // its messages. An error means that the connection must end. The clock for it
-// runs while nothing is written; while something is, its own progress counts.
+// runs while nothing is written; while something is, its own progress counts. The batch
+// sees to it that the connection ends with its context.
 func (s *sent) reply() error {
 	outcome := &s.outcomes[s.index]
 	for {
-		r, err := s.conn.Wait(s.ctx)
+		r, err := s.conn.response(s.ctx)
 		if err != nil {
 			return err
 		}

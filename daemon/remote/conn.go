@@ -182,18 +182,11 @@ func (c *Conn) Flush(ctx context.Context) error {
 func (c *Conn) Next(ctx context.Context) (Response, error) {
 	c.due(1)
 	defer c.due(-1)
-	return c.next(ctx)
-}
-
-// Wait is Next without the progress timeout: nothing is due (IDLE).
-func (c *Conn) Wait(ctx context.Context) (Response, error) { return c.next(ctx) }
-
-func (c *Conn) next(ctx context.Context) (Response, error) {
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	return c.response(ctx)
 }
 
-// response is next for who closes the connection when ctx ends.
+// response is Next without the progress timeout, for who closes the connection when ctx ends.
 func (c *Conn) response(ctx context.Context) (Response, error) {
 	r, err := readResponse(c.in)
 	if err != nil {

@@ -30,6 +30,9 @@ func (b *batch) literal8() (worth []int) {
 		return nil
 	}
 	for i, outcome := range b.outcomes {
+		if outcome.Err == nil {
+			continue
+		}
 		var refused *mail.Refused
 		if errors.As(outcome.Err, &refused) && refused.Type == "NO" && refused.Code == "" && keptByLiteral8(b.messages[i]) {
 			worth = append(worth, i)
