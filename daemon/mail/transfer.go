@@ -55,6 +55,20 @@ type Upload struct {
 	Content io.ReaderAt
 }
 
+// Octets are a content in memory.
+type Octets []byte
+
+func (o Octets) ReadAt(p []byte, at int64) (int, error) {
+	if at < 0 || at >= int64(len(o)) {
+		return 0, io.EOF
+	}
+	n := copy(p, o[at:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
 // Appended is the outcome of one Upload.
 type Appended struct {
 	// UID and UIDValidity are those of APPENDUID (RFC 4315); 0 when the server

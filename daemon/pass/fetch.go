@@ -264,7 +264,7 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 			if _, err := io.ReadFull(body.Content, data); err != nil {
 				return out, fmt.Errorf("fetch message %d: %w", body.UID, err)
 			}
-			next.content = memoryContent(data)
+			next.content = mail.Octets(data)
 			inHand += body.Size
 		}
 		prefix, err := beginning(next.content, body.Size)
@@ -283,23 +283,9 @@ func (c *carriage) fetchParcel(ctx context.Context, source Reader, t *task, uids
 	return out, nil
 }
 
-// memoryContent is the content of a message in memory.
-type memoryContent []byte
-
-func (c memoryContent) ReadAt(p []byte, at int64) (int, error) {
-	if at < 0 || at >= int64(len(c)) {
-		return 0, io.EOF
-	}
-	n := copy(p, c[at:])
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
-}
-
 // beginning is what of a message its fingerprint needs.
 func beginning(content io.ReaderAt, size int64) ([]byte, error) {
-	if data, ok := content.(memoryContent); ok {
+	if data, ok := content.(mail.Octets); ok {
 		return data[:min(len(data), mail.PrefixLen)], nil
 	}
 	prefix := make([]byte, min(size, mail.PrefixLen))

@@ -370,9 +370,13 @@ func (b *batch) literal(ctx context.Context, m mail.Upload, first []byte) (err e
 	}
 }
 
-// read reads what comes next of a content into the buffer.
+// read reads what comes next of a content, into the buffer unless it is in memory.
 func (b *batch) read(content io.ReaderAt, at, size int64) ([]byte, error) {
-	part := b.buffer[:min(size-at, chunk)]
+	n := min(size-at, chunk)
+	if octets, there := content.(mail.Octets); there && at+n <= int64(len(octets)) {
+		return octets[at : at+n], nil
+	}
+	part := b.buffer[:n]
 	if n, err := content.ReadAt(part, at); n < len(part) {
 		return nil, fmt.Errorf("read message: %w", short(cmp.Or(err, io.EOF)))
 	}
