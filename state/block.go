@@ -29,7 +29,7 @@ const (
 // where keywords and mailbox are numbers of the table of strings. The last
 // line is left out when none is gone, which is all that format 1 knew.
 func encodeBlock(receipts []mail.Receipt, number func(string) uint32) []byte {
-	out := binary.AppendUvarint(nil, uint64(len(receipts)))
+	out := binary.AppendUvarint(make([]byte, 0, 16+16*len(receipts)), uint64(len(receipts)))
 	var source, destination mail.UID
 	for _, r := range receipts {
 		out = binary.AppendUvarint(out, uint64(r.Source-source))

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -194,15 +193,14 @@ func (w *writer) changeIntents(settle []uint64, put []mail.Intent) error {
 	if len(settle)+len(put) == 0 {
 		return nil
 	}
-	changes := make(map[uint64]*mail.Intent, len(settle)+len(put)) // by ID; nil: settled
-	for _, id := range settle {
-		changes[id] = nil
+	put = ascending(put)
+	ids := slices.Grow(slices.Clone(settle), len(put))
+	for _, i := range put {
+		ids = append(ids, i.ID)
 	}
-	for i := range put {
-		changes[put[i].ID] = &put[i]
-	}
+	slices.Sort(ids)
 	sh := w.shelf(bucketIntents)
-	for ids := slices.Sorted(maps.Keys(changes)); len(ids) > 0; {
+	for ids = slices.Compact(ids); len(ids) > 0; {
 		key, list, next, err := listAt(sh, ids[0])
 		if err != nil {
 			return err
@@ -213,21 +211,49 @@ func (w *writer) changeIntents(settle []uint64, put []mail.Intent) error {
 				within = beyond
 			}
 		}
+		var those []mail.Intent
 		if within > 0 {
 			if err := sh.remove(key); err != nil {
 				return err
 			}
-			list = slices.DeleteFunc(list, func(i mail.Intent) bool { _, changed := changes[i.ID]; return changed })
-			if err := putIntents(sh, mergeIntents(list, changes, ids[:within])); err != nil {
+			list = slices.DeleteFunc(list, func(i mail.Intent) bool { _, changed := slices.BinarySearch(ids[:within], i.ID); return changed })
+			those, put = upTo(put, ids[within-1])
+			list = append(list, those...)
+			slices.SortFunc(list, byID)
+			if err := putIntents(sh, list); err != nil {
 				return err
 			}
 		}
-		if err := putIntents(sh, mergeIntents(nil, changes, ids[within:beyond])); err != nil {
+		those, put = upTo(put, ids[beyond-1])
+		if err := putIntents(sh, those); err != nil {
 			return err
 		}
 		ids = ids[beyond:]
 	}
 	return nil
+}
+
+// ascending returns intents by ID, as nearly all come. Of one that is there more than
+// once the last counts.
+func ascending(intents []mail.Intent) []mail.Intent {
+	for n := 1; n < len(intents); n++ {
+		if intents[n].ID <= intents[n-1].ID {
+			sorted := slices.Clone(intents)
+			slices.Reverse(sorted)
+			slices.SortStableFunc(sorted, byID)
+			return slices.CompactFunc(sorted, func(a, b mail.Intent) bool { return a.ID == b.ID })
+		}
+	}
+	return intents
+}
+
+// upTo cuts ascending intents behind an ID.
+func upTo(intents []mail.Intent, id uint64) (those, rest []mail.Intent) {
+	n, found := slices.BinarySearchFunc(intents, mail.Intent{ID: id}, byID)
+	if found {
+		n++
+	}
+	return intents[:n], intents[n:]
 }
 
 // listAt returns the list into which an intent falls, and its key, nil where it lies
@@ -252,24 +278,6 @@ func listAt(sh *shelf, id uint64) (key []byte, list []mail.Intent, next []byte, 
 		list, err = decodeIntents(nil, number(key, 8), data)
 	}
 	return key, list, next, err
-}
-
-// mergeIntents puts those of the changed intents that are not settled among others.
-func mergeIntents(list []mail.Intent, changes map[uint64]*mail.Intent, ids []uint64) []mail.Intent {
-	more := 0
-	for _, id := range ids {
-		if changes[id] != nil {
-			more++
-		}
-	}
-	list = slices.Grow(list, more)
-	for _, id := range ids {
-		if i := changes[id]; i != nil {
-			list = append(list, *i)
-		}
-	}
-	slices.SortFunc(list, byID)
-	return list
 }
 
 func byID(a, b mail.Intent) int { return cmp.Compare(a.ID, b.ID) }
