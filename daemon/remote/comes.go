@@ -28,10 +28,31 @@ func (c *Conn) comes(ctx context.Context, until time.Time) (bool, error) {
 		return c.hasCome(ctx, until)
 	}
 	c.clock.Lock()
+	if c.sits = true; c.isCalled {
+		until = longAgo
+	}
 	c.wakeAt(until)
 	c.clock.Unlock()
 	err := raw.Read(isReadable)
 	return err == nil, c.endedUnlessLate(ctx, err)
+}
+
+// call has comes, and hasCome, wait no more: once, at the next time else.
+func (c *Conn) call() {
+	c.clock.Lock()
+	defer c.clock.Unlock()
+	if c.isCalled = true; c.sits {
+		c.wakeAt(longAgo)
+	}
+}
+
+// wasCalled tells whether it has been called, once.
+func (c *Conn) wasCalled() bool {
+	c.clock.Lock()
+	defer c.clock.Unlock()
+	was := c.isCalled
+	c.isCalled = false
+	return was
 }
 
 // hasCome waits until then for the first octet of a response, of which none is due. The

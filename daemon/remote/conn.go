@@ -52,17 +52,17 @@ type Conn struct {
 
 	caps map[string]bool
 	id   string
-	// introducing are the tags of commands that were sent before the first one, and have
-	// not been answered.
-	introducing []string
-	greeted     string // the text of the greeting
-	security    Security
-	hidden      []string // secrets that must not appear in what the server says
-	tags        int
-	inUse       bool         // it has logged in
-	uidLast     bool         // the server tells UIDs behind contents
-	pending     atomic.Int32 // answers that are due
-	clock       sync.Mutex   // a read that begins does not stop the clock that one who waits has just started
+	// earlier are the tags of commands whose answers are read together with those to the
+	// next: ID and ENABLE of a new connection, IDLE of one that is lent.
+	earlier  []string
+	greeted  string // the text of the greeting
+	security Security
+	hidden   []string // secrets that must not appear in what the server says
+	tags     int
+	inUse    bool         // it has logged in
+	uidLast  bool         // the server tells UIDs behind contents
+	pending  atomic.Int32 // answers that are due
+	clock    sync.Mutex   // a read that begins does not stop the clock that one who waits has just started
 
 	read, written atomic.Int64
 
@@ -72,6 +72,7 @@ type Conn struct {
 	readBy, writeBy time.Time
 	rested          time.Time // under clock: since when none is due
 	glance          time.Time // until when a read is to wait, which is nearly nothing; zero: as usual
+	sits, isCalled  bool      // under clock: a read waits for nothing that is due, and is to stop
 
 	mu  sync.Mutex
 	err error  // why it ended

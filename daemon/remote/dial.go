@@ -306,7 +306,7 @@ func (c *Conn) introduce(ctx context.Context) error {
 	}
 	if c.server.Side == SideDestination && !measures {
 		tags, err := c.ask(ctx, lines...)
-		c.introducing = tags
+		c.earlier = tags
 		return err
 	}
 	replies, err := c.timed(ctx, lines...)
@@ -325,15 +325,15 @@ func (c *Conn) identify(r Response) {
 	}
 }
 
-// hears takes what answers introduce, while that is due: what a server says of itself
-// unasked, before TLS perhaps, is nothing.
+// hears takes what answers earlier commands, while that is due: what a server says of
+// itself unasked, before TLS perhaps, is nothing.
 func (c *Conn) hears(r Response) {
-	if len(c.introducing) == 0 {
+	if len(c.earlier) == 0 {
 		return
 	}
 	c.identify(r)
-	if i := slices.Index(c.introducing, r.Tag); i >= 0 {
-		c.introducing = slices.Delete(c.introducing, i, i+1)
+	if i := slices.Index(c.earlier, r.Tag); i >= 0 {
+		c.earlier = slices.Delete(c.earlier, i, i+1)
 		c.due(-1)
 	}
 }

@@ -54,8 +54,8 @@ func TestIntroduction(t *testing.T) {
 					t.Errorf("%+v", replies)
 				}
 			}
-			if conn.ServerID() != "name Old Faithful" || conn.pending.Load() != 0 || len(conn.introducing) != 0 {
-				t.Errorf("%q, %d answers are due, of these %q\n%s", conn.ServerID(), conn.pending.Load(), conn.introducing, log)
+			if conn.ServerID() != "name Old Faithful" || conn.pending.Load() != 0 || len(conn.earlier) != 0 {
+				t.Errorf("%q, %d answers are due, of these %q\n%s", conn.ServerID(), conn.pending.Load(), conn.earlier, log)
 			}
 		})
 	}

@@ -66,6 +66,9 @@ func (s *session) Mailboxes(ctx context.Context) (mail.Listing, error) {
 			}
 			return mail.Listing{}, refusal("LIST", reply.Tagged)
 		}
+		if isList && s.heard != nil {
+			s.heard(reply.Untagged)
+		}
 		s.taken(l, reply)
 	}
 	first := !s.asked

@@ -21,8 +21,11 @@ func (p progress) Read(b []byte) (int, error) {
 			p.clock.Unlock()
 			return 0, errCreeps
 		}
+		p.sits = !p.glance.IsZero()
 		switch {
-		case !p.glance.IsZero():
+		case p.sits && p.isCalled:
+			p.wakeAt(longAgo)
+		case p.sits:
 			p.wakeAt(p.glance)
 		case p.pending.Load() > 0:
 			p.setDeadline()

@@ -105,7 +105,7 @@ func (c *Conn) rawEach(ctx context.Context, each func(answered int, r Response) 
 	return k.replies, nil
 }
 
-// collect reads the answers, those to introduce as well.
+// collect reads the answers, those to earlier commands as well.
 func (c *Conn) collect(ctx context.Context, k *collector) error {
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	for {
@@ -117,7 +117,7 @@ func (c *Conn) collect(ctx context.Context, k *collector) error {
 			break
 		}
 	}
-	for late := 1; len(c.introducing) > 0; late++ { // a server may answer in another order
+	for late := 1; len(c.earlier) > 0; late++ { // a server may answer in another order
 		if late > untaggedMost {
 			return c.ended(noEnd(late))
 		}

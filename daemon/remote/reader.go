@@ -24,10 +24,11 @@ type session struct {
 	isOpen bool   // by EXAMINE
 	at     string // the same, by EXAMINE or SELECT; empty: none
 	opened selected
-	calls  int            // of raw on this connection: an Editor is of use until the next
-	lent   *Appender      // who uses the connection until it is needed; nil: nobody
-	stays  bool           // the mailbox that is open stays open over Mailboxes, for IDLE
-	told   func(Response) // of what Mailboxes has not asked for; nil: nobody is
+	calls  int              // of raw on this connection: an Editor is of use until the next
+	lent   *Appender        // who uses the connection until it is needed; nil: nobody
+	stays  bool             // the mailbox that is open stays open over Mailboxes, for IDLE
+	told   func(Response)   // of what Mailboxes has not asked for; nil: nobody is
+	heard  func([]Response) // is given what LIST brings; nil: nobody is
 
 	lists     []kind      // of namespaces; empty: the personal one
 	spaces    *namespaces // nil: not asked yet

@@ -47,7 +47,8 @@ type Response struct {
 	// read.
 	Data []Value
 
-	weight int64 // octets of memory, about
+	weight int64  // octets of memory, about
+	line   []byte // as it came, of LIST and STATUS without literals
 }
 
 // readLine reads a line without its CRLF. A literal announced at its end is
@@ -165,6 +166,9 @@ func parseResponse(parts [][]byte) (r Response, err error) {
 		r.Text = s.remainder()
 	default:
 		r.Data = s.list(0, 0)
+	}
+	if len(parts) == 1 && (r.Type == "STATUS" || r.Type == "LIST") {
+		r.line = parts[0]
 	}
 	r.weight = responseWeight + valueWeight*int64(s.values)
 	for _, part := range parts {

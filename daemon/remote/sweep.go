@@ -26,66 +26,107 @@ func (w *watcher) digest(ctx context.Context) (sum uint64, only string, err erro
 		sum, err = w.digestOfListing(ctx)
 		return sum, "", err
 	}
-	statuses, n, changes := 0, 0, 0
-	sum = 0
-	add := func(hash uint64, name func() string) {
-		sum += hash
-		switch {
-		case n == len(w.lines):
-			w.lines = append(w.lines, hash)
-			changes = 2 // it is another list
-		case w.lines[n] != hash:
-			w.lines[n] = hash
-			changes++
-			only = name()
-		}
-		n++
-	}
-	answer, err := w.ask(ctx, command, func(line []byte) bool {
-		told, isStatus := bytes.CutPrefix(line, []byte("* STATUS "))
-		if isStatus {
-			statuses++
-		} else {
-			list, isList := bytes.CutPrefix(line, []byte("* LIST ("))
-			// Attributes may change without need, such as \Marked.
-			_, named, ends := bytes.Cut(list, []byte(") "))
-			if !isList || !ends {
-				return false
-			}
-			told = named
-		}
-		add(maphash.Bytes(w.seed, told), func() string {
-			r, err := readRest(nil, bytes.Clone(line), -1)
-			if err != nil || r.Type != "STATUS" || len(r.Data) == 0 {
-				return ""
-			}
-			return r.Data[0].Text
-		})
-		return true
-	}, func(r Response) {
-		switch {
-		case r.Type == "STATUS" && len(r.Data) > 1:
-			statuses++
-			add(maphash.String(w.seed, fmt.Sprint(r.Data)), func() string { return r.Data[0].Text })
-		case r.Type == "LIST" && len(r.Data) > 2:
-			add(maphash.String(w.seed, fmt.Sprint(r.Data[1:])), func() string { return "" })
-		default:
+	c := comparison{watcher: w}
+	answer, err := w.ask(ctx, command, c.line, func(r Response) {
+		if !c.take(r) {
 			w.event(r)
 		}
 	})
 	if err != nil {
 		return 0, "", fmt.Errorf("list mailboxes: %w", err)
 	}
-	if answer.Type != "OK" || statuses == 0 {
+	if answer.Type != "OK" || c.statuses == 0 {
 		w.listed = true // Mailboxes knows what to make of it
 		sum, err = w.digestOfListing(ctx)
 		return sum, "", err
 	}
-	if n != len(w.lines) || changes != 1 {
-		only = ""
-	}
-	w.lines = w.lines[:n]
+	sum, only = c.result()
 	return sum, only, nil
+}
+
+// listedBy takes what another has been told of all mailboxes, over the connection that was
+// lent to him: he sees to it, so that it is no news at the next sweep.
+func (w *watcher) listedBy(responses []Response) {
+	if _, _, tells := w.session.list(w.conn); !tells || w.listed || w.conn.tracing() {
+		return
+	}
+	c := comparison{watcher: w}
+	for _, r := range responses {
+		c.take(r)
+	}
+	w.last, _ = c.result()
+}
+
+// comparison compares a listing with the one before, line by line.
+type comparison struct {
+	*watcher
+	sum        uint64
+	n, changes int
+	only       string // the mailbox that has changed
+	statuses   int
+}
+
+func (c *comparison) add(hash uint64, name func() string) {
+	c.sum += hash
+	switch {
+	case c.n == len(c.lines):
+		c.lines = append(c.lines, hash)
+		c.changes = 2 // it is another list
+	case c.lines[c.n] != hash:
+		c.lines[c.n] = hash
+		c.changes++
+		c.only = name()
+	}
+	c.n++
+}
+
+// line takes the line of a LIST or STATUS response.
+func (c *comparison) line(line []byte) bool {
+	told, isStatus := bytes.CutPrefix(line, []byte("* STATUS "))
+	if isStatus {
+		c.statuses++
+	} else {
+		list, isList := bytes.CutPrefix(line, []byte("* LIST ("))
+		// Attributes may change without need, such as \Marked.
+		_, named, ends := bytes.Cut(list, []byte(") "))
+		if !isList || !ends {
+			return false
+		}
+		told = named
+	}
+	c.add(maphash.Bytes(c.seed, told), func() string {
+		r, err := readRest(nil, bytes.Clone(line), -1)
+		if err != nil || r.Type != "STATUS" || len(r.Data) == 0 {
+			return ""
+		}
+		return r.Data[0].Text
+	})
+	return true
+}
+
+// take is line for a response that has been parsed.
+func (c *comparison) take(r Response) bool {
+	switch {
+	case r.line != nil && c.line(r.line):
+	case r.Type == "STATUS" && len(r.Data) > 1:
+		c.statuses++
+		c.add(maphash.String(c.seed, fmt.Sprint(r.Data)), func() string { return r.Data[0].Text })
+	case r.Type == "LIST" && len(r.Data) > 2:
+		c.add(maphash.String(c.seed, fmt.Sprint(r.Data[1:])), func() string { return "" })
+	default:
+		return false
+	}
+	return true
+}
+
+// result is the sum of the listing, and the raw name of the mailbox that has changed, if
+// it is just one.
+func (c *comparison) result() (sum uint64, only string) {
+	if c.n == len(c.lines) && c.changes == 1 {
+		only = c.only
+	}
+	c.lines = c.lines[:c.n]
+	return c.sum, only
 }
 
 // digestOfListing is digest for every server. One with mailboxes of others, which
@@ -120,12 +161,17 @@ func (w *watcher) ask(ctx context.Context, command string, line func([]byte) boo
 			return Response{}, err
 		}
 	}
-	tag := w.conn.nextTag()
-	lines := tag + " " + command + "\r\n"
+	lines, opens := "", ""
 	if w.idling != "" {
-		lines = "DONE\r\n" + lines
+		lines = "DONE\r\n"
 		w.idling = ""
 	}
+	if w.opens {
+		w.opens, opens = false, w.conn.nextTag()
+		lines += opens + " EXAMINE INBOX\r\n"
+	}
+	tag := w.conn.nextTag()
+	lines += tag + " " + command + "\r\n"
 	begun := true
 	if w.idles && !w.Stepwise {
 		begun = false
@@ -136,9 +182,16 @@ func (w *watcher) ask(ctx context.Context, command string, line func([]byte) boo
 		return Response{}, err
 	}
 	answer, err = w.conn.scan(ctx, tag, line, func(r Response) {
-		if r.Tag == "+" || w.idleAnswered(r) {
+		switch {
+		case opens != "" && r.Tag == opens:
+			opens = ""
+			if r.Type == "OK" {
+				w.session.at = "INBOX"
+			}
+		case opens != "" && r.Type != "BYE": // what is there is no news
+		case r.Tag == "+" || w.idleAnswered(r):
 			begun = true
-		} else {
+		default:
 			parsed(r)
 		}
 	})

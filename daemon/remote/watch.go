@@ -30,6 +30,8 @@ type WatchOptions struct {
 	// Hint is called when something may have changed, with the raw name of the only
 	// mailbox that has news, where that is told, else "". It must not block.
 	Hint func(mailbox string)
+	// Lender lends the connection while it is listened on; nil: it is not lent.
+	Lender *Lender
 	// NoNotify leaves NOTIFY away although it is offered.
 	NoNotify bool
 	// Stepwise waits for each answer before the next command is sent: for a server
@@ -62,7 +64,15 @@ func Watch(ctx context.Context, o WatchOptions) error {
 		return err
 	}
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if o.Lender == nil {
+		o.Lender = new(Lender)
+	}
+	defer o.Lender.withdraw()
+	defer context.AfterFunc(ctx, func() {
+		if !o.Lender.isLent() {
+			conn.Close()
+		}
+	})()
 	o.Open = nil // what it needed is not kept
 	w := &watcher{
 		WatchOptions: o,
@@ -94,6 +104,7 @@ type watcher struct {
 	lines    []uint64 // what it was made of, in the server's order
 	listed   bool     // it takes Mailboxes to tell how they are
 	heard    bool     // Listening has been called
+	opens    bool     // the connection has been lent: INBOX is to be opened again
 }
 
 func (w *watcher) watch(ctx context.Context) error {
@@ -105,15 +116,8 @@ func (w *watcher) watch(ctx context.Context) error {
 		// carried before the interval is over.
 		every := w.Sweep()
 		pause := min(every*7/8-w.Jitter(every/8+1), idleLeast+w.Jitter(idleMost-idleLeast))
-		if w.idles || w.notified {
-			if err := w.listen(ctx, time.Now().Add(pause)); err != nil {
-				return err
-			}
-		} else {
-			w.listening()
-			if err := rest(ctx, pause); err != nil {
-				return err
-			}
+		if err := w.listen(ctx, time.Now().Add(pause)); err != nil {
+			return err
 		}
 		if err := apart(func() error { return w.sweep(ctx, w.Hint) }); err != nil {
 			return err
@@ -124,9 +128,7 @@ func (w *watcher) watch(ctx context.Context) error {
 // begin has the server tell of changes, and looks how everything is before that.
 func (w *watcher) begin(ctx context.Context) error {
 	if w.idles || w.notified {
-		// If it is refused, the sweeps are left.
-		err := w.session.reopen(ctx, mail.Ref{Name: "INBOX"})
-		if err != nil && !errors.As(err, new(*mail.Refused)) {
+		if err := w.open(ctx); err != nil {
 			return err
 		}
 	}
@@ -136,21 +138,21 @@ func (w *watcher) begin(ctx context.Context) error {
 	return w.sweep(ctx, func(string) {})
 }
 
+// open opens INBOX. If that is refused, the sweeps are left.
+func (w *watcher) open(ctx context.Context) error {
+	w.opens = false
+	err := w.session.reopen(ctx, mail.Ref{Name: "INBOX"})
+	if errors.As(err, new(*mail.Refused)) {
+		return nil
+	}
+	return err
+}
+
 func (w *watcher) listening() {
 	if !w.heard {
 		w.heard = true
+		w.Lender.offer(w)
 		w.Listening()
-	}
-}
-
-func rest(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 
@@ -168,17 +170,25 @@ func (w *watcher) sweep(ctx context.Context, changed func(mailbox string)) error
 	return nil
 }
 
-// listen hears events until then: in IDLE, or where NOTIFY tells of them all the
-// same, without. A server that refuses IDLE, or ends it unasked, is asked for it no
-// more.
+// listen hears events until then, or until who was lent the connection has found news: in
+// IDLE where the server has it. One that refuses it, or ends it unasked, is asked for it no more.
 func (w *watcher) listen(ctx context.Context, until time.Time) error {
 	for taken := longAgo; ; taken = until { // what was read with the answer to IDLE
-		if err := apart(func() error { return w.hear(ctx, taken) }); err != nil || !w.idles && !w.notified {
+		idles := w.idles
+		if err := apart(func() error { return w.hear(ctx, taken) }); err != nil || w.idles != idles {
 			return err
 		}
 		w.listening()
-		if there, err := w.conn.comes(ctx, until); err != nil || !there {
+		there, err := w.conn.comes(ctx, until)
+		switch {
+		case err != nil:
 			return err
+		case w.conn.wasCalled():
+			if news, err := w.lend(ctx); news || err != nil {
+				return err
+			}
+		case !there:
+			return nil
 		}
 	}
 }
@@ -214,6 +224,11 @@ func (w *watcher) response(ctx context.Context) (Response, error) {
 
 // beginIdle begins IDLE, if the server takes it.
 func (w *watcher) beginIdle(ctx context.Context) error {
+	if w.opens {
+		if err := w.open(ctx); err != nil {
+			return err
+		}
+	}
 	w.idling = w.conn.nextTag()
 	if err := w.conn.sendNow(ctx, w.idling+" IDLE\r\n"); err != nil {
 		return err
