@@ -55,6 +55,9 @@ type accountOptions struct {
 	// draining is true once the users work on the new server (I8).
 	draining bool
 	purpose  purpose
+	// borrows is true where each pass is lent the connection that listens to the source:
+	// none of its own is opened.
+	borrows bool
 }
 
 const (
@@ -121,7 +124,11 @@ func (d *Daemon) openWith(ctx context.Context, a config.Account, o accountOption
 
 // enter waits for room on both servers. The state is not open yet.
 func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) (*account, error) {
-	room, err := d.slots.acquire(ctx, o.purpose, sourceNeed(a, sourceConnections), destinationNeed(a, destinationConnections))
+	source, open := sourceConnections, o.connections.opener(remote.SideSource, a.Source, metrics.Busy)
+	if o.borrows {
+		source, open = 0, func(context.Context) (*remote.Conn, error) { return nil, errLentEnded }
+	}
+	room, err := d.slots.acquire(ctx, o.purpose, sourceNeed(a, source), destinationNeed(a, destinationConnections))
 	if err != nil {
 		return nil, err
 	}
@@ -133,12 +140,14 @@ func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) 
 		acct.quota = &quota{reserve: a.Destination.QuotaReserve}
 	}
 	logger := d.Logger.With("account", a.Name)
-	acct.source = remote.NewSource(remote.SourceOptions{Open: acct.opener(remote.SideSource, a.Source), Namespaces: a.Source.Namespaces, Logger: logger})
+	acct.source = remote.NewSource(remote.SourceOptions{Open: open, Namespaces: a.Source.Namespaces, Logger: logger})
 	acct.destination = remote.NewDestination(remote.DestinationOptions{
 		Open: acct.welcomed(acct.opener(remote.SideDestination, a.Destination)), Trust: &acct.trust, Logger: logger,
 	})
 	return acct, nil
 }
+
+var errLentEnded = errors.New("the connection that listens has ended")
 
 // welcomed notes when a log-in has worked for the first time.
 func (a *account) welcomed(open func(context.Context) (*remote.Conn, error)) func(context.Context) (*remote.Conn, error) {

@@ -71,6 +71,7 @@ type connection struct {
 	side    metrics.Side
 	address string // of the server
 	state   metrics.ConnectionState
+	lent    bool // it listens when no pass uses it
 
 	allowance allowance
 	paced     atomic.Bool     // it waits for its allowance: not while it logs in, nor to listen
@@ -216,6 +217,23 @@ func (c *connections) work(busy bool) {
 		if at.state == from {
 			c.metrics.MoveConnection(at.side, from, to)
 			at.state = to
+		}
+	}
+}
+
+// lend notes that a pass uses the connection that listens, or does no more.
+func (c *connections) lend(on bool) {
+	from, to := metrics.Watching, metrics.Busy
+	if !on {
+		from, to = to, from
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for at := range c.open {
+		if at.state == from && at.lent != on {
+			at.lent, at.state = on, to
+			at.paced.Store(on)
+			c.metrics.MoveConnection(at.side, from, to)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/imapsyncd/imapsyncd/daemon/config"
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
+	"github.com/imapsyncd/imapsyncd/daemon/remote"
 	"github.com/imapsyncd/imapsyncd/daemon/web"
 	"github.com/imapsyncd/imapsyncd/metrics"
 )
@@ -46,8 +47,9 @@ type follower struct {
 	ended       context.CancelFunc
 	done        chan struct{} // closed when the account has ended
 	watcher     sync.WaitGroup
-	newsAt      atomic.Int64 // when it last had something to carry, in Unix nanoseconds; 0: not yet
-	turned      atomic.Int64 // since when the loop is at work, in Unix nanoseconds; 0: it waits
+	lender      remote.Lender // of its connection
+	newsAt      atomic.Int64  // when it last had something to carry, in Unix nanoseconds; 0: not yet
+	turned      atomic.Int64  // since when the loop is at work, in Unix nanoseconds; 0: it waits
 
 	arrivals   pass.Arrivals
 	complaints pass.Complaints // of its mailboxes

@@ -101,27 +101,12 @@ func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) 
 	f.mu.Unlock()
 	f.connections.copying.Store(purpose == forCopy)
 	f.connections.looking.Store(purpose == forLook)
-	if f.work != nil && (f.work.with.draining != f.daemon.record.draining(f.account.Name) || !f.work.room.use(purpose)) {
+	if f.work != nil && (f.work.with.draining != f.daemon.record.draining(f.account.Name) || f.work.with.borrows && purpose == forCopy || !f.work.room.use(purpose)) {
 		f.cool() // what is open goes by the rules of the phase before, or has to make room
 	}
-	if f.work == nil {
-		f.turned.Store(0) // for room
-		work, err := f.daemon.enter(stopping, *f.account, accountOptions{
-			connections: f.connections, observer: f.observer(), listed: f.listed, stopping: f.ending.Done(), arrivals: &f.arrivals, complaints: &f.complaints, quota: f.quota, purpose: purpose,
-		})
-		f.turn()
-		if err != nil {
-			return pass.Result{}, err
-		}
-		f.storeMu.Lock()
-		if err = work.openState(); err == nil {
-			f.work = work
-		}
-		f.storeMu.Unlock()
-		if err != nil {
-			work.release()
-			return pass.Result{}, err
-		}
+	giveBack, err := f.enter(stopping, purpose)
+	if err != nil {
+		return pass.Result{}, err
 	}
 	started, waited := time.Now(), f.connections.waited.Load()
 	f.connections.work(true)
@@ -135,6 +120,7 @@ func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) 
 		run = f.work.passes.RunFlags
 	}
 	result, err := run(ctx)
+	giveBack(hasNews(result))
 	took := time.Since(started)
 	f.lively = purpose == forLive || purpose == forLook && hasNews(result)
 	f.daemon.Metrics.ObservePass(took)

@@ -48,6 +48,7 @@ func (f *follower) watch(listening func()) {
 				listening()
 			},
 			Hint:     f.Hint,
+			Lender:   &f.lender,
 			NoNotify: without, Stepwise: stepwise,
 			Unnotified: func(why error, byIt bool) {
 				ended = byIt

@@ -6,8 +6,70 @@ import (
 	"time"
 
 	"github.com/imapsyncd/imapsyncd/daemon/pass"
+	"github.com/imapsyncd/imapsyncd/daemon/remote"
 	"github.com/imapsyncd/imapsyncd/state"
 )
+
+// mayBorrow tells whether the mail of a pass is read over the connection that listens: not
+// that of a first copy, which takes long, nor what is to be compressed.
+func (f *follower) mayBorrow(purpose purpose) bool {
+	return purpose != forCopy && f.account.Source.Compress != string(remote.CompressOn) && f.lender.Lends()
+}
+
+// enter opens what a pass needs, unless it is open, and borrows the connection that
+// listens, until giveBack.
+func (f *follower) enter(stopping context.Context, purpose purpose) (giveBack func(news bool), err error) {
+	for {
+		if f.work == nil {
+			if err := f.open(stopping, purpose, f.mayBorrow(purpose)); err != nil {
+				return nil, err
+			}
+		}
+		if !f.work.with.borrows {
+			return func(bool) {}, nil
+		}
+		// As before a connection is opened.
+		if err := f.daemon.limits.allowance(remote.SideSource, f.account.Source, f.account.Name).spent(true); err != nil {
+			return nil, err
+		}
+		if loan := f.lender.Borrow(stopping); loan != nil {
+			source := f.work.source
+			f.connections.lend(true)
+			source.Use(loan)
+			return func(news bool) {
+				source.Leave(loan)
+				f.connections.lend(false)
+				loan.Return(news)
+			}, nil
+		}
+		if err := stopping.Err(); err != nil {
+			return nil, err
+		}
+		f.cool() // nobody listens any more: then over a connection of its own
+	}
+}
+
+// open waits for room, and opens the state.
+func (f *follower) open(stopping context.Context, purpose purpose, borrows bool) error {
+	f.turned.Store(0) // for room
+	work, err := f.daemon.enter(stopping, *f.account, accountOptions{
+		connections: f.connections, observer: f.observer(), listed: f.listed, stopping: f.ending.Done(), arrivals: &f.arrivals, complaints: &f.complaints, quota: f.quota,
+		purpose: purpose, borrows: borrows,
+	})
+	f.turn()
+	if err != nil {
+		return err
+	}
+	f.storeMu.Lock()
+	if err = work.openState(); err == nil {
+		f.work = work
+	}
+	f.storeMu.Unlock()
+	if err != nil {
+		work.release()
+	}
+	return err
+}
 
 // cool closes state and connections. Who wants the state does not wait for the servers.
 func (f *follower) cool() {

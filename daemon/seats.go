@@ -28,7 +28,7 @@ type seeker struct {
 // account had news last; it must not block.
 func (s *slots) watch(ctx context.Context, n need, news func() time.Time) (room *grant, sitting context.Context, err error) {
 	s.mu.Lock()
-	g := &grant{slots: s, purpose: forWatch, yield: make(chan struct{}), source: 1, news: news, shares: []share{s.at(n).share(n)}}
+	g := &grant{slots: s, purpose: forWatch, yield: make(chan struct{}), news: news, shares: []share{s.at(n).share(n)}}
 	sitting, g.getUp = context.WithCancel(ctx)
 	r := &seeker{g, make(chan struct{})}
 	s.seekers = append(s.seekers, r)

@@ -108,7 +108,6 @@ func (at *server) share(n need) share {
 
 // grant is what connections may be opened until it is released.
 type grant struct {
-	source, destination int // how many
 	// yield is closed when others need the room: what goes on is to end soon.
 	yield chan struct{}
 
@@ -130,9 +129,10 @@ type request struct {
 	granted chan struct{}
 }
 
-// acquire waits until the connections for both sides of an account are free,
-// at least one on either. None waits for a part of what it needs, so that no two
-// wait for one another.
+// acquire waits until the connections for both sides of an account are free, at least
+// one on either; none of the source for who reads it over the connection that listens
+// (connections: 0). None waits for a part of what it needs, so that no two wait for one
+// another.
 func (s *slots) acquire(ctx context.Context, p purpose, source, destination need) (*grant, error) {
 	s.mu.Lock()
 	g, err := s.grant(p, source, destination)
@@ -191,12 +191,15 @@ func (s *slots) turnTime() time.Duration {
 
 // grant is what would be granted.
 func (s *slots) grant(p purpose, source, destination need) (*grant, error) {
-	from, to := s.at(source), s.at(destination)
-	if from == to && from.size < 2 {
-		return nil, fmt.Errorf("max_connections of %s is 1, but source and destination are both there: allow at least 2", source.address)
-	}
 	g := &grant{slots: s, purpose: p, yield: make(chan struct{})}
-	g.shares = []share{from.share(source), to.share(destination)}
+	from, to := s.at(source), s.at(destination)
+	if source.connections > 0 {
+		if from == to && from.size < 2 {
+			return nil, fmt.Errorf("max_connections of %s is 1, but source and destination are both there: allow at least 2", source.address)
+		}
+		g.shares = append(g.shares, from.share(source))
+	}
+	g.shares = append(g.shares, to.share(destination))
 	g.shrink()
 	return g, nil
 }
@@ -206,17 +209,21 @@ func (g *grant) shrink() {
 	if g.purpose == forWatch {
 		return
 	}
-	from, to := &g.shares[0], &g.shares[1]
-	for _, share := range []*share{from, to} {
+	for i := range g.shares {
+		share := &g.shares[i]
 		share.n = max(1, min(share.n, share.at.most(), share.at.mostOf(share.account, share.perAccount)))
 	}
-	if most := max(2, from.at.most()); from.at == to.at {
+	from, to := g.ends()
+	if most := max(2, from.at.most()); from != to && from.at == to.at {
 		from.n = min(from.n, most-1)
 		to.n = min(to.n, most-from.n)
 	}
-	g.source, g.destination = from.n, to.n
 	g.slots.largest = max(g.slots.largest, from.n, to.n)
 }
+
+// ends are the shares of the source and of the destination: the same one where nothing of
+// the source is needed.
+func (g *grant) ends() (from, to *share) { return &g.shares[0], &g.shares[len(g.shares)-1] }
 
 // tryLane takes one connection on either side, if there is room for it now that
 // nobody waits for.

@@ -52,7 +52,8 @@ func (s *slots) grantSome(of func(purpose) bool, most int) (granted int) {
 		if r.purpose == forCopy {
 			mine, before = waitCopies, waitSome|waitCopies
 		}
-		from, to := r.shares[0].at, r.shares[1].at
+		source, destination := r.ends()
+		from, to := source.at, destination.at
 		if from.waits&to.waits&mine != 0 {
 			return false
 		}

@@ -16,7 +16,7 @@ import (
 // so many octets.
 func (w *crowd) big(name string, size int) {
 	text := wireText(0) + strings.Repeat(strings.Repeat("x", 76)+"\r\n", size/78)
-	for i := range 5 {
+	for i := range 8 {
 		box := fmt.Sprint("big", i)
 		w.old[name].Make(box)
 		for range 4 {

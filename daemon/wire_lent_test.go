@@ -1,0 +1,85 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/simtest/imapsim"
+)
+
+// TestWireLent: an account that is listened to has one connection to the old server, over
+// which its mail is read too: no further log-in, whatever arrives and however long nothing
+// has. And what has been carried is not looked for again.
+func TestWireLent(t *testing.T) {
+	for name, without := range map[string]string{"told by NOTIFY": "", "swept": "NOTIFY"} {
+		t.Run(name, func(t *testing.T) {
+			if err := inBubble(t, func(t *testing.T) error {
+				var errs []error
+				fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+				w := newCrowd(t, 3, func(old, _ *imapsim.Options) {
+					old.Capabilities = slices.DeleteFunc(slices.Clone(old.Capabilities), func(c string) bool { return c == without })
+				})
+				defer w.close()
+				for _, name := range w.names {
+					w.old[name].Make("Archive")
+				}
+				w.config.PollInterval = time.Minute
+				w.run()
+				time.Sleep(10 * time.Minute)
+				logIns := w.wire.old.LogIns()
+				for i := range 40 {
+					name := w.names[i%len(w.names)]
+					listed := w.wire.new.Count("LIST")
+					w.old[name].Deliver([]string{"INBOX", "Archive"}[i/2%2], wireText(i), time.Now(), mail.Flags{})
+					time.Sleep(time.Minute)
+					if w.missing(name) != 0 {
+						fail("message %d is not on the new server after a minute", i)
+					}
+					if n := w.wire.new.Count("LIST") - listed; n != 1 {
+						fail("%d passes for message %d", n, i)
+					}
+					if old, _ := w.follower(name).connections.count(); old != 1 {
+						fail("%d connections to the old server", old)
+					}
+					time.Sleep(time.Duration(i%3) * time.Minute) // while the new server's are kept, and after
+				}
+				for name, n := range w.wire.old.LogIns() {
+					if n != logIns[name] {
+						fail("%s has logged in %d times more", name, n-logIns[name])
+					}
+				}
+				return w.complete(errs...)
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestWireLentLost: a connection that breaks while it is lent costs a pass, not the
+// account, and what had arrived is carried over another one.
+func TestWireLentLost(t *testing.T) {
+	if err := inBubble(t, func(t *testing.T) error {
+		var errs []error
+		w := newCrowd(t, 1, nil)
+		defer w.close()
+		w.config.PollInterval = time.Minute
+		w.run()
+		for range 20 {
+			time.Sleep(5 * time.Minute)
+			w.deliver(w.names[0])
+			w.network.Sever()
+			time.Sleep(time.Minute)
+			if n := w.missing(w.names[0]); n != 0 {
+				errs = append(errs, errors.New("not on the new server a minute after it has broken"))
+			}
+		}
+		return w.complete(errs...)
+	}); err != nil {
+		t.Error(err)
+	}
+}
