@@ -64,9 +64,9 @@ func (l *Lender) Borrow(ctx context.Context) *Loan {
 	return loan
 }
 
-// Return gives the connection back, as it is. Where there was news it is looked at once
-// whether there is more; where there was none that waits, or it would not end with a server
-// that never tells the same twice.
+// Return gives the connection back, as it is. It is looked at once what has come meanwhile,
+// but for a pass that a sweep has called for and that has found no news: with a server that
+// never tells the same twice one would follow the other.
 func (n *Loan) Return(news bool) { n.back <- news }
 
 // offer has the connection of who listens be lent.

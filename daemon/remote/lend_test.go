@@ -19,9 +19,9 @@ func lentTo(loan *Loan) *Source {
 	return s
 }
 
-func giveBack(s *Source, loan *Loan) {
+func giveBack(s *Source, loan *Loan, news bool) {
 	s.Leave(loan)
-	loan.Return(true)
+	loan.Return(news)
 }
 
 // next is the UIDNEXT of Archive that a listing shows.
@@ -81,7 +81,7 @@ func TestLend(t *testing.T) {
 				t.Errorf("%d mailboxes opened", n)
 			}
 			before := sweeps()
-			giveBack(s, loan)
+			giveBack(s, loan, true)
 			if strings.Contains(c.caps, "LIST-STATUS") {
 				loan = lender.Borrow(t.Context()) // once it has been swept
 				if n := len(hints); sweeps() != before+1 || n != 0 {
@@ -90,7 +90,7 @@ func TestLend(t *testing.T) {
 				s = lentTo(loan)
 				w.next(t, s)
 				w.arrives()
-				giveBack(s, loan)
+				giveBack(s, loan, false)
 			}
 			await(t, hints, "hint")
 			if strings.Contains(c.caps, "IDLE") && !w.refuses {
@@ -133,7 +133,7 @@ func TestLendEnds(t *testing.T) {
 	if len(ended) != 0 {
 		t.Error("it ended while it was lent")
 	}
-	giveBack(s, loan)
+	giveBack(s, loan, true)
 	if err := await(t, ended, "end"); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
@@ -157,7 +157,7 @@ func TestLendBreaks(t *testing.T) {
 	if _, err := s.Mailboxes(t.Context()); err == nil || !strings.Contains(err.Error(), "of its own") {
 		t.Error(err)
 	}
-	giveBack(s, loan)
+	giveBack(s, loan, true)
 	await(t, ended, "end")
 	if lender.Borrow(t.Context()) != nil {
 		t.Error("lent after its end")
@@ -175,12 +175,31 @@ func TestBorrowInVain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if loan := lender.Borrow(ctx); loan != nil { // it may just have been handed over
-		giveBack(lentTo(loan), loan)
+		giveBack(lentTo(loan), loan, false)
 	}
 	for lender.Lends() {
 		if loan := lender.Borrow(t.Context()); loan != nil {
-			giveBack(lentTo(loan), loan)
+			giveBack(lentTo(loan), loan, false)
 		}
 	}
 	await(t, ended, "end")
+}
+
+// TestLendNoEcho: a server that never tells the same twice has one look follow the other at
+// the pace of the sweeps, not at its own.
+func TestLendNoEcho(t *testing.T) {
+	w, lender := &watched{restless: true}, new(Lender)
+	listening, hints, _ := w.watch(t, watchCaps, 10*time.Second, WatchOptions{Lender: lender, Sweep: func() time.Duration { return time.Hour }})
+	await(t, listening, "word that it listens")
+	for range 5 {
+		loan := lender.Borrow(t.Context())
+		s := lentTo(loan)
+		w.next(t, s)
+		giveBack(s, loan, false)
+	}
+	loan := lender.Borrow(t.Context())
+	if len(hints) != 1 {
+		t.Errorf("%d hints", len(hints))
+	}
+	giveBack(lentTo(loan), loan, false)
 }

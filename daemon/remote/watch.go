@@ -105,6 +105,7 @@ type watcher struct {
 	listed   bool     // it takes Mailboxes to tell how they are
 	heard    bool     // Listening has been called
 	opens    bool     // the connection has been lent: INBOX is to be opened again
+	hinted   bool     // the last sweep has given a hint
 }
 
 func (w *watcher) watch(ctx context.Context) error {
@@ -135,7 +136,9 @@ func (w *watcher) begin(ctx context.Context) error {
 	if err := w.notify(ctx); err != nil {
 		return err
 	}
-	return w.sweep(ctx, func(string) {})
+	err := w.sweep(ctx, func(string) {})
+	w.hinted = false
+	return err
 }
 
 // open opens INBOX. If that is refused, the sweeps are left.
@@ -163,15 +166,15 @@ func (w *watcher) sweep(ctx context.Context, changed func(mailbox string)) error
 	if err != nil {
 		return err
 	}
-	if digest != w.last {
+	if w.hinted = digest != w.last; w.hinted {
 		w.last = digest
 		changed(only)
 	}
 	return nil
 }
 
-// listen hears events until then, or until who was lent the connection has found news: in
-// IDLE where the server has it. One that refuses it, or ends it unasked, is asked for it no more.
+// listen hears events until then, or until the connection has been lent: in IDLE where the
+// server has it. One that refuses it, or ends it unasked, is asked for it no more.
 func (w *watcher) listen(ctx context.Context, until time.Time) error {
 	for taken := longAgo; ; taken = until { // what was read with the answer to IDLE
 		idles := w.idles
@@ -184,7 +187,7 @@ func (w *watcher) listen(ctx context.Context, until time.Time) error {
 		case err != nil:
 			return err
 		case w.conn.wasCalled():
-			if news, err := w.lend(ctx); news || err != nil {
+			if news, err := w.lend(ctx); news || !w.hinted || err != nil {
 				return err
 			}
 		case !there:

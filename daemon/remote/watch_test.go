@@ -16,17 +16,18 @@ import (
 
 // watched is an account on a scripted server that a Watch looks at.
 type watched struct {
-	mu      sync.Mutex
-	uidNext int  // of Archive
-	deaf    bool // does not answer DONE
-	breaks  bool // off in the middle of an event
-	refuses bool // answers IDLE by NO
-	leaves  bool // ends IDLE by itself
-	late    bool // tells once of mail that came after the mailbox was listed
-	waits   bool // answers DONE once it has the two commands behind it
-	loses   bool // what has come together with DONE
-	verbs   []string
-	idling  chan func(string) // gets how to send into an IDLE
+	mu       sync.Mutex
+	uidNext  int  // of Archive
+	deaf     bool // does not answer DONE
+	breaks   bool // off in the middle of an event
+	refuses  bool // answers IDLE by NO
+	leaves   bool // ends IDLE by itself
+	late     bool // tells once of mail that came after the mailbox was listed
+	waits    bool // answers DONE once it has the two commands behind it
+	loses    bool // what has come together with DONE
+	restless bool // something is new in each listing
+	verbs    []string
+	idling   chan func(string) // gets how to send into an IDLE
 }
 
 func (w *watched) serve(conn net.Conn, in *bufio.Reader) {
@@ -72,6 +73,9 @@ func (w *watched) serve(conn net.Conn, in *bufio.Reader) {
 			send(`* LIST () "/" INBOX`)
 			send(`* STATUS INBOX (MESSAGES 2 UIDNEXT 3 UIDVALIDITY 1)`)
 			w.mu.Lock()
+			if w.restless {
+				w.uidNext++
+			}
 			if w.late {
 				w.late = false
 				send("* 3 EXISTS")
