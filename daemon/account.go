@@ -124,9 +124,9 @@ func (d *Daemon) openWith(ctx context.Context, a config.Account, o accountOption
 
 // enter waits for room on both servers. The state is not open yet.
 func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) (*account, error) {
-	source, open := sourceConnections, o.connections.opener(remote.SideSource, a.Source, metrics.Busy)
+	source := sourceConnections
 	if o.borrows {
-		source, open = 0, func(context.Context) (*remote.Conn, error) { return nil, errLentEnded }
+		source = 0
 	}
 	room, err := d.slots.acquire(ctx, o.purpose, sourceNeed(a, source), destinationNeed(a, destinationConnections))
 	if err != nil {
@@ -140,11 +140,21 @@ func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) 
 		acct.quota = &quota{reserve: a.Destination.QuotaReserve}
 	}
 	logger := d.Logger.With("account", a.Name)
-	acct.source = remote.NewSource(remote.SourceOptions{Open: open, Namespaces: a.Source.Namespaces, Logger: logger})
+	acct.source = remote.NewSource(remote.SourceOptions{Open: acct.openSource, Namespaces: a.Source.Namespaces, Logger: logger})
 	acct.destination = remote.NewDestination(remote.DestinationOptions{
 		Open: acct.welcomed(acct.opener(remote.SideDestination, a.Destination)), Trust: &acct.trust, Logger: logger,
 	})
 	return acct, nil
+}
+
+// openSource opens a connection to the source: for one who borrows, where the one that was
+// lent has ended and there is room for another.
+func (a *account) openSource(ctx context.Context) (*remote.Conn, error) {
+	if a.with.borrows && !a.room.widen(sourceNeed(a.Account, sourceConnections)) {
+		return nil, errLentEnded
+	}
+	a.with.borrows = false
+	return a.opener(remote.SideSource, a.Source)(ctx)
 }
 
 var errLentEnded = errors.New("the connection that listens has ended")

@@ -56,6 +56,7 @@ type follower struct {
 	full       bool            // the next pass compares everything
 	compare    bool            // the next pass compares flags where the source does not tell what has changed
 	failures   int             // passes that failed in a row
+	broken     int             // connections that broke in a row while they were lent
 	lively     bool            // the last pass was called for by news, or has found some
 	notUntil   time.Time
 	due        dues

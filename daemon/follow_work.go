@@ -10,10 +10,16 @@ import (
 	"github.com/imapsyncd/imapsyncd/state"
 )
 
+// brokenMost is how many connections in a row may break while they are lent, until none is
+// any more: there are servers that do not bear everything on one that listens.
+const brokenMost = 3
+
 // mayBorrow tells whether the mail of a pass is read over the connection that listens: not
-// that of a first copy, which takes long, nor what is to be compressed.
+// that of a first copy, which takes long, nor what is to be compressed, nor after a pass
+// that has failed, which may be what breaks it.
 func (f *follower) mayBorrow(purpose purpose) bool {
-	return purpose != forCopy && f.account.Source.Compress != string(remote.CompressOn) && f.lender.Lends()
+	return purpose != forCopy && f.failures == 0 && f.broken < brokenMost &&
+		f.account.Source.Compress != string(remote.CompressOn) && f.lender.Lends()
 }
 
 // enter opens what a pass needs, unless it is open, and borrows the connection that
@@ -39,7 +45,11 @@ func (f *follower) enter(stopping context.Context, purpose purpose) (giveBack fu
 			return func(news bool) {
 				source.Leave(loan)
 				f.connections.lend(false)
-				loan.Return(news)
+				if loan.Return(news) {
+					f.broken = 0
+				} else {
+					f.broken++
+				}
 			}, nil
 		}
 		if err := stopping.Err(); err != nil {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -81,5 +83,55 @@ func TestWireLentLost(t *testing.T) {
 		return w.complete(errs...)
 	}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWireLentCrashes: a server that breaks over what a pass asks has as many log-ins as the
+// back-off allows, though the connection that listens breaks with it; one that breaks in the
+// middle of a mailbox is read on over another connection.
+func TestWireLentCrashes(t *testing.T) {
+	for name, c := range map[string]struct {
+		verb   string
+		times  int64
+		logIns int // in half an hour, at most
+		failed bool
+	}{
+		"always, in the survey": {"UID SEARCH", 1 << 30, 200, true},
+		"once, over a message":  {"UID FETCH", 1, 2, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := inBubble(t, func(t *testing.T) error {
+				var errs []error
+				var left atomic.Int64
+				w := newCrowd(t, 1, func(old, _ *imapsim.Options) {
+					old.Before = func(k imapsim.Command) (r imapsim.Reaction) {
+						if k.Verb == c.verb && (c.verb != "UID FETCH" || strings.Contains(k.Line, "BODY")) && left.Add(-1) >= 0 {
+							r.Say = "BYE crashed"
+						}
+						return r
+					}
+				})
+				defer w.close()
+				w.config.PollInterval = time.Minute
+				w.run()
+				time.Sleep(10 * time.Minute)
+				name := w.names[0]
+				before := w.wire.old.LogIns()[name]
+				left.Store(c.times)
+				w.deliver(name)
+				time.Sleep(30 * time.Minute)
+				left.Store(0)
+				if n := w.wire.old.LogIns()[name] - before; n > c.logIns {
+					errs = append(errs, fmt.Errorf("%d log-ins", n))
+				}
+				if failed := w.said("account is backoff") > 0; failed != c.failed {
+					errs = append(errs, fmt.Errorf("failed: %v", failed))
+				}
+				time.Sleep(2 * time.Minute)
+				return w.complete(errs...)
+			}); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -54,15 +54,16 @@ type Conn struct {
 	id   string
 	// earlier are the tags of commands whose answers are read together with those to the
 	// next: ID and ENABLE of a new connection, IDLE of one that is lent.
-	earlier  []string
-	greeted  string // the text of the greeting
-	security Security
-	hidden   []string // secrets that must not appear in what the server says
-	tags     int
-	inUse    bool         // it has logged in
-	uidLast  bool         // the server tells UIDs behind contents
-	pending  atomic.Int32 // answers that are due
-	clock    sync.Mutex   // a read that begins does not stop the clock that one who waits has just started
+	earlier    []string
+	greeted    string // the text of the greeting
+	security   Security
+	hidden     []string // secrets that must not appear in what the server says
+	tags       int
+	inUse      bool         // it has logged in
+	overflowed bool         // it tells no more by NOTIFY, as it has said
+	uidLast    bool         // the server tells UIDs behind contents
+	pending    atomic.Int32 // answers that are due
+	clock      sync.Mutex   // a read that begins does not stop the clock that one who waits has just started
 
 	read, written atomic.Int64
 
@@ -217,6 +218,7 @@ func (c *Conn) note(r Response) {
 		c.clock.Unlock()
 	}
 	c.hears(r)
+	c.overflowed = c.overflowed || r.Code == overflow
 	if r.Code == "ALERT" {
 		c.options.Alert(printable(c.masked(r.Text)))
 	}

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"sync"
 )
@@ -66,8 +67,12 @@ func (l *Lender) Borrow(ctx context.Context) *Loan {
 
 // Return gives the connection back, as it is. It is looked at once what has come meanwhile,
 // but for a pass that a sweep has called for and that has found no news: with a server that
-// never tells the same twice one would follow the other.
-func (n *Loan) Return(news bool) { n.back <- news }
+// never tells the same twice one would follow the other. intact is false if it has ended.
+func (n *Loan) Return(news bool) (intact bool) {
+	intact = n.found.conn.Err() == nil
+	n.back <- news
+	return intact
+}
 
 // offer has the connection of who listens be lent.
 func (l *Lender) offer(w *watcher) {
@@ -128,16 +133,20 @@ func (w *watcher) lend(ctx context.Context) (news bool, err error) {
 		w.conn.due(1)
 		w.idling = ""
 	}
+	if err != nil { // it may be in IDLE still
+		loan.given <- nil
+		return false, err
+	}
 	loan.given <- &session{
 		conn: w.conn, at: w.session.at, spaces: w.session.spaces, asked: w.session.asked, plainList: w.session.plainList, heard: w.listedBy,
 	}
 	news = <-loan.back
 	w.session.isOpen, w.session.at = false, loan.found.at
 	w.opens = w.session.at != "INBOX"
-	if err == nil {
-		err = w.conn.Err()
+	if w.conn.overflowed && w.notified {
+		w.notification(Response{Type: "OK", Code: overflow})
 	}
-	return news, err
+	return news, cmp.Or(w.conn.Err(), ctx.Err())
 }
 
 // Use has all that is asked until Leave go over a connection that is lent.
@@ -147,8 +156,12 @@ func (s *Source) Use(n *Loan) {
 	s.session = found
 }
 
-// Leave forgets the connection, which goes on. It is to be given back then.
+// Leave forgets the connection, which goes on. It is to be given back then. One that has
+// been opened since, because that one has ended, is kept.
 func (s *Source) Leave(n *Loan) {
+	if s.conn != n.found.conn {
+		return
+	}
 	n.found.at = s.at
 	s.conn = nil
 	s.drop()

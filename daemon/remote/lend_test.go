@@ -110,35 +110,66 @@ func TestLend(t *testing.T) {
 }
 
 // TestLendEnds: who has borrowed the connection keeps it until he gives it back, though
-// nobody is to listen any more, and nobody is lent one that has ended.
+// nobody is to listen any more; then it ends at once. Nobody is lent one that has ended.
 func TestLendEnds(t *testing.T) {
-	w, lender := &watched{idling: make(chan func(string), 1), uidNext: 2}, new(Lender)
-	if lender.Lends() || lender.Borrow(t.Context()) != nil {
-		t.Fatal("something is lent though nobody listens")
-	}
-	server := newFakeServer(t, SideSource, watchCaps, w.serve)
-	ctx, cancel := context.WithCancel(t.Context())
-	listening, ended := make(chan struct{}), make(chan error, 1)
-	go func() {
-		ended <- Watch(ctx, WatchOptions{
-			Open: server.dial, Lender: lender, Sweep: func() time.Duration { return time.Hour },
-			Listening: func() { close(listening) }, Hint: func(string) {},
+	for name, c := range map[string]struct {
+		caps string
+		w    *watched
+	}{
+		"IDLE":         {watchCaps, &watched{}},
+		"no IDLE":      {"LIST-EXTENDED LIST-STATUS", &watched{}},
+		"refuses IDLE": {watchCaps, &watched{refuses: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, lender := c.w, new(Lender)
+			w.idling, w.uidNext = make(chan func(string), 1), 2
+			if lender.Lends() || lender.Borrow(t.Context()) != nil {
+				t.Fatal("something is lent though nobody listens")
+			}
+			server := newFakeServer(t, SideSource, c.caps, w.serve)
+			ctx, cancel := context.WithCancel(t.Context())
+			listening, ended := make(chan struct{}), make(chan error, 1)
+			go func() {
+				ended <- Watch(ctx, WatchOptions{
+					Open: server.dial, Lender: lender, Sweep: func() time.Duration { return time.Hour },
+					Listening: func() { close(listening) }, Hint: func(string) {},
+				})
+			}()
+			await(t, listening, "word that it listens")
+			loan := lender.Borrow(t.Context())
+			cancel()
+			s := lentTo(loan)
+			w.next(t, s)
+			if len(ended) != 0 {
+				t.Error("it ended while it was lent")
+			}
+			giveBack(s, loan, false)
+			if err := await(t, ended, "end"); !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+			if lender.Lends() || lender.Borrow(t.Context()) != nil {
+				t.Error("lent after its end")
+			}
 		})
-	}()
-	await(t, listening, "word that it listens")
-	loan := lender.Borrow(t.Context())
-	cancel()
-	s := lentTo(loan)
-	w.next(t, s)
-	if len(ended) != 0 {
-		t.Error("it ended while it was lent")
 	}
-	giveBack(s, loan, true)
-	if err := await(t, ended, "end"); !errors.Is(err, context.Canceled) {
-		t.Error(err)
+}
+
+// TestStatusInParts: what NOTIFY tells of a mailbox in the middle of a listing takes
+// nothing from what the listing tells.
+func TestStatusInParts(t *testing.T) {
+	l := newLister()
+	for _, line := range []string{
+		"* STATUS a (MESSAGES 1 UIDNEXT 2 UIDVALIDITY 3 HIGHESTMODSEQ 4)",
+		"* STATUS a (MESSAGES 2 UIDNEXT 3)",
+	} {
+		r, err := parseResponse([][]byte{[]byte(line)})
+		if err != nil || !l.take(r) {
+			t.Fatal(line, err)
+		}
 	}
-	if lender.Lends() || lender.Borrow(t.Context()) != nil {
-		t.Error("lent after its end")
+	want := mail.Status{Messages: 2, MessagesKnown: true, UIDNext: 3, UIDValidity: 3, HighestModSeq: 4}
+	if got := l.statuses["a"]; got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 

@@ -266,7 +266,10 @@ func (l *lister) take(r Response) bool {
 		l.row(r.Type == "LSUB", texts(r.Data[0].List), r.Data[1], r.Data[2].Text)
 	case "STATUS":
 		if len(r.Data) >= 2 {
-			l.statuses[statusKey(r.Data[0].Text)] = parseStatus(r.Data[1].List)
+			// NOTIFY may tell of some of it only, in the middle of a listing.
+			status := l.statuses[statusKey(r.Data[0].Text)]
+			parseStatus(&status, r.Data[1].List)
+			l.statuses[statusKey(r.Data[0].Text)] = status
 		}
 	case "NAMESPACE":
 		if len(r.Data) >= 1 {
@@ -358,9 +361,9 @@ func (l *lister) boxes(spaces namespaces, kinds []kind) []*listed {
 	return boxes
 }
 
-// parseStatus reads the pairs of a STATUS response (RFC 3501 §7.2.4).
-func parseStatus(pairs []Value) mail.Status {
-	var status mail.Status
+// parseStatus reads the pairs of a STATUS response (RFC 3501 §7.2.4). What it does not
+// tell stays.
+func parseStatus(status *mail.Status, pairs []Value) {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		value := pairs[i+1]
 		switch strings.ToUpper(pairs[i].Text) {
@@ -375,7 +378,6 @@ func parseStatus(pairs []Value) mail.Status {
 			status.HighestModSeq = mail.ModSeq(number(value, 63))
 		}
 	}
-	return status
 }
 
 // parseNamespaces reads one part of NAMESPACE (RFC 2342 §5): NIL or a list of

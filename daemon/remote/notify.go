@@ -33,6 +33,9 @@ func (w *watcher) notify(ctx context.Context) error {
 	return nil
 }
 
+// overflow is the code of a server that tells no more by NOTIFY (RFC 5465 §5.8).
+const overflow = "NOTIFICATIONOVERFLOW"
+
 // notification takes what may have come by NOTIFY, and not as an answer to a
 // sweep.
 func (w *watcher) notification(r Response) {
@@ -42,7 +45,7 @@ func (w *watcher) notification(r Response) {
 	case r.Type == "STATUS", r.Type == "LIST":
 		w.Hint("")
 	case !w.notified:
-	case r.Code == "NOTIFICATIONOVERFLOW": // there are no more to come (RFC 5465 §5.8)
+	case r.Code == overflow:
 		w.notified = false
 		w.unnotified(refusal("NOTIFY", r), false)
 		w.Hint("")

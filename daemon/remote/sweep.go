@@ -167,7 +167,7 @@ func (w *watcher) ask(ctx context.Context, command string, line func([]byte) boo
 		w.idling = ""
 	}
 	if w.opens {
-		w.opens, opens = false, w.conn.nextTag()
+		w.opens, w.session.at, opens = false, "", w.conn.nextTag()
 		lines += opens + " EXAMINE INBOX\r\n"
 	}
 	tag := w.conn.nextTag()

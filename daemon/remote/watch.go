@@ -176,7 +176,8 @@ func (w *watcher) sweep(ctx context.Context, changed func(mailbox string)) error
 // listen hears events until then, or until the connection has been lent: in IDLE where the
 // server has it. One that refuses it, or ends it unasked, is asked for it no more.
 func (w *watcher) listen(ctx context.Context, until time.Time) error {
-	for taken := longAgo; ; taken = until { // what was read with the answer to IDLE
+	taken := longAgo // what was read with the answer to IDLE
+	for {
 		idles := w.idles
 		if err := apart(func() error { return w.hear(ctx, taken) }); err != nil || w.idles != idles {
 			return err
@@ -190,8 +191,11 @@ func (w *watcher) listen(ctx context.Context, until time.Time) error {
 			if news, err := w.lend(ctx); news || !w.hinted || err != nil {
 				return err
 			}
+			taken = longAgo
 		case !there:
 			return nil
+		default:
+			taken = until
 		}
 	}
 }
