@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
+	"github.com/imapsyncd/imapsyncd/daemon/plan"
 )
 
 // errInterrupted: the lane was to end before its mailbox was done.
@@ -26,9 +27,7 @@ type lanes struct {
 func (p *Pass) lanesFor(work []*job) *lanes {
 	weight := 0
 	for _, job := range work {
-		for _, uid := range job.uids {
-			weight += 1 + int(job.sizes.of(uid)>>14)
-		}
+		weight += job.sizes.weight(job.uids)
 	}
 	return &lanes{pass: p, wanted: min(p.MostBeside, len(work)-1, weight/p.LaneWorth)}
 }
@@ -74,8 +73,10 @@ func (l *lanes) giveBack(lane *Lane) {
 // task is what one lane has to carry of one mailbox.
 type task struct {
 	*job
-	uids []mail.UID
-	to   mail.Ref // the destination mailbox; without UIDVALIDITY when it was just made
+	uids     []mail.UID
+	weight   int // of uids
+	foremost bool
+	to       mail.Ref // the destination mailbox; without UIDVALIDITY when it was just made
 	// floor is a UIDNEXT that the listing told, for a server whose SELECT does
 	// not tell.
 	floor mail.UID
@@ -101,6 +102,7 @@ type carriage struct {
 
 	mu    sync.Mutex
 	tasks []*task // that no lane has taken, in the order of carrying
+	lanes int     // at work
 	empty func()  // called once there are none
 }
 
@@ -128,6 +130,9 @@ func (e *errand) durable() {
 // what has been fetched is still sent.
 func (p *Pass) sideBySide(ctx context.Context, l *lanes, tasks []*task) error {
 	c := &carriage{Pass: p, errands: make(chan errand), quit: make(chan struct{}), tasks: slices.Clone(tasks)}
+	for _, t := range tasks {
+		t.weight, t.foremost = t.sizes.weight(t.uids), plan.Foremost(t.source)
+	}
 	opening, empty := context.WithCancel(ctx)
 	c.empty = empty
 	defer empty()
@@ -216,11 +221,22 @@ func (c *carriage) next() *task {
 	if len(c.tasks) == 0 {
 		return nil
 	}
-	t := c.tasks[0]
-	if c.tasks = c.tasks[1:]; len(c.tasks) == 0 {
+	i := slices.IndexFunc(c.tasks, func(t *task) bool { return t.foremost })
+	if i < 0 {
+		i = plan.Next(len(c.tasks), func(i int) int { return c.tasks[i].weight }, c.lanes)
+	}
+	t := c.tasks[i]
+	if c.tasks = slices.Delete(c.tasks, i, i+1); len(c.tasks) == 0 {
 		c.empty()
 	}
 	return t
+}
+
+// work counts the lanes at work.
+func (c *carriage) work(more int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lanes += more
 }
 
 // putBack gives what is left of a task to another lane, when its own had to
@@ -244,6 +260,7 @@ func (c *carriage) putBack(t *task) {
 		return // it waits for others
 	}
 	t.failed = make(chan struct{})
+	t.weight = t.sizes.weight(t.uids)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tasks = slices.Insert(c.tasks, 0, t)
@@ -252,6 +269,8 @@ func (c *carriage) putBack(t *task) {
 // drive carries one mailbox after the other over a lane: parcels are fetched
 // while earlier ones are appended, or while the mailbox is opened to append to.
 func (c *carriage) drive(ctx context.Context, lane *Lane) {
+	c.work(1)
+	defer c.work(-1)
 	parcels := make(chan parcel, 1)
 	go func() {
 		defer close(parcels)

@@ -34,6 +34,16 @@ func (s sizes) of(uid mail.UID) int64 {
 	return 0
 }
 
+// weight is how long it takes to carry messages, roughly, in messages: one of 16 KB takes
+// as long as two without content.
+func (s sizes) weight(uids []mail.UID) int {
+	sum := len(uids)
+	for _, uid := range uids {
+		sum += int(s.of(uid) >> 14)
+	}
+	return sum
+}
+
 // weigh asks how big those messages are of which the look at their mailbox has
 // not told, and tells the observer. A mailbox that cannot be asked is left to
 // the carrying.

@@ -300,6 +300,27 @@ func Alike(pairings []Pairing, destination mail.Listing) bool {
 	return false
 }
 
+// Foremost tells whether a mailbox is one of those that are copied before all others.
+func Foremost(m mail.Mailbox) bool { return rank(m) < 3 }
+
+// Next says which of n mailboxes that are left is to be copied now, by what they weigh, in
+// the order of copying, where so many are copied at the same time: the first, unless the
+// heaviest is no less than the share of one of all that is left. It would be copied by
+// itself in the end, when the others have nothing more to do.
+func Next(n int, weight func(int) int, lanes int) int {
+	sum, heaviest, most := 0, 0, 0
+	for i := range n {
+		w := weight(i)
+		if sum += w; w > most {
+			heaviest, most = i, w
+		}
+	}
+	if most*lanes < sum {
+		return 0
+	}
+	return heaviest
+}
+
 func rank(m mail.Mailbox) int {
 	if m.DisplayName() == "INBOX" {
 		return 0

@@ -293,3 +293,24 @@ func TestPlainer(t *testing.T) {
 		}
 	}
 }
+
+// TestNext: what is heavy is begun while the others have enough to do until it is done.
+func TestNext(t *testing.T) {
+	for _, c := range []struct {
+		weights []int
+		lanes   int
+		want    int
+	}{
+		{[]int{7}, 4, 0},
+		{[]int{1, 1, 9}, 1, 0},
+		{[]int{5, 5, 5}, 3, 0},
+		{[]int{4, 4, 4, 5}, 3, 0},
+		{[]int{4, 3, 3, 5}, 3, 3},
+		{[]int{1, 1, 9, 1}, 2, 2},
+		{[]int{3, 20, 30, 4}, 2, 2},
+	} {
+		if got := Next(len(c.weights), func(i int) int { return c.weights[i] }, c.lanes); got != c.want {
+			t.Errorf("%v over %d lanes: %d, not %d", c.weights, c.lanes, got, c.want)
+		}
+	}
+}

@@ -115,6 +115,25 @@ func TestSideBySide(t *testing.T) {
 	}
 }
 
+// TestHeavyMailboxBegunInTime: what would go on by itself in the end is begun before its
+// turn, but not before what people look at first.
+func TestHeavyMailboxBegunInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, c := sideBySide(1)
+		for n := range 40 {
+			w.old.Deliver("Trash", fmt.Sprintf("heavy%d", n), day, mail.Flags{})
+		}
+		w.settle(t)
+		last := slices.Sorted(slices.Values(c.opened[3:]))
+		if c.opened[3] != "Trash" || !slices.Equal(last, []string{"Trash", "a", "b"}) {
+			t.Errorf("begun in the order %q", c.opened)
+		}
+		if err := w.check(t, true); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestNoLaneToBeHad: mailboxes are carried over the one that there is.
 func TestNoLaneToBeHad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
