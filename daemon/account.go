@@ -48,6 +48,8 @@ type accountOptions struct {
 	listed   func(messages int)
 	stopping <-chan struct{}
 	arrivals *pass.Arrivals // nil: they are forgotten with the account
+	// foresight is that of the source; nil: it is forgotten with it too.
+	foresight *remote.Foresight
 	// complaints are those of the mailboxes; nil: they are forgotten with it too.
 	complaints *pass.Complaints
 	quota      *quota // nil: it is forgotten with the account
@@ -140,7 +142,7 @@ func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) 
 		acct.quota = &quota{reserve: a.Destination.QuotaReserve}
 	}
 	logger := d.Logger.With("account", a.Name)
-	acct.source = remote.NewSource(remote.SourceOptions{Open: acct.openSource, Namespaces: a.Source.Namespaces, Logger: logger})
+	acct.source = remote.NewSource(remote.SourceOptions{Open: acct.openSource, Namespaces: a.Source.Namespaces, Foresight: o.foresight, Logger: logger})
 	acct.destination = remote.NewDestination(remote.DestinationOptions{
 		Open: acct.welcomed(acct.opener(remote.SideDestination, a.Destination)), Trust: &acct.trust, Logger: logger,
 	})

@@ -53,11 +53,12 @@ type follower struct {
 
 	arrivals   pass.Arrivals
 	complaints pass.Complaints // of its mailboxes
-	full       bool            // the next pass compares everything
-	compare    bool            // the next pass compares flags where the source does not tell what has changed
-	failures   int             // passes that failed in a row
-	broken     int             // connections that broke in a row while they were lent
-	lively     bool            // the last pass was called for by news, or has found some
+	foresight  remote.Foresight
+	full       bool // the next pass compares everything
+	compare    bool // the next pass compares flags where the source does not tell what has changed
+	failures   int  // passes that failed in a row
+	broken     int  // connections that broke in a row while they were lent
+	lively     bool // the last pass was called for by news, or has found some
 	notUntil   time.Time
 	due        dues
 	clock      *time.Timer // rouses the loop for what is due

@@ -99,6 +99,9 @@ func (f *follower) passOnce(ctx, stopping context.Context) (pass.Result, error) 
 		purpose = forCopy
 	}
 	f.mu.Unlock()
+	if f.failures > 0 {
+		expected = "" // what breaks a server is found out one message at a time
+	}
 	f.connections.copying.Store(purpose == forCopy)
 	f.connections.looking.Store(purpose == forLook)
 	if f.work != nil && (f.work.with.draining != f.daemon.record.draining(f.account.Name) || f.work.with.borrows && purpose == forCopy || !f.work.room.use(purpose)) {

@@ -63,7 +63,7 @@ func (f *follower) enter(stopping context.Context, purpose purpose) (giveBack fu
 func (f *follower) open(stopping context.Context, purpose purpose, borrows bool) error {
 	f.turned.Store(0) // for room
 	work, err := f.daemon.enter(stopping, *f.account, accountOptions{
-		connections: f.connections, observer: f.observer(), listed: f.listed, stopping: f.ending.Done(), arrivals: &f.arrivals, complaints: &f.complaints, quota: f.quota,
+		connections: f.connections, observer: f.observer(), listed: f.listed, stopping: f.ending.Done(), arrivals: &f.arrivals, complaints: &f.complaints, foresight: &f.foresight, quota: f.quota,
 		purpose: purpose, borrows: borrows,
 	})
 	f.turn()

@@ -88,16 +88,20 @@ func TestWireLentLost(t *testing.T) {
 
 // TestWireLentCrashes: a server that breaks over what a pass asks has as many log-ins as the
 // back-off allows, though the connection that listens breaks with it; one that breaks in the
-// middle of a mailbox is read on over another connection.
+// middle of a mailbox is read on over another connection, but for what is asked ahead.
 func TestWireLentCrashes(t *testing.T) {
 	for name, c := range map[string]struct {
-		verb   string
+		over   string // what the command is or has in it
 		times  int64
 		logIns int // in half an hour, at most
 		failed bool
+		held   bool
 	}{
-		"always, in the survey": {"UID SEARCH", 1 << 30, 200, true},
-		"once, over a message":  {"UID FETCH", 1, 2, false},
+		"always, in the survey":              {"UID SEARCH", 1 << 30, 200, true, false},
+		"once, over a message":               {"BODY.PEEK[])", 1, 2, false, false},
+		"once, over one that is asked ahead": {"BODY.PEEK[]<", 1, 2, true, false},
+		"always, over what is asked ahead":   {"BODY.PEEK[]<", 1 << 30, 4, true, false},
+		"always, over each message":          {"BODY.PEEK[]", 1 << 30, 60, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := inBubble(t, func(t *testing.T) error {
@@ -105,7 +109,7 @@ func TestWireLentCrashes(t *testing.T) {
 				var left atomic.Int64
 				w := newCrowd(t, 1, func(old, _ *imapsim.Options) {
 					old.Before = func(k imapsim.Command) (r imapsim.Reaction) {
-						if k.Verb == c.verb && (c.verb != "UID FETCH" || strings.Contains(k.Line, "BODY")) && left.Add(-1) >= 0 {
+						if strings.Contains(k.Line, c.over) && left.Add(-1) >= 0 {
 							r.Say = "BYE crashed"
 						}
 						return r
@@ -118,7 +122,9 @@ func TestWireLentCrashes(t *testing.T) {
 				name := w.names[0]
 				before := w.wire.old.LogIns()[name]
 				left.Store(c.times)
-				w.deliver(name)
+				for range 5 { // one more than is asked ahead
+					w.deliver(name)
+				}
 				time.Sleep(30 * time.Minute)
 				left.Store(0)
 				if n := w.wire.old.LogIns()[name] - before; n > c.logIns {
@@ -128,6 +134,11 @@ func TestWireLentCrashes(t *testing.T) {
 					errs = append(errs, fmt.Errorf("failed: %v", failed))
 				}
 				time.Sleep(2 * time.Minute)
+				if over := w.said("account is held"); c.held != (over > 0) {
+					errs = append(errs, fmt.Errorf("held: %v", over > 0))
+				} else if c.held {
+					return errors.Join(errs...)
+				}
 				return w.complete(errs...)
 			}); err != nil {
 				t.Error(err)

@@ -126,7 +126,8 @@ func TestHoldInTheMiddleOfACopy(t *testing.T) {
 	if err := p.end(syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
-	for letter, n := range fetched(t, w.source.Commands()) {
+	bodies, _ := fetched(t, w.source.Commands())
+	for letter, n := range bodies {
 		if n > 1 {
 			t.Errorf("%v was fetched %d times", letter, n)
 		}

@@ -75,13 +75,13 @@ func messages(pairing plan.Pairing) uint32 {
 // list lists the mailboxes of both sides at once. listed is told those of the source
 // while the destination may still be at it; nil: nobody is.
 func (p *Pass) list(ctx context.Context, listed func(source mail.Listing)) (source, destination mail.Listing, err error) {
+	p.foresee()
 	answered := make(chan error, 1)
 	go func() {
 		var err error
 		destination, err = p.Destination.Mailboxes(ctx)
 		answered <- err
 	}()
-	p.foresee()
 	if source, err = p.Source.Mailboxes(ctx); err != nil {
 		err = fmt.Errorf("list source mailboxes: %w", err)
 	} else if listed != nil {
@@ -93,18 +93,25 @@ func (p *Pass) list(ctx context.Context, listed func(source mail.Listing)) (sour
 	return source, destination, err
 }
 
-// foresee tells the source which mailbox is going to have news.
+// foresee tells both sides which mailbox is going to have news.
 func (p *Pass) foresee() {
 	name := p.expected
 	p.expected = ""
 	source, can := p.Source.(Foreseer)
-	if !can || name == "" {
+	if !can || name == "" || p.full {
 		return
 	}
 	for _, pair := range p.storedPairs() {
 		a := pair.SourceAnchor
-		if anew := a.UIDNext == 0 || a.UIDNext == 1 && a.HighestModSeq == compareAll; pair.Source == name && a.UIDValidity != 0 && !anew && !p.full {
-			source.Foresee(mail.Question{Ref: mail.Ref{Name: name, UIDValidity: a.UIDValidity}, From: a.UIDNext})
+		if anew := a.UIDNext == 0 || a.UIDNext == 1 && a.HighestModSeq == compareAll; pair.Source != name || a.UIDValidity == 0 || anew {
+			continue
+		}
+		if role, _ := mail.RoleOfName(pair.SourcePath); role == `\Drafts` {
+			continue // young ones are left to a later pass
+		}
+		source.Foresee(mail.Question{Ref: mail.Ref{Name: name, UIDValidity: a.UIDValidity}, From: a.UIDNext})
+		if destination, can := p.Destination.(Preparer); can {
+			destination.Prepare(pair.Destination)
 		}
 	}
 }

@@ -50,10 +50,16 @@ type Source interface {
 	Identities(ctx context.Context, box mail.Ref, uids []mail.UID) (map[mail.UID]uint64, error)
 }
 
-// Foreseer is a source that can be told what it is about to be asked by Survey, so
-// that Mailboxes asks it on the way.
+// Foreseer is a source that can be told what it is about to be asked by Survey, and by
+// Bodies, so that Mailboxes asks it on the way.
 type Foreseer interface {
 	Foresee(mail.Question)
+}
+
+// Preparer is a destination that can be told for which mailbox Appender is about to be
+// called, so that Mailboxes opens it on the way.
+type Preparer interface {
+	Prepare(mailbox string)
 }
 
 // Destination is the new server.

@@ -204,7 +204,11 @@ func (d *Destination) Appender(ctx context.Context, box mail.Ref) (mail.Appender
 	if err != nil {
 		return nil, unquotable("SELECT", err)
 	}
-	shown, err := d.shown(d.takeBack(quoted))
+	reply := d.takeBack(quoted)
+	if reply == nil {
+		reply = d.takePrepared(ctx, box.Name)
+	}
+	shown, err := d.shown(reply)
 	if shown == nil {
 		shown, err = d.selectBox(ctx, quoted)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/imapsyncd/imapsyncd/daemon/mail"
 )
@@ -65,6 +66,11 @@ func (s *session) Messages(ctx context.Context, box mail.Ref, uids []mail.UID, f
 // those that are refused with the refusal. Size is that of the literal.
 func (s *session) Bodies(ctx context.Context, box mail.Ref, uids []mail.UID) iter.Seq2[mail.Body, error] {
 	return func(yield func(mail.Body, error) bool) {
+		for m, ok := s.inHand.first(box, uids); ok; m, ok = s.inHand.first(box, uids) {
+			if uids = uids[1:]; !yield(mail.Body{Message: m.Message, Content: strings.NewReader(m.content)}, nil) {
+				return
+			}
+		}
 		f := &fetch{session: s, box: box, bodies: true, items: "UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[]"}
 		f.take = func(r *row) outcome {
 			for r.next() {

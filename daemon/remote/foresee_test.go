@@ -1,6 +1,8 @@
 package remote
 
 import (
+	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -82,5 +84,104 @@ func TestForesee(t *testing.T) {
 				t.Errorf("a second Survey asks nothing\n%s", &said)
 			}
 		})
+	}
+}
+
+// TestForeseeNothing: without LIST-STATUS it would be asked twice.
+func TestForeseeNothing(t *testing.T) {
+	var said transcript
+	server := newFakeServer(t, SideSource, "IMAP4rev1 LIST-EXTENDED", answers(func(command string) string {
+		said.add(command)
+		switch verb, _, _ := strings.Cut(command, " "); verb {
+		case "LIST":
+			return "* LIST () \"/\" INBOX\r\nTAG OK\r\n"
+		case "STATUS":
+			return "* STATUS INBOX (MESSAGES 4 UIDVALIDITY 7 UIDNEXT 5)\r\nTAG OK\r\n"
+		}
+		return "TAG OK\r\n"
+	}))
+	s := NewSource(SourceOptions{Open: server.dial, Logger: quiet()})
+	defer closing(t, s)
+	s.Foresee(mail.Question{Ref: mail.Ref{Name: "INBOX", UIDValidity: 7}, From: 3})
+	listing, err := s.Mailboxes(t.Context())
+	if err != nil || len(listing.Mailboxes) != 1 || listing.Mailboxes[0].Status.UIDNext != 5 {
+		t.Errorf("%+v, %v", listing, err)
+	}
+	if text := said.String(); strings.Contains(text, "EXAMINE") || strings.Contains(text, "FETCH") {
+		t.Error(text)
+	}
+}
+
+// TestForeseeRest: what shows the rest of other mailboxes is known once they are listed;
+// what has been asked about it ahead is of no use.
+func TestForeseeRest(t *testing.T) {
+	const all = "[Gmail]/All Mail"
+	server := newFakeServer(t, SideSource, "IMAP4rev1 X-GM-EXT-1 ESEARCH LIST-EXTENDED LIST-STATUS SPECIAL-USE UNSELECT", answers(func(command string) string {
+		verb, _, _ := strings.Cut(command, " ")
+		switch {
+		case verb == "LIST":
+			return "* LIST () \"/\" INBOX\r\n* LIST (\\All) \"/\" \"" + all + "\"\r\n* STATUS INBOX (MESSAGES 1 UIDVALIDITY 1 UIDNEXT 2)\r\n" +
+				"* STATUS \"" + all + "\" (MESSAGES 4 UIDVALIDITY 7 UIDNEXT 5)\r\nTAG OK\r\n"
+		case verb == "EXAMINE":
+			return "* 4 EXISTS\r\n* OK [UIDVALIDITY 7] .\r\n* OK [UIDNEXT 5] .\r\nTAG OK [READ-ONLY] .\r\n"
+		case strings.HasPrefix(command, "UID SEARCH"):
+			return "* ESEARCH (TAG \"TAG\") UID ALL 3:4\r\nTAG OK\r\n"
+		case strings.Contains(command, "X-GM-LABELS"):
+			return "* 3 FETCH (UID 3 X-GM-LABELS (\"\\\\Inbox\"))\r\n* 4 FETCH (UID 4 X-GM-LABELS ())\r\nTAG OK\r\n"
+		}
+		return "TAG OK\r\n"
+	}))
+	s := NewSource(SourceOptions{Open: server.dial, Logger: quiet()})
+	defer closing(t, s)
+	q := mail.Question{Ref: mail.Ref{Name: all, UIDValidity: 7}, From: 3}
+	s.Foresee(q)
+	if _, err := s.Mailboxes(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for answer, err := range s.Survey(t.Context(), []mail.Question{q}) {
+		if err != nil || answer.Err != nil || !slices.Equal(answer.UIDs, []mail.UID{4}) {
+			t.Errorf("%+v, %v; message 3 is in INBOX", answer, err)
+		}
+	}
+}
+
+// TestForeseenAndRefused: where the listing is refused for now, another mailbox is open than
+// before all the same.
+func TestForeseenAndRefused(t *testing.T) {
+	open, refuse := "", false
+	server := newFakeServer(t, SideSource, "IMAP4rev1 LIST-EXTENDED LIST-STATUS", answers(func(command string) string {
+		verb, rest, _ := strings.Cut(command, " ")
+		switch {
+		case verb == "LIST" && refuse:
+			return "TAG NO [UNAVAILABLE] not now\r\n"
+		case verb == "EXAMINE":
+			open = strings.Trim(rest, `"`)
+			return "* 3 EXISTS\r\n* OK [UIDVALIDITY 7] .\r\n* OK [UIDNEXT 4] .\r\nTAG OK [READ-ONLY] .\r\n"
+		case strings.HasPrefix(command, "UID SEARCH"):
+			return "* SEARCH 3\r\nTAG OK\r\n"
+		case strings.HasSuffix(command, "BODY.PEEK[])"):
+			content := "from " + open
+			return fmt.Sprintf("* 3 FETCH (UID 3 FLAGS () INTERNALDATE \"06-May-1990 07:08:09 +0000\" RFC822.SIZE %d BODY[] {%d}\r\n%s)\r\nTAG OK\r\n", len(content), len(content), content)
+		}
+		return "TAG OK\r\n"
+	}))
+	s := NewSource(SourceOptions{Open: server.dial, Logger: quiet()})
+	defer closing(t, s)
+	inbox := mail.Ref{Name: "INBOX", UIDValidity: 7}
+	if _, err := s.UIDs(t.Context(), inbox, 1); err != nil {
+		t.Fatal(err)
+	}
+	refuse = true
+	s.Foresee(mail.Question{Ref: mail.Ref{Name: "Sent", UIDValidity: 7}, From: 3})
+	if _, err := s.Mailboxes(t.Context()); err == nil {
+		t.Fatal("the listing is not refused")
+	}
+	for body, err := range s.Bodies(t.Context(), inbox, []mail.UID{3}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if content, err := io.ReadAll(body.Content); err != nil || string(content) != "from INBOX" {
+			t.Errorf("message 3 of INBOX is %q, %v", content, err)
+		}
 	}
 }

@@ -152,7 +152,7 @@ func (w *watcher) lend(ctx context.Context) (news bool, err error) {
 // Use has all that is asked until Leave go over a connection that is lent.
 func (s *Source) Use(n *Loan) {
 	found := *n.found
-	found.open, found.logger, found.lists, found.gmail, found.expects = s.open, s.logger, s.lists, s.gmail, s.expects
+	found.open, found.logger, found.lists, found.gmail, found.expects, found.foresight = s.open, s.logger, s.lists, s.gmail, s.expects, s.foresight
 	s.session = found
 }
 

@@ -39,6 +39,12 @@ type session struct {
 
 	expects *mail.Question // what Mailboxes is to ask as well; nil: nothing
 	known   *foreseen      // what it has asked; nil: nothing
+	inHand  *wholeList     // messages that have come with it; nil: none
+	// foresight is that of a source.
+	foresight *Foresight
+
+	opens    string    // the mailbox that Mailboxes is to SELECT as well; empty: none
+	prepared *prepared // that it has; nil: none
 
 	gmail *gmail // of a source: what labels are known, where there are any
 }
@@ -81,7 +87,7 @@ func (s *session) drop() {
 	if s.conn != nil {
 		s.conn.Close()
 	}
-	*s = session{open: s.open, logger: s.logger, spaces: s.spaces, stays: s.stays, told: s.told, lists: s.lists, gmail: s.gmail, expects: s.expects}
+	*s = session{open: s.open, logger: s.logger, spaces: s.spaces, stays: s.stays, told: s.told, lists: s.lists, gmail: s.gmail, expects: s.expects, opens: s.opens, foresight: s.foresight}
 }
 
 // Connect dials and logs in, where that is not done yet.

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 )
@@ -12,7 +13,9 @@ type SourceOptions struct {
 	// Namespaces are those whose mailboxes are listed: "personal", "other", "shared"
 	// (RFC 2342). Empty: the personal one.
 	Namespaces []string
-	Logger     *slog.Logger
+	// Foresight is shared by all sources of the account. Nil for one of its own.
+	Foresight *Foresight
+	Logger    *slog.Logger
 }
 
 // Source is one account of the old server. It has no method that could change
@@ -21,5 +24,5 @@ type Source struct{ session }
 
 // NewSource makes a Source. Nothing is dialed before the first call.
 func NewSource(o SourceOptions) *Source {
-	return &Source{session{open: o.Open, logger: o.Logger, lists: kindsOf(o.Namespaces), gmail: new(gmail)}}
+	return &Source{session{open: o.Open, logger: o.Logger, lists: kindsOf(o.Namespaces), gmail: new(gmail), foresight: cmp.Or(o.Foresight, new(Foresight))}}
 }
