@@ -73,5 +73,10 @@ func traceItem(name string, v Value) string {
 	case "UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "MODSEQ", "EMAILID", "THREADID", "X-GM-MSGID", "X-GM-LABELS":
 		return name + " " + words([]Value{v})[0]
 	}
+	switch section, _, _ := strings.Cut(name, "["); strings.ToUpper(section) {
+	case "BODY", "BINARY", "RFC822", "ENVELOPE", "BODYSTRUCTURE":
+	default:
+		name = "?" // where a response makes no sense it may be a content
+	}
 	return fmt.Sprintf("%s {%d}", name, len(v.Text))
 }
