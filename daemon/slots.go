@@ -237,25 +237,6 @@ func (s *slots) tryLane(source, destination need) (*grant, bool) {
 	return g, true
 }
 
-// widen takes what one who borrowed a connection needs of the source after all, if there is
-// room for it.
-func (g *grant) widen(source need) bool {
-	s := g.slots
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	more := s.at(source).share(source)
-	if g.told() || more.at.used+more.n > s.bound(more.at, g.purpose) || !more.fitsAccount() {
-		return false
-	}
-	g.count(-1)
-	g.shares = slices.Insert(g.shares, 0, more)
-	g.count(1)
-	more.at.used += more.n
-	more.own.used += more.n
-	s.touch(g)
-	return true
-}
-
 // release gives the room back, once.
 func (g *grant) release() {
 	g.slots.mu.Lock()
