@@ -218,7 +218,7 @@ func (p *Pass) movedCopies(ctx context.Context, missing, unwanted []plan.Item, g
 		}
 		r.Destination, r.Touched, r.Flags = m.Found.UID, true, flags.list[m.Found.Tag]
 		r.Mailbox, r.UIDValidity = at.Name, at.UIDValidity
-		if at.Name == p.pairs[r.pair].Destination {
+		if pair := p.pairs[r.pair]; at.Name == pair.Destination && at.UIDValidity == pair.DestinationValidity {
 			r.Mailbox, r.UIDValidity = "", 0
 		}
 		byPair[r.pair] = append(byPair[r.pair], r.Receipt)
@@ -266,13 +266,14 @@ func (p *Pass) adoptBatch(ctx context.Context, matches plan.Matches, grown []gro
 	change := mail.Change{}
 	byPair := make(map[mail.PairID][]mail.Receipt)
 	stores := make(map[mail.Ref][]store)
+	fixed := make(map[mail.PairID]bool) // those whose first receipts these are
 	for m := range matches.All() {
 		job, at := jobs[m.Wanted.Mailbox], grown[m.Found.Mailbox].ref
 		r := mail.Receipt{Source: m.Wanted.UID, Destination: m.Found.UID, Fingerprint: m.Wanted.Fingerprint, Flags: flags.list[m.Found.Tag]}
 		if at.Name != job.Pair.Destination {
 			r.Mailbox, r.UIDValidity, r.Touched = at.Name, at.UIDValidity, true
-		} else if job.Pair.DestinationValidity == 0 {
-			job.Pair.DestinationValidity = at.UIDValidity
+		} else if id := job.Pair.ID; p.pairs[id].DestinationValidity == 0 && !fixed[id] {
+			fixed[id], job.Pair.DestinationValidity = true, at.UIDValidity
 			change.Pairs = append(change.Pairs, job.Pair)
 		}
 		if theirs := flags.list[m.Wanted.Tag]; !theirs.WithoutNoise().Equal(r.Flags.WithoutNoise()) {

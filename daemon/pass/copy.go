@@ -274,7 +274,7 @@ func (c *copying) intend(status mail.Status, anew bool) ([]mail.Intent, error) {
 			Mailbox: name, UIDValidity: status.UIDValidity, Floor: max(status.UIDNext, 1),
 		})
 	}
-	if c.job.Pair.DestinationValidity == 0 {
+	if p.pairs[c.job.Pair.ID].DestinationValidity == 0 {
 		c.job.Pair.DestinationValidity = status.UIDValidity
 		change.Pairs = append(change.Pairs, c.job.Pair)
 	}

@@ -219,7 +219,7 @@ func (p *Pass) moveFrom(ctx context.Context, from mail.Ref, list []relocation) (
 	if err != nil {
 		return nil, fmt.Errorf("look at %q on the new server: %w", job.Pair.DestinationPath, err)
 	}
-	if job.Pair.DestinationValidity == 0 {
+	if p.pairs[job.Pair.ID].DestinationValidity == 0 { // whatever a lane has seen, which may have sent nothing
 		job.Pair.DestinationValidity = status.UIDValidity
 		if err := p.commit(mail.Change{Pairs: []mail.Pair{job.Pair}}); err != nil {
 			return nil, err
