@@ -142,7 +142,7 @@ func (d *Daemon) enter(ctx context.Context, a config.Account, o accountOptions) 
 	logger := d.Logger.With("account", a.Name)
 	acct.source = remote.NewSource(remote.SourceOptions{Open: acct.openSource, Namespaces: a.Source.Namespaces, Foresight: o.foresight, Logger: logger})
 	acct.destination = remote.NewDestination(remote.DestinationOptions{
-		Open: acct.welcomed(acct.opener(remote.SideDestination, a.Destination)), Trust: &acct.trust, Logger: logger,
+		Open: acct.first(acct.opener(remote.SideDestination, a.Destination)), Trust: &acct.trust, Logger: logger,
 	})
 	return acct, nil
 }

@@ -25,8 +25,19 @@ func (a *account) openSource(ctx context.Context) (*remote.Conn, error) {
 
 var errLentEnded = errors.New("the connection that listens has ended, and max_connections of the old server leave no room for another now: the next pass tries again")
 
-// welcomed notes when a log-in has worked for the first time.
-func (a *account) welcomed(open func(context.Context) (*remote.Conn, error)) func(context.Context) (*remote.Conn, error) {
+// welcomed waits until a log-in has worked: a password that is wrong is not to be shown
+// several times at once.
+func (a *account) welcomed(ctx context.Context) error {
+	select {
+	case <-a.welcome:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// first notes when a log-in has worked for the first time.
+func (a *account) first(open func(context.Context) (*remote.Conn, error)) func(context.Context) (*remote.Conn, error) {
 	welcome := sync.OnceFunc(func() { close(a.welcome) })
 	return func(ctx context.Context) (*remote.Conn, error) {
 		conn, err := open(ctx)
@@ -66,7 +77,7 @@ func (a *account) beside(ctx context.Context) (pass.Lane, error) {
 	logger := a.daemon.Logger.With("account", a.Name)
 	source := remote.NewSource(remote.SourceOptions{Open: a.opener(remote.SideSource, a.Source), Logger: logger})
 	destination := remote.NewDestination(remote.DestinationOptions{
-		Open: a.opener(remote.SideDestination, a.Destination), Trust: &a.trust, Logger: logger,
+		Open: a.with.connections.opener(remote.SideDestination, a.Destination, metrics.Busy, a.welcomed), Trust: &a.trust, Logger: logger,
 	})
 	lane := pass.Lane{Source: source, Destination: destination, Yield: room.yield, Close: func() {
 		a.lanes.Go(func() {
@@ -74,19 +85,18 @@ func (a *account) beside(ctx context.Context) (pass.Lane, error) {
 			room.release()
 		})
 	}}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-room.yield:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	opened := make(chan error, 1)
 	go func() { opened <- source.Connect(ctx) }()
-	// A password that is wrong is not to be shown several times at once.
-	var err error
-	select {
-	case <-a.welcome:
-		err = destination.Connect(ctx)
-	case <-room.yield:
-		err = errNoRoom
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	if err := errors.Join(err, <-opened); err != nil {
+	if err := errors.Join(destination.Connect(ctx), <-opened); err != nil {
 		lane.Close()
 		return pass.Lane{}, err
 	}
@@ -99,5 +109,5 @@ func (a *account) beside(ctx context.Context) (pass.Lane, error) {
 var errNoRoom = errors.New("max_connections or max_connections_per_account are in use")
 
 func (a *account) opener(side remote.Side, s config.Server) func(context.Context) (*remote.Conn, error) {
-	return a.with.connections.opener(side, s, metrics.Busy)
+	return a.with.connections.opener(side, s, metrics.Busy, nil)
 }

@@ -84,8 +84,8 @@ type connection struct {
 }
 
 // opener returns how to get a logged-in connection to one side, which is then
-// in the given state.
-func (c *connections) opener(side remote.Side, s config.Server, then metrics.ConnectionState) func(context.Context) (*remote.Conn, error) {
+// in the given state. admit is waited for before a credential is shown; nil: nothing is.
+func (c *connections) opener(side remote.Side, s config.Server, then metrics.ConnectionState, admit func(context.Context) error) func(context.Context) (*remote.Conn, error) {
 	server := c.credentials.server(side, c.account, s)
 	if then == metrics.Watching {
 		server.Compress = remote.CompressOff // it says little, and is kept for days
@@ -110,6 +110,7 @@ func (c *connections) opener(side remote.Side, s config.Server, then metrics.Con
 		loggedIn := false
 		options := c.options
 		options.Listens, options.Copies = then == metrics.Watching, then != metrics.Watching && c.copying.Load()
+		options.Admit = admit
 		opened := c.opened.Add(1)
 		options.Traced = &c.traced
 		options.Trace = func(direction byte, line string) {

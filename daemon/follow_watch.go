@@ -115,7 +115,7 @@ func (f *follower) seat(ctx context.Context) (*grant, context.Context, error) {
 //
 //go:noinline
 func (f *follower) listener() func(context.Context) (*remote.Conn, error) {
-	return f.connections.opener(remote.SideSource, f.account.Source, metrics.Watching)
+	return f.connections.opener(remote.SideSource, f.account.Source, metrics.Watching, nil)
 }
 
 // unnotified says, once for each server, that it does not do the NOTIFY which

@@ -33,6 +33,8 @@ type Options struct {
 	// are small. Copies is one over which a whole account goes: what is read from the old
 	// server, or written to the new one, is large.
 	Listens, Copies bool
+	// Admit is waited for before a credential is shown; nil: nothing is.
+	Admit func(context.Context) error
 	// Dial opens the transport; nil: net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }

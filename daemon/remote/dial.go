@@ -108,7 +108,8 @@ func (s Server) names() (authcid, authzid string) {
 func (s Server) address() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
 
 // Dial returns a logged-in connection: TLS, greeting, log-in, ID, ENABLE,
-// COMPRESS. Its errors are of type *Error.
+// COMPRESS. Its errors are of type *Error, but for those of its context and of
+// [Options] Admit.
 func Dial(ctx context.Context, server Server, options Options) (*Conn, error) {
 	if server.TLS == TLSNone && !server.AllowCleartext && !isLoopback(server.Host) {
 		return nil, server.fail(ClassTLS, nil, "would be talked to in clear text", `set tls = "implicit" or "starttls", or allow_cleartext = true`)
@@ -133,6 +134,8 @@ func Dial(ctx context.Context, server Server, options Options) (*Conn, error) {
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
+		case errors.As(err, new(notAdmitted)): // which is nothing that the server did
+			return nil, err
 		case dialing.Err() != nil: // whatever that has broken
 			return nil, server.lost(dialing.Err(), "")
 		case errors.As(err, &known):
@@ -143,6 +146,11 @@ func Dial(ctx context.Context, server Server, options Options) (*Conn, error) {
 	c.inUse = true
 	return c, nil
 }
+
+// notAdmitted is why a log-in was not to be tried.
+type notAdmitted struct{ error }
+
+func (e notAdmitted) Unwrap() error { return e.error }
 
 func isLoopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
@@ -168,6 +176,11 @@ func (c *Conn) logIn(ctx context.Context) error {
 	}
 	if err := c.capabilities(ctx); err != nil {
 		return err
+	}
+	if admit := c.options.Admit; admit != nil {
+		if err := admit(ctx); err != nil {
+			return notAdmitted{err}
+		}
 	}
 	if err := c.authenticate(ctx); err != nil {
 		return err
