@@ -35,6 +35,14 @@ func (d trustingDestination) Appender(ctx context.Context, box mail.Ref) (mail.A
 	return trustingAppender{a}, nil
 }
 
+func (d trustingDestination) Make(ctx context.Context, box mail.Creation) (mail.Appender, error) {
+	a, err := d.Destination.Make(ctx, box)
+	if err != nil {
+		return nil, err
+	}
+	return trustingAppender{a}, nil
+}
+
 type trustingAppender struct{ mail.Appender }
 
 func (a trustingAppender) Append(ctx context.Context, messages []mail.Upload) <-chan mail.Answer {

@@ -95,8 +95,9 @@ type Appender interface {
 	// may call it.
 	Append(ctx context.Context, messages []Upload) <-chan Answer
 	// Next names the mailbox that is opened next, so that the server is asked for it
-	// behind what was sent. It changes nothing but how long that takes.
-	Next(ctx context.Context, mailbox string)
+	// behind what was sent; with anew it is to be made, as that says. It changes nothing
+	// but how long that takes.
+	Next(ctx context.Context, mailbox string, anew *Creation)
 	// Close ends the use of the mailbox without CLOSE, once all answers have
 	// come.
 	Close() error

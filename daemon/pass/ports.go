@@ -76,6 +76,9 @@ type Destination interface {
 	// another name (mail.ErrOtherMailbox), and a server that cannot take a role is
 	// not asked to. What it refuses is returned for each, err is what ended it all.
 	Create(ctx context.Context, boxes []mail.Creation) (refused []error, err error)
+	// Personal tells whether a mailbox of that name would be the account's own. It is
+	// known once Mailboxes has been called.
+	Personal(name string) bool
 	// Subscribe subscribes to mailboxes, and returns errors as Create does.
 	Subscribe(ctx context.Context, names []string) (refused []error, err error)
 	// CanCopy tells whether the server can copy messages with their INTERNALDATE, and
@@ -90,6 +93,10 @@ type Destination interface {
 // server is asked anything else.
 type Opener interface {
 	Appender(ctx context.Context, box mail.Ref) (Appender, error)
+	// Make is Create of a mailbox whose name is Personal, and Appender, in one round
+	// trip. The error is what Create would have returned for it where that is a
+	// *mail.Refused whose command is CREATE.
+	Make(ctx context.Context, box mail.Creation) (Appender, error)
 }
 
 // Lane is a pair of sessions over which one mailbox after the other is carried,

@@ -58,10 +58,10 @@ func TestNextIsAskedBehind(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a.Next(t.Context(), "nothing was appended yet")
+			a.Next(t.Context(), "nothing was appended yet", nil)
 			answer := a.Append(t.Context(), []mail.Upload{text("a")})
-			a.Next(t.Context(), "box")
-			a.Next(t.Context(), "and no more than one")
+			a.Next(t.Context(), "box", nil)
+			a.Next(t.Context(), "and no more than one", nil)
 			if outcomes, err := outcomesOf(answer); err != nil || outcomes[0].Err != nil {
 				t.Fatal(outcomes, err)
 			}
@@ -94,7 +94,7 @@ func TestNextIsAskedAnew(t *testing.T) {
 					t.Fatal(err)
 				}
 				answer := a.Append(t.Context(), messages)
-				a.Next(t.Context(), "box")
+				a.Next(t.Context(), "box", nil)
 				if outcomes, err := outcomesOf(answer); err != nil || outcomes[0].Err != nil {
 					t.Fatal(outcomes, err)
 				}

@@ -14,8 +14,8 @@ func (a *Appender) answers(queue <-chan *sent) {
 	for s := range queue {
 		if !a.hasEnded() {
 			reply := s.reply
-			if s.opens != "" {
-				reply = s.opened
+			if s.other {
+				reply = s.otherReply
 			}
 			err := reply()
 			if err == nil {
@@ -80,7 +80,9 @@ func (s *sent) reply() error {
 			}
 			return errors.New("the server answered before it had the message")
 		default:
-			return errors.New("the server answered what was not asked")
+			if !s.cameEarly(r) {
+				return errors.New("the server answered what was not asked")
+			}
 		}
 	}
 }

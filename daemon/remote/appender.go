@@ -39,8 +39,9 @@ type Appender struct {
 	useless bool          // closed, or its connection has ended
 	ended   chan struct{} // the reader has given up, for the reason in failed
 	failed  error
-	read    chan struct{} // closed: nothing more is read
-	ahead   *sent         // the SELECT of the mailbox that comes next; nil: none was sent
+	read    chan struct{}        // closed: nothing more is read
+	ahead   *following           // the mailbox that was asked for behind this one; nil: none
+	early   atomic.Pointer[sent] // its CREATE, which may be answered before its turn
 
 	next mail.UID // what UIDNEXT should be, by the answers; the reader's
 }
@@ -147,8 +148,8 @@ type sent struct {
 	answered chan struct{} // the tagged answer came
 	begun    atomic.Bool   // of the literal something may have been sent
 	complete atomic.Bool   // and this was all
-	opens    string        // the mailbox, quoted, where it is a SELECT and no APPEND
-	shown    *Reply        // to that, once it is answered
+	other    bool          // it is no APPEND
+	shown    *Reply        // to such a one, once it is answered: the reader's
 }
 
 // over counts what has come to its end; the last one answers.

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,10 +104,10 @@ func (d *Destination) Create(ctx context.Context, boxes []mail.Creation) ([]erro
 		quoted, err := quote(box.Name)
 		if err != nil {
 			refused[i] = unquotable("CREATE", err)
-		} else if d.spaces != nil && !d.spaces.isPersonal(box.Name) {
+		} else if !d.Personal(box.Name) {
 			refused[i] = &mail.Refused{Command: "CREATE", Type: "NO", Text: "not sent: there the name is one of other users' or shared mailboxes, and what is in them is not looked at; give it another in [mailboxes] rename"}
-		} else if lines[i] = "CREATE " + quoted; box.Role != "" && conn.Has("CREATE-SPECIAL-USE") {
-			lines[i] += " (USE (" + box.Role + "))"
+		} else {
+			lines[i] = creation(conn, quoted, box.Role)
 		}
 	}
 	if err := d.commands(ctx, lines, refused); err != nil {
@@ -121,6 +122,19 @@ func (d *Destination) Create(ctx context.Context, boxes []mail.Creation) ([]erro
 	}
 	return refused, nil
 }
+
+// creation is the CREATE of a mailbox.
+func creation(conn *Conn, quoted, role string) string {
+	line := "CREATE " + quoted
+	if role != "" && conn.Has("CREATE-SPECIAL-USE") {
+		line += " (USE (" + role + "))"
+	}
+	return line
+}
+
+// Personal tells whether a mailbox of that name would be the account's own, as far as
+// Mailboxes has been told.
+func (d *Destination) Personal(name string) bool { return d.spaces == nil || d.spaces.isPersonal(name) }
 
 // createAgain makes a mailbox without the role that was refused. It lets a
 // refusal pass when the mailbox can be opened: not every server says
@@ -204,10 +218,15 @@ func (d *Destination) Appender(ctx context.Context, box mail.Ref) (mail.Appender
 	if err != nil {
 		return nil, unquotable("SELECT", err)
 	}
-	reply := d.takeBack(quoted)
+	_, reply := d.takeBack(quoted)
 	if reply == nil {
 		reply = d.takePrepared(ctx, box.Name)
 	}
+	return d.appender(ctx, box, quoted, reply)
+}
+
+// appender is Appender with the answer to SELECT; nil: it is to be sent.
+func (d *Destination) appender(ctx context.Context, box mail.Ref, quoted string, reply *Reply) (mail.Appender, error) {
 	shown, err := d.shown(reply)
 	if shown == nil {
 		shown, err = d.selectBox(ctx, quoted)
@@ -226,6 +245,39 @@ func (d *Destination) Appender(ctx context.Context, box mail.Ref) (mail.Appender
 	return d.lent, nil
 }
 
+// Make is Create and Appender, of a mailbox whose name is [Destination.Personal], in one
+// round trip. A refusal of the CREATE is a *mail.Refused that says so.
+func (d *Destination) Make(ctx context.Context, box mail.Creation) (mail.Appender, error) {
+	quoted, err := quote(box.Name)
+	if err != nil {
+		return nil, unquotable("CREATE", err)
+	}
+	made, shown := d.takeBack(quoted)
+	before := d.conn
+	conn, err := d.connection(ctx)
+	if err != nil {
+		return nil, err
+	}
+	line := creation(conn, quoted, box.Role)
+	if made == nil || conn != before {
+		replies, err := d.opening(ctx, conn == before, line, "SELECT "+quoted)
+		if err != nil {
+			return nil, fmt.Errorf("create mailbox: %w", err)
+		}
+		made, shown = &replies[0], &replies[1]
+	}
+	if refusal := verdict("CREATE", made.Tagged); refusal != nil {
+		refused, err := d.createAgain(ctx, box.Name, line, refusal)
+		if err = cmp.Or(err, refused); err != nil {
+			return nil, err
+		}
+		shown = nil
+	} else if shown.Tagged.Type != "OK" { // the server may have looked before it was there
+		shown = nil
+	}
+	return d.appender(ctx, mail.Ref{Name: box.Name}, quoted, shown)
+}
+
 // selectBox SELECTs a mailbox.
 func (d *Destination) selectBox(ctx context.Context, quoted string) (*selected, error) {
 	before := d.conn
@@ -233,16 +285,22 @@ func (d *Destination) selectBox(ctx context.Context, quoted string) (*selected, 
 	if err != nil {
 		return nil, err
 	}
-	replies, err := d.raw(ctx, "SELECT "+quoted)
-	if err != nil && conn == before && ctx.Err() == nil {
-		// Idle since the last use, it may have been closed by the server.
-		replies, err = d.raw(ctx, "SELECT "+quoted)
-	}
-	d.isOpen, d.at = false, ""
+	replies, err := d.opening(ctx, conn == before, "SELECT "+quoted)
 	if err != nil {
 		return nil, fmt.Errorf("select mailbox: %w", err)
 	}
 	return d.shown(&replies[0])
+}
+
+// opening sends commands of which the last opens a mailbox.
+func (d *Destination) opening(ctx context.Context, used bool, lines ...string) ([]Reply, error) {
+	replies, err := d.raw(ctx, lines...)
+	if err != nil && used && ctx.Err() == nil {
+		// Idle since the last use, the connection may have been closed by the server.
+		replies, err = d.raw(ctx, lines...)
+	}
+	d.isOpen, d.at = false, ""
+	return replies, err
 }
 
 // shown reads the answer to SELECT. One that is refused leaves none open (RFC 3501

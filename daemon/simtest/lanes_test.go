@@ -32,20 +32,29 @@ type count struct {
 }
 
 func (c counted) Appender(ctx context.Context, box mail.Ref) (mail.Appender, error) {
-	a, err := c.Destination.Appender(ctx, box)
-	if err != nil {
-		return nil, err
+	return c.count.open(c.lane, box.Name)(c.Destination.Appender(ctx, box))
+}
+
+func (c counted) Make(ctx context.Context, box mail.Creation) (mail.Appender, error) {
+	return c.count.open(c.lane, box.Name)(c.Destination.Make(ctx, box))
+}
+
+func (c *count) open(lane int, name string) func(mail.Appender, error) (mail.Appender, error) {
+	return func(a mail.Appender, err error) (mail.Appender, error) {
+		if err != nil {
+			return nil, err
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.opened = append(c.opened, name)
+		if name == c.unwritable {
+			return nil, &mail.Refused{Command: "SELECT", Type: "NO", Code: "NOPERM"}
+		}
+		c.lanes[lane] = true
+		c.now++
+		c.most = max(c.most, c.now)
+		return countedAppender{a, c}, nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.opened = append(c.opened, box.Name)
-	if box.Name == c.unwritable {
-		return nil, &mail.Refused{Command: "SELECT", Type: "NO", Code: "NOPERM"}
-	}
-	c.lanes[c.lane] = true
-	c.now++
-	c.most = max(c.most, c.now)
-	return countedAppender{a, c.count}, nil
 }
 
 type countedAppender struct {

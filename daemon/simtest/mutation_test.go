@@ -79,6 +79,14 @@ func (c careless) Appender(ctx context.Context, box mail.Ref) (mail.Appender, er
 	return carelessAppender{a, c}, nil
 }
 
+func (c careless) Make(ctx context.Context, box mail.Creation) (mail.Appender, error) {
+	a, err := c.Destination.Make(ctx, box)
+	if err != nil {
+		return nil, err
+	}
+	return carelessAppender{a, c}, nil
+}
+
 func (c careless) Mailboxes(ctx context.Context) (mail.Listing, error) {
 	l, err := c.Destination.Mailboxes(ctx)
 	if c.listed != nil {

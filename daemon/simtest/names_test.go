@@ -82,6 +82,13 @@ func (p picky) Create(ctx context.Context, boxes []mail.Creation) ([]error, erro
 	return refused, nil
 }
 
+func (p picky) Make(ctx context.Context, box mail.Creation) (mail.Appender, error) {
+	if r := p.refuse(box.Name); r != nil {
+		return nil, r
+	}
+	return p.Destination.Make(ctx, box)
+}
+
 // TestNamesRefused: what the new server refuses to make is made under a plainer
 // name, but never under that of another mailbox, and not when it is refused for
 // another reason.

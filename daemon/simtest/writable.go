@@ -48,6 +48,15 @@ func (w Writable) Create(_ context.Context, boxes []mail.Creation) ([]error, err
 	return make([]error, len(boxes)), nil
 }
 
+func (w Writable) Personal(string) bool { return true }
+
+func (w Writable) Make(ctx context.Context, box mail.Creation) (mail.Appender, error) {
+	if _, err := w.Create(ctx, []mail.Creation{box}); err != nil {
+		return nil, err
+	}
+	return w.Appender(ctx, mail.Ref{Name: box.Name})
+}
+
 func (w Writable) Subscribe(_ context.Context, names []string) ([]error, error) {
 	for _, name := range names {
 		if err := w.effect(w.step("subscribe to", name), func() { w.Boxes[name].Subscribed = true }); err != nil {
@@ -77,9 +86,9 @@ type appender struct {
 	lost error // why the connection has ended
 }
 
-func (a *appender) Status() mail.Status          { return a.status }
-func (a *appender) Next(context.Context, string) {}
-func (a *appender) Close() error                 { return nil }
+func (a *appender) Status() mail.Status                          { return a.status }
+func (a *appender) Next(context.Context, string, *mail.Creation) {}
+func (a *appender) Close() error                                 { return nil }
 
 func (a *appender) Storable(flags mail.Flags) mail.Flags {
 	flags.System &^= a.w.notAppended()
