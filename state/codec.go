@@ -94,7 +94,7 @@ type storedPair struct {
 	DestinationPath     octets       `json:"dp"`
 	SourceAnchor        storedAnchor `json:"a"`
 	DestinationValidity uint32       `json:"dv,omitempty"`
-	Subscribed          bool         `json:"sub,omitempty"`
+	OwesSubscription    bool         `json:"owe,omitempty"`
 	Rule                octets       `json:"ru,omitempty"`
 	Moves               bool         `json:"mv,omitempty"`
 	Left                octets       `json:"l,omitempty"`
@@ -104,7 +104,7 @@ type storedPair struct {
 func pairOf(p mail.Pair) storedPair {
 	return storedPair{
 		octets(p.Source), octets(p.Destination), octets(p.SourcePath), octets(p.DestinationPath),
-		anchorOf(p.SourceAnchor), uint32(p.DestinationValidity), p.Subscribed,
+		anchorOf(p.SourceAnchor), uint32(p.DestinationValidity), p.OwesSubscription,
 		octets(p.Rule), p.Moves, octets(p.Left), uint32(p.LeftValidity),
 	}
 }
@@ -113,7 +113,7 @@ func (p storedPair) mail(id mail.PairID) mail.Pair {
 	return mail.Pair{
 		ID: id, Source: string(p.Source), Destination: string(p.Destination),
 		SourcePath: string(p.SourcePath), DestinationPath: string(p.DestinationPath),
-		SourceAnchor: p.SourceAnchor.mail(), DestinationValidity: mail.UIDValidity(p.DestinationValidity), Subscribed: p.Subscribed,
+		SourceAnchor: p.SourceAnchor.mail(), DestinationValidity: mail.UIDValidity(p.DestinationValidity), OwesSubscription: p.OwesSubscription,
 		Rule: string(p.Rule), Moves: p.Moves, Left: string(p.Left), LeftValidity: mail.UIDValidity(p.LeftValidity),
 	}
 }

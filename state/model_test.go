@@ -166,7 +166,7 @@ func randomChange(rng *rand.Rand) mail.Change {
 	at := []time.Time{{}, time.Unix(int64(rng.Int32()), 5).UTC(), time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}[rng.IntN(3)]
 	if rng.IntN(3) == 0 {
 		c.Pairs = []mail.Pair{{ID: pair, Source: odd[rng.IntN(len(odd))], Destination: fmt.Sprint(pair, "\xff"), SourcePath: "é",
-			SourceAnchor: mail.Anchor{UIDValidity: 1, UIDNext: mail.UID(rng.Uint32()), HighestModSeq: mail.ModSeq(rng.Uint64()), Messages: rng.Uint32()}, DestinationValidity: 9, Subscribed: true}}
+			SourceAnchor: mail.Anchor{UIDValidity: 1, UIDNext: mail.UID(rng.Uint32()), HighestModSeq: mail.ModSeq(rng.Uint64()), Messages: rng.Uint32()}, DestinationValidity: 9, OwesSubscription: true}}
 	}
 	var list []mail.Receipt
 	for range rng.IntN(300) {

@@ -169,9 +169,9 @@ type Pair struct {
 	// DestinationValidity is the UIDVALIDITY under which the destination UIDs
 	// of this pair's receipts hold; 0 before the first receipt.
 	DestinationValidity UIDValidity
-	// Subscribed is true once the subscription has been carried: it is carried
+	// OwesSubscription tells that the subscription is still to be carried. It is carried
 	// once, what its user does later is left alone.
-	Subscribed bool
+	OwesSubscription bool
 }
 
 // Receipt proves that one source message is on the destination.

@@ -71,7 +71,7 @@ func (p *Pass) round(ctx context.Context, lanes *lanes, tasks []*task) (left []*
 			}
 			continue
 		}
-		if len(t.uids) > 0 {
+		if len(t.uids) > 0 || t.make {
 			ready = append(ready, t)
 		} else if err := p.finish(t.job); err != nil {
 			return nil, err
@@ -110,7 +110,8 @@ func (p *Pass) round(ctx context.Context, lanes *lanes, tasks []*task) (left []*
 	return left, errors.Join(err, rerr)
 }
 
-// prepare makes the destination mailbox when its user has removed it.
+// prepare makes the destination mailbox when its user has removed it. One that was put
+// off is made by the lane.
 func (p *Pass) prepare(ctx context.Context, t *task) error {
 	name := t.Pair.Destination
 	if err := p.unresolved[name]; err != nil {
@@ -118,7 +119,7 @@ func (p *Pass) prepare(ctx context.Context, t *task) error {
 	}
 	p.refresh(t.job)
 	box, exists := p.destination[name]
-	if !exists && len(t.uids) > 0 {
+	if t.make = !exists && p.later[t.Pair.ID] != nil; !exists && !t.make && len(t.uids) > 0 {
 		if err := p.createFor(ctx, t.job); err != nil {
 			return mailboxError(err)
 		}
@@ -165,6 +166,9 @@ func (p *Pass) conclude(ctx context.Context, t *task) (more bool, err error) {
 	if job.uids, err = p.uncarried(job); err != nil {
 		return false, err
 	}
+	if errors.As(t.err, new(errUnmade)) {
+		return p.makeNow(ctx, job)
+	}
 	switch {
 	case t.err != nil && !errors.Is(t.err, mail.ErrInDoubt) && !goesOn:
 		return false, t.err
@@ -207,7 +211,7 @@ func (p *Pass) apart(job *job, err error) error {
 // concernsOne tells whether the end of a task is nothing to other mailboxes.
 func concernsOne(err error) bool {
 	return !errors.Is(err, mail.ErrInDoubt) && !errors.Is(err, ErrOverQuota) &&
-		(errors.Is(err, errInterrupted) || errors.Is(err, errSeenBefore) || errors.Is(err, mail.ErrUIDValidity) || errors.As(err, new(errMailbox)))
+		(errors.Is(err, errInterrupted) || errors.Is(err, errSeenBefore) || errors.Is(err, mail.ErrUIDValidity) || errors.As(err, new(errMailbox)) || errors.As(err, new(errUnmade)))
 }
 
 // refresh gives the job its pair as commits of others have left it.

@@ -23,7 +23,7 @@ func (w *writer) end(ctx context.Context, fetchErr error, parcels <-chan parcel)
 		case next, ok := <-parcels:
 			if parcels = nil; ok {
 				held = &next
-				w.appender.Next(ctx, next.task.to.Name, nil)
+				w.appender.Next(ctx, next.task.to.Name, next.task.creation())
 			}
 		}
 	}

@@ -21,7 +21,7 @@ func (p *Pass) load() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
-	p.pairs, p.ordered = make(map[mail.PairID]mail.Pair, len(pairs)), nil
+	p.pairs, p.ordered, p.later = make(map[mail.PairID]mail.Pair, len(pairs)), nil, nil
 	for _, pair := range pairs {
 		p.pairs[pair.ID] = pair
 		p.lastPair = max(p.lastPair, pair.ID)
@@ -64,6 +64,9 @@ func (p *Pass) load() error {
 // commit makes a change durable and only then true for this pass. What has a
 // receipt is held no longer.
 func (p *Pass) commit(c mail.Change) error {
+	if len(p.later) > 0 {
+		p.recordNamed(&c)
+	}
 	if c.Empty() {
 		return nil
 	}
@@ -84,6 +87,9 @@ func (p *Pass) commit(c mail.Change) error {
 	}
 	for _, pair := range c.Pairs {
 		p.keep(pair)
+		if l := p.later[pair.ID]; l != nil {
+			l.recorded = true
+		}
 	}
 	for _, id := range c.Settle {
 		delete(p.intents, id)

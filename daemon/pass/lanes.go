@@ -77,6 +77,7 @@ type task struct {
 	weight   int // of uids
 	foremost bool
 	to       mail.Ref // the destination mailbox; without UIDVALIDITY when it was just made
+	make     bool     // it is made by the lane
 	// floor is a UIDNEXT that the listing told, for a server whose SELECT does
 	// not tell.
 	floor mail.UID
@@ -138,7 +139,9 @@ func (p *Pass) sideBySide(ctx context.Context, l *lanes, tasks []*task) error {
 	defer empty()
 	var all sync.WaitGroup
 	all.Go(func() {
-		c.drive(ctx, &Lane{Source: p.Source, Destination: p.Destination})
+		lane := &Lane{Source: p.Source, Destination: p.Destination}
+		c.drive(ctx, lane)
+		c.aside(ctx, lane)
 	})
 	beside := slices.Clone(l.beside)
 	for range min(l.wanted, len(tasks)-1) - len(beside) {

@@ -55,7 +55,7 @@ func (p *Pass) leave(pairing *plan.Pairing, change *mail.Change) error {
 			r.Mailbox, r.UIDValidity = old.Destination, old.DestinationValidity
 		}
 	}
-	pair.Moves, pair.DestinationValidity, pair.Subscribed = false, 0, pairing.Source.Subscribed
+	pair.Moves, pair.DestinationValidity, pair.OwesSubscription = false, 0, false
 	if len(receipts) > 0 {
 		pair.Left, pair.LeftValidity = old.Destination, old.DestinationValidity
 	}

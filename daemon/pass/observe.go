@@ -52,6 +52,7 @@ func (p *Pass) observe(ctx context.Context) ([]plan.Pairing, error) {
 	}
 	p.openAhead(ctx, anew)
 	told := p.lookAhead(ctx, l.pairings)
+	p.putOff(l.pairings)
 	pairings, err := p.settle(ctx, l.pairings)
 	answers, lerr := told()
 	if err == nil && lerr != nil {
@@ -144,6 +145,11 @@ func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 			p.result.Changed, p.blind[job.Pair.Destination] = true, true
 			continue
 		case errors.As(l.err, &refused):
+			if placed, err := p.makeNow(ctx, job); err != nil {
+				return nil, err
+			} else if !placed {
+				continue
+			}
 			if err := p.sideline(job, refused); err != nil {
 				return nil, err
 			}
@@ -153,7 +159,7 @@ func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 		if anchor := &job.Pair.SourceAnchor; anchor.UIDValidity == 0 && job.source.Status.UIDValidity != 0 {
 			// Durable before the first receipt or intent names a UID under it (I5).
 			anchor.UIDValidity = job.source.Status.UIDValidity
-			settled.Pairs = append(settled.Pairs, job.Pair)
+			p.note(job.Pair, &settled)
 		}
 		switch {
 		case job.rebind && p.inDoubt(job.Pair.ID):
@@ -174,7 +180,7 @@ func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 			work = append(work, job)
 			continue
 		case job.end > job.Pair.SourceAnchor.UIDNext || job.count(job.end) != job.Pair.SourceAnchor.Messages:
-			settled.Pairs = append(settled.Pairs, job.anchored(job.end))
+			p.note(job.anchored(job.end), &settled)
 		}
 		if isHeld {
 			settled.Unhold = append(settled.Unhold, key)
@@ -184,7 +190,7 @@ func (p *Pass) news(ctx context.Context, pairings []plan.Pairing) ([]*job, error
 }
 
 // settle makes the destination mailboxes of pairs that are new, or that move, and
-// carries their subscriptions, once. A pair whose mailbox cannot be made is held.
+// carries subscriptions, once. A pair whose mailbox cannot be made is held.
 func (p *Pass) settle(ctx context.Context, pairings []plan.Pairing) ([]plan.Pairing, error) {
 	var missing []*plan.Pairing
 	for i := range pairings {
@@ -218,17 +224,23 @@ func (p *Pass) settle(ctx context.Context, pairings []plan.Pairing) ([]plan.Pair
 	var made mail.Change
 	for i := range pairings {
 		pairing := &pairings[i]
+		settles := p.settlesSubscription(*pairing)
 		if pairing.Pair.Moves {
 			if err := p.leave(pairing, &made); err != nil {
 				return nil, err
 			}
-		}
-		if !pairing.New() {
 			continue
 		}
+		if !pairing.New() {
+			if pair := p.pairs[pairing.Pair.ID]; settles {
+				pair.OwesSubscription, pairing.Pair.OwesSubscription = false, false
+				made.Pairs = append(made.Pairs, pair)
+			}
+			continue
+		}
+		pairing.Pair.OwesSubscription = pairing.Source.Subscribed && !settles
 		p.lastPair++
 		pairing.Pair.ID = p.lastPair
-		pairing.Pair.Subscribed = pairing.Source.Subscribed
 		made.Pairs = append(made.Pairs, pairing.Pair)
 		if key := (mail.HoldKey{Path: pairing.Source.DisplayName()}); p.holds[key].Path != "" {
 			made.Unhold = append(made.Unhold, key)
@@ -240,12 +252,18 @@ func (p *Pass) settle(ctx context.Context, pairings []plan.Pairing) ([]plan.Pair
 // unsettled tells whether the place of a pairing is new.
 func unsettled(pairing plan.Pairing) bool { return pairing.New() || pairing.Pair.Moves }
 
-// subscribe carries the subscriptions of pairs that are new, or that move.
+// settlesSubscription tells whether it is now that the subscription of a source mailbox is
+// carried, if there is one. In a first copy that is when all mailboxes are there.
+func (p *Pass) settlesSubscription(pairing plan.Pairing) bool {
+	return p.later == nil && (unsettled(pairing) || pairing.Pair.OwesSubscription && pairing.Destination.Name != "")
+}
+
+// subscribe carries subscriptions that have not been carried.
 func (p *Pass) subscribe(ctx context.Context, pairings []plan.Pairing) error {
 	var names []string
 	for _, pairing := range pairings {
-		if unsettled(pairing) && pairing.Source.Subscribed && !pairing.Destination.Subscribed {
-			names = append(names, pairing.Pair.Destination)
+		if name := pairing.Pair.Destination; p.settlesSubscription(pairing) && pairing.Source.Subscribed && !pairing.Destination.Subscribed && !p.subscribed[name] {
+			names = append(names, name)
 		}
 	}
 	if len(names) == 0 {
@@ -266,13 +284,23 @@ func (p *Pass) create(ctx context.Context, pairings []*plan.Pairing) (refused []
 	if len(pairings) == 0 {
 		return nil, nil
 	}
+	if refused, err = p.Destination.Create(ctx, creations(pairings)); err != nil {
+		return nil, err
+	}
+	p.haveMade(pairings, refused)
+	return refused, nil
+}
+
+func creations(pairings []*plan.Pairing) []mail.Creation {
 	boxes := make([]mail.Creation, len(pairings))
 	for i, pairing := range pairings {
 		boxes[i] = mail.Creation{Name: pairing.Pair.Destination, Role: pairing.Role}
 	}
-	if refused, err = p.Destination.Create(ctx, boxes); err != nil {
-		return nil, err
-	}
+	return boxes
+}
+
+// haveMade notes the mailboxes that were not refused.
+func (p *Pass) haveMade(pairings []*plan.Pairing, refused []error) {
 	for i, pairing := range pairings {
 		if refused[i] == nil {
 			name := pairing.Pair.Destination
@@ -280,7 +308,6 @@ func (p *Pass) create(ctx context.Context, pairings []*plan.Pairing) (refused []
 			p.made[name] = true
 		}
 	}
-	return refused, nil
 }
 
 // createFor makes the destination mailbox of a job, which its user has removed.

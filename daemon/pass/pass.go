@@ -165,6 +165,8 @@ type Pass struct {
 	source      mail.Listing
 	destination map[string]mail.Mailbox // selectable, by raw name
 	made        map[string]bool         // of those, the ones made by this run
+	later       map[mail.PairID]*later  // pairs whose mailboxes are put off; nil: nothing is
+	subscribed  map[string]bool         // mailboxes of those, by this run
 	unresolved  map[string]error        // mailboxes whose lost answers could not be looked at
 	waiting     map[string]bool         // mailboxes whose lost answers have to be waited for
 	// confirmed are the source UIDs that were found missing twice.
@@ -247,7 +249,8 @@ func (p *Pass) RunFlags(ctx context.Context) (Result, error) {
 // observe both sides, resolve what an earlier run left open, look for news,
 // move what has moved, recognise what is there already, carry the rest mailbox
 // by mailbox; then flags, and at last what has vanished. A mailbox whose lost
-// answers may still come has to wait, and no other waits for it.
+// answers may still come has to wait, and no other waits for it. A first copy makes
+// mailboxes as it comes to them (later.go).
 func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 	p.result, p.blind = Result{}, make(map[string]bool)
 	p.runs++
@@ -278,6 +281,9 @@ func (p *Pass) Run(ctx context.Context) (result Result, err error) {
 	}
 	work, err := p.copy(ctx, pairings)
 	if err != nil {
+		return p.result, err
+	}
+	if pairings, err = p.settleRest(ctx, pairings); err != nil {
 		return p.result, err
 	}
 	var waiting []plan.Pairing

@@ -61,6 +61,9 @@ type done struct {
 
 func (c *carriage) writer(ctx context.Context, lane *Lane, t *task, before *errand) *writer {
 	return &writer{carriage: c, task: t, before: before, left: len(t.uids), open: func() (Appender, error) {
+		if anew := t.creation(); anew != nil {
+			return lane.Destination.Make(ctx, *anew)
+		}
 		return lane.Destination.Appender(ctx, t.to)
 	}}
 }
@@ -135,7 +138,9 @@ func (w *writer) begin() error {
 		return nil
 	}
 	appender, err := w.open()
-	if errors.Is(err, mail.ErrReadOnly) {
+	if refused := new(mail.Refused); w.make && errors.As(err, &refused) && refused.Command == "CREATE" {
+		return errUnmade{err}
+	} else if errors.Is(err, mail.ErrReadOnly) {
 		return errMailbox{fmt.Errorf("%q on the new server: %w", w.Pair.DestinationPath, err)}
 	} else if err != nil {
 		return mailboxError(fmt.Errorf("open %q on the new server: %w", w.Pair.DestinationPath, err))
@@ -147,6 +152,10 @@ func (w *writer) begin() error {
 	}
 	anew := false
 	if err := w.carriage.own(func(*mail.Change) {
+		if w.make {
+			w.make = false
+			w.haveMade([]*plan.Pairing{&w.Pairing}, []error{nil})
+		}
 		if w.Pair.DestinationValidity == 0 {
 			w.Pair.DestinationValidity = w.status.UIDValidity
 		}

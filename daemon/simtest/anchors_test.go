@@ -8,7 +8,7 @@ import (
 )
 
 // anchored looks after every commit whether the anchors of the source are where
-// they may be (I3).
+// they may be (I3), and whether the journal knows the pairs that are named.
 type anchored struct {
 	JournalView
 	w *world
@@ -19,6 +19,14 @@ func (j anchored) Commit(c mail.Change) error {
 	for i, p := range c.Pairs {
 		before[i] = j.pairs[p.ID].SourceAnchor
 	}
+	var errs []error
+	for i, p := range c.Pairs {
+		for _, later := range c.Pairs[i+1:] {
+			if a, b := p.SourceAnchor, later.SourceAnchor; p.ID == later.ID && (a.UIDValidity == b.UIDValidity && a.UIDNext > b.UIDNext || later.DestinationValidity == 0 && p.DestinationValidity != 0 && later.Left == p.Left) {
+				errs = append(errs, fmt.Errorf("a change has a pair twice, and what is older is what counts: %+v, %+v", p, later))
+			}
+		}
+	}
 	err := j.JournalView.Commit(c)
 	for i, p := range c.Pairs {
 		if after, ok := j.pairs[p.ID]; ok && !j.Dead() {
@@ -28,7 +36,41 @@ func (j anchored) Commit(c mail.Change) error {
 			j.w.mu.Unlock()
 		}
 	}
+	if !j.Dead() && err == nil {
+		j.w.mu.Lock()
+		defer j.w.mu.Unlock()
+		j.w.errs = append(j.w.errs, errs...)
+		for _, of := range c.Receipts {
+			if p := j.pairs[of.Pair]; p.DestinationValidity == 0 && slices.ContainsFunc(of.Receipts, func(r mail.Receipt) bool { return r.Mailbox == "" && r.Destination != 0 }) {
+				j.w.errs = append(j.w.errs, fmt.Errorf("I5: receipts of a pair whose destination has no UIDVALIDITY: %+v", p))
+			}
+		}
+		for _, id := range named(c) {
+			if _, known := j.pairs[id]; !known {
+				j.w.errs = append(j.w.errs, fmt.Errorf("a change names pair %d, which the journal does not know: %+v", id, c))
+			}
+		}
+	}
 	return err
+}
+
+// named are the pairs that a change names.
+func named(c mail.Change) (ids []mail.PairID) {
+	for _, i := range c.Intents {
+		ids = append(ids, i.Pair)
+	}
+	for _, r := range slices.Concat(c.Receipts, c.Replace) {
+		ids = append(ids, r.Pair)
+	}
+	for _, h := range c.Holds {
+		if h.Pair != 0 {
+			ids = append(ids, h.Pair)
+		}
+	}
+	for _, a := range c.Absences {
+		ids = append(ids, a.Pair)
+	}
+	return ids
 }
 
 // checkAnchor: an anchor never goes back under one UIDVALIDITY, and whatever is
