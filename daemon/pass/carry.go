@@ -211,7 +211,7 @@ func (p *Pass) apart(job *job, err error) error {
 // concernsOne tells whether the end of a task is nothing to other mailboxes.
 func concernsOne(err error) bool {
 	return !errors.Is(err, mail.ErrInDoubt) && !errors.Is(err, ErrOverQuota) &&
-		(errors.Is(err, errInterrupted) || errors.Is(err, errSeenBefore) || errors.Is(err, mail.ErrUIDValidity) || errors.As(err, new(errMailbox)) || errors.As(err, new(errUnmade)))
+		(errors.Is(err, errInterrupted) || errors.Is(err, errSeenBefore) || errors.Is(err, mail.ErrUIDValidity) || errors.As(err, new(errMailbox)))
 }
 
 // refresh gives the job its pair as commits of others have left it.
@@ -277,6 +277,12 @@ func (p *Pass) account(ctx context.Context, job *job, missing []mail.UID) error 
 	}
 	return p.commit(change)
 }
+
+// errMailbox marks an error that ends the work on one mailbox, not the pass.
+type errMailbox struct{ err error }
+
+func (e errMailbox) Error() string { return e.err.Error() }
+func (e errMailbox) Unwrap() error { return e.err }
 
 // mailboxError marks a refusal as one that concerns the mailbox only: it is
 // held, and tried again by the next pass, while the others go on.

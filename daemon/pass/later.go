@@ -24,12 +24,14 @@ type later struct {
 	plan.Pairing
 	recorded bool // the journal knows it
 	refused  bool // its mailbox, when it was to be made aside
+	// subscribed tells that its mailbox has been subscribed to aside.
+	subscribed bool
 }
 
 // putOff puts off, in a first copy, the mailboxes that can be made one by one, and what is
 // to be recorded of all.
 func (p *Pass) putOff(pairings []plan.Pairing) {
-	p.later, p.subscribed = nil, nil
+	p.later = nil
 	if len(p.pairs) > 0 || p.Policy.Draining || p.Policy.TakenBack || !p.Policy.HoldBefore.IsZero() || p.result.SourceMessages > laterMost {
 		return
 	}
@@ -50,7 +52,7 @@ func (p *Pass) putOff(pairings []plan.Pairing) {
 			now = append(now, pairing)
 		}
 	}
-	p.later, p.subscribed = make(map[mail.PairID]*later), make(map[string]bool)
+	p.later = make(map[mail.PairID]*later)
 	for i := range pairings {
 		pairing := &pairings[i]
 		if slices.ContainsFunc(now, func(other plan.Pairing) bool {
@@ -81,19 +83,22 @@ func (p *Pass) note(pair mail.Pair, change *mail.Change) {
 // those that have been subscribed to. What a lane knows of a pair may be older than that,
 // and newer in all else: of a pair that the change has, it is that which counts.
 func (p *Pass) recordNamed(c *mail.Change) {
+	owes := func(pair mail.Pair) bool {
+		l := p.later[pair.ID]
+		return pair.OwesSubscription && !(l != nil && l.subscribed)
+	}
 	has := make(map[mail.PairID]bool, len(c.Pairs))
 	for i := range c.Pairs {
-		pair := &c.Pairs[i]
-		has[pair.ID] = true
-		pair.OwesSubscription = pair.OwesSubscription && !p.subscribed[pair.Destination]
+		has[c.Pairs[i].ID], c.Pairs[i].OwesSubscription = true, owes(c.Pairs[i])
 	}
 	add := func(pair mail.Pair) {
-		pair.OwesSubscription = pair.OwesSubscription && !p.subscribed[pair.Destination]
-		c.Pairs = append(c.Pairs, pair)
-		has[pair.ID] = true
+		if !has[pair.ID] {
+			has[pair.ID], pair.OwesSubscription = true, owes(pair)
+			c.Pairs = append(c.Pairs, pair)
+		}
 	}
 	named := func(id mail.PairID) {
-		if p.isUnrecorded(id) && !has[id] {
+		if p.isUnrecorded(id) {
 			add(p.pairs[id])
 		}
 	}
@@ -106,11 +111,9 @@ func (p *Pass) recordNamed(c *mail.Change) {
 	for _, h := range c.Holds {
 		named(h.Pair)
 	}
-	if len(p.subscribed) > 0 {
-		for _, pair := range p.storedPairs() {
-			if pair.OwesSubscription && p.subscribed[pair.Destination] && !has[pair.ID] {
-				add(pair)
-			}
+	for id, l := range p.later {
+		if l.subscribed && p.pairs[id].OwesSubscription {
+			add(p.pairs[id])
 		}
 	}
 }
@@ -154,6 +157,7 @@ func (p *Pass) makeNow(ctx context.Context, job *job) (placed bool, err error) {
 
 // makeOne makes the mailbox of a pair that was put off, and records where it is.
 func (p *Pass) makeOne(ctx context.Context, pairing *plan.Pairing) (refused, err error) {
+	pairing.Pair = p.pairs[pairing.Pair.ID] // what is known of its source by now
 	all, err := p.create(ctx, []*plan.Pairing{pairing})
 	if err != nil {
 		return nil, err
@@ -197,14 +201,15 @@ func (c *carriage) aside(ctx context.Context, lane *Lane) {
 			return
 		}
 	}
+	var list []*later
 	var names []string
-	if !idle() || c.own(func(*mail.Change) { names = c.unsubscribed() }, nil) != nil || len(names) == 0 {
+	if !idle() || c.own(func(*mail.Change) { list, names = c.unsubscribed() }, nil) != nil || len(list) == 0 {
 		return
 	}
 	if refused, err := c.Destination.Subscribe(ctx, names); err == nil {
 		_ = c.own(func(*mail.Change) {
-			for i, name := range names {
-				c.subscribed[name] = refused[i] == nil
+			for i, l := range list {
+				l.subscribed = refused[i] == nil
 			}
 		}, nil)
 	}
@@ -236,16 +241,15 @@ func (p *Pass) unmadeEmpty() (list []*plan.Pairing) {
 	return list
 }
 
-// unsubscribed are the mailboxes that are there and are to be subscribed to.
-func (p *Pass) unsubscribed() (names []string) {
+// unsubscribed are the mailboxes that are there and are to be subscribed to, and their names.
+func (p *Pass) unsubscribed() (list []*later, names []string) {
 	for _, id := range slices.Sorted(maps.Keys(p.later)) {
 		l := p.later[id]
-		name := l.Pair.Destination
-		if box, there := p.destination[name]; there && l.Source.Subscribed && !box.Subscribed && !p.subscribed[name] {
-			names = append(names, name)
+		if box, there := p.destination[l.Pair.Destination]; there && l.Source.Subscribed && !box.Subscribed && !l.subscribed {
+			list, names = append(list, l), append(names, box.Name)
 		}
 	}
-	return names
+	return list, names
 }
 
 // settleRest makes what no lane has made, and subscribes.

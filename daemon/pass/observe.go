@@ -262,8 +262,8 @@ func (p *Pass) settlesSubscription(pairing plan.Pairing) bool {
 func (p *Pass) subscribe(ctx context.Context, pairings []plan.Pairing) error {
 	var names []string
 	for _, pairing := range pairings {
-		if name := pairing.Pair.Destination; p.settlesSubscription(pairing) && pairing.Source.Subscribed && !pairing.Destination.Subscribed && !p.subscribed[name] {
-			names = append(names, name)
+		if p.settlesSubscription(pairing) && pairing.Source.Subscribed && !pairing.Destination.Subscribed {
+			names = append(names, pairing.Pair.Destination)
 		}
 	}
 	if len(names) == 0 {

@@ -166,7 +166,6 @@ type Pass struct {
 	destination map[string]mail.Mailbox // selectable, by raw name
 	made        map[string]bool         // of those, the ones made by this run
 	later       map[mail.PairID]*later  // pairs whose mailboxes are put off; nil: nothing is
-	subscribed  map[string]bool         // mailboxes of those, by this run
 	unresolved  map[string]error        // mailboxes whose lost answers could not be looked at
 	waiting     map[string]bool         // mailboxes whose lost answers have to be waited for
 	// confirmed are the source UIDs that were found missing twice.
@@ -222,12 +221,6 @@ func New(o Options) *Pass {
 // Expect tells that one source mailbox is likely to be the only one with news in the
 // next run: it is asked about at once.
 func (p *Pass) Expect(mailbox string) { p.expected = mailbox }
-
-// errMailbox marks an error that ends the work on one mailbox, not the pass.
-type errMailbox struct{ err error }
-
-func (e errMailbox) Error() string { return e.err.Error() }
-func (e errMailbox) Unwrap() error { return e.err }
 
 // RunFull is Run without trust in UIDNEXT, in counts or in HIGHESTMODSEQ: every
 // UID and every flag of the source is compared with the receipts.

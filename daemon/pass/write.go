@@ -139,7 +139,7 @@ func (w *writer) begin() error {
 	}
 	appender, err := w.open()
 	if refused := new(mail.Refused); w.make && errors.As(err, &refused) && refused.Command == "CREATE" {
-		return errUnmade{err}
+		return errMailbox{errUnmade{err}}
 	} else if errors.Is(err, mail.ErrReadOnly) {
 		return errMailbox{fmt.Errorf("%q on the new server: %w", w.Pair.DestinationPath, err)}
 	} else if err != nil {

@@ -45,6 +45,11 @@ func (j anchored) Commit(c mail.Change) error {
 				j.w.errs = append(j.w.errs, fmt.Errorf("I5: receipts of a pair whose destination has no UIDVALIDITY: %+v", p))
 			}
 		}
+		for _, i := range c.Intents {
+			if p := j.pairs[i.Pair]; p.SourceAnchor.UIDValidity == 0 {
+				j.w.errs = append(j.w.errs, fmt.Errorf("I5: an intent of a pair whose source has no UIDVALIDITY: %+v", p))
+			}
+		}
 		for _, id := range named(c) {
 			if _, known := j.pairs[id]; !known {
 				j.w.errs = append(j.w.errs, fmt.Errorf("a change names pair %d, which the journal does not know: %+v", id, c))

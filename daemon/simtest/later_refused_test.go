@@ -128,10 +128,13 @@ func (s shut) Survey(ctx context.Context, questions []mail.Question) iter.Seq2[m
 // TestLaterShut: a mailbox that the old server does not open is held, and made all the
 // same, under a name that the new one takes; what is in it follows once it can be had.
 func TestLaterShut(t *testing.T) {
-	for box, want := range map[string]string{"a": "a", "100%": "100_"} {
+	for box, want := range map[string]string{"a": "a", "100%": "100_", "a/b": "a/b"} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld()
 			w.old.Deliver("INBOX", "n1", day, mail.Flags{})
+			if above, _, below := strings.Cut(box, "/"); below {
+				w.old.Deliver(above, "n0", day, mail.Flags{}) // it is made for what is below it
+			}
 			w.old.Deliver(box, "n2", day, mail.Flags{})
 			w.old.Boxes[box].Subscribed = true
 			w.mutate = func(o *pass.Options) { o.Source, o.Destination = shut{o.Source, box}, w.without(o.Destination, "%") }
