@@ -174,7 +174,7 @@ func create(path string, identity Identity) (err error) {
 			os.Remove(temp)
 		}
 	}()
-	db, err := bolt.Open(temp, 0o600, nil)
+	db, err := bolt.Open(temp, 0o600, &bolt.Options{NoSync: true, NoGrowSync: true}) // lengthen syncs it
 	if err != nil {
 		return err
 	}
@@ -194,10 +194,31 @@ func create(path string, identity Identity) (err error) {
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err
 	}
+	if err := lengthen(temp); err != nil {
+		return err
+	}
 	if err := os.Rename(temp, path); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// firstSize is how long a new file is, in octets: room for the first commits.
+const firstSize = 64 << 10
+
+// lengthen makes a file as long as a new one is and syncs it. It is written to its end: to
+// sync what lies in a hole of a file takes half as long again, and others wait for it,
+// since the file system has to record where it is.
+func lengthen(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		_, err = f.Write(make([]byte, max(firstSize-info.Size(), 0)))
+	}
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 func syncDir(dir string) error {
