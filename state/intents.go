@@ -201,7 +201,7 @@ func (w *writer) changeIntents(settle []uint64, put []mail.Intent) error {
 	slices.Sort(ids)
 	sh := w.shelf(bucketIntents)
 	for ids = slices.Compact(ids); len(ids) > 0; {
-		key, list, next, err := listAt(sh, ids[0])
+		key, list, next, err := w.listAt(sh, ids[0])
 		if err != nil {
 			return err
 		}
@@ -257,8 +257,9 @@ func upTo(intents []mail.Intent, id uint64) (those, rest []mail.Intent) {
 }
 
 // listAt returns the list into which an intent falls, and its key, nil where it lies
-// before all of them; next is the key of the one after it.
-func listAt(sh *shelf, id uint64) (key []byte, list []mail.Intent, next []byte, err error) {
+// before all of them; next is the key of the one after it. The list is good until the next
+// call.
+func (w *writer) listAt(sh *shelf, id uint64) (key []byte, list []mail.Intent, next []byte, err error) {
 	c := sh.Cursor()
 	key, sealed := c.Seek(u64(id))
 	switch {
@@ -275,7 +276,8 @@ func listAt(sh *shelf, id uint64) (key []byte, list []mail.Intent, next []byte, 
 	}
 	data, err := unseal(sh.name, key, sealed)
 	if err == nil {
-		list, err = decodeIntents(nil, number(key, 8), data)
+		list, err = decodeIntents(w.list[:0], number(key, 8), data)
+		w.list = list
 	}
 	return key, list, next, err
 }

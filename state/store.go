@@ -109,7 +109,8 @@ type Store struct {
 
 	writing sync.Mutex // held by the one that writes, and by Check
 	totals  map[string]total
-	all     total // what the totals add up to
+	all     total         // what the totals add up to
+	list    []mail.Intent // memory for one
 
 	mu       sync.Mutex
 	identity Identity

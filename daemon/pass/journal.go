@@ -30,9 +30,9 @@ func (p *Pass) load() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
-	p.intents = make(map[uint64]mail.Intent, len(intents))
-	for _, i := range intents {
-		p.intents[i.ID] = i
+	p.intents = make(map[uint64]*mail.Intent, len(intents))
+	for n, i := range intents {
+		p.intents[i.ID] = &intents[n]
 		p.lastID = max(p.lastID, i.ID)
 	}
 	holds, err := p.Journal.Holds()
@@ -94,8 +94,8 @@ func (p *Pass) commit(c mail.Change) error {
 	for _, id := range c.Settle {
 		delete(p.intents, id)
 	}
-	for _, i := range c.Intents {
-		p.intents[i.ID] = i
+	for n, i := range c.Intents {
+		p.intents[i.ID] = &c.Intents[n]
 	}
 	for _, h := range c.Holds {
 		p.holds[h.HoldKey] = h
@@ -131,8 +131,8 @@ func (p *Pass) storedPairs() []mail.Pair {
 func (p *Pass) intentsWhere(want func(mail.Intent) bool) []mail.Intent {
 	var list []mail.Intent
 	for _, i := range p.intents {
-		if want(i) {
-			list = append(list, i)
+		if want(*i) {
+			list = append(list, *i)
 		}
 	}
 	slices.SortFunc(list, func(a, b mail.Intent) int { return cmp.Compare(a.ID, b.ID) })

@@ -153,7 +153,7 @@ type Pass struct {
 
 	pairs    map[mail.PairID]mail.Pair
 	ordered  []mail.Pair // the same by ID; nil: see storedPairs
-	intents  map[uint64]mail.Intent
+	intents  map[uint64]*mail.Intent
 	holds    map[mail.HoldKey]mail.Hold
 	anchors  map[string]mail.Anchor // of destination mailboxes, by raw name
 	absences map[mail.PairID]mail.Absence
