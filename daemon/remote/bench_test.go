@@ -61,6 +61,7 @@ func BenchmarkResponse(b *testing.B) {
 	for _, c := range []struct{ name, line string }{
 		{"fetch", "* 4711 FETCH (UID 4711 FLAGS (\\Seen $Label1) INTERNALDATE \"17-Jul-1996 02:44:25 -0700\" RFC822.SIZE 44827)\r\n"},
 		{"status", "* STATUS \"Customers/M&APw-ller\" (MESSAGES 231 UIDNEXT 44292 UIDVALIDITY 1436726424 HIGHESTMODSEQ 90060115194045001)\r\n"},
+		{"size", "* 4711 FETCH (UID 4711 RFC822.SIZE 44827)\r\n"},
 		{"append", "A142 OK [APPENDUID 38505 3955:4004] APPEND completed\r\n"},
 	} {
 		b.Run(c.name, func(b *testing.B) {

@@ -47,8 +47,9 @@ type Response struct {
 	// read.
 	Data []Value
 
-	weight int64  // octets of memory, about
-	line   []byte // as it came, of LIST and STATUS without literals
+	sized  sizedRow // in the place of Data of FETCH, where there is nothing else
+	weight int64    // octets of memory, about
+	line   []byte   // as it came, of LIST and STATUS without literals, and with sized
 }
 
 // readLine reads a line without its CRLF. A literal announced at its end is
@@ -141,6 +142,9 @@ func readRest(r *bufio.Reader, line []byte, literal int64) (Response, error) {
 // response that makes no sense yields one with little in it. One with too much
 // in it is an error.
 func parseResponse(parts [][]byte) (r Response, err error) {
+	if sized, ok := parseSizedRow(parts[0]); ok {
+		return Response{Tag: "*", Num: sized.number, Type: "FETCH", sized: sized, line: parts[0], weight: responseWeight + int64(len(parts[0]))}, nil
+	}
 	s := scanner{parts: parts}
 	r.Tag = s.word()
 	if r.Tag == "+" {
@@ -313,6 +317,11 @@ func (s *scanner) literal() (string, bool) {
 // quoted reads a quoted string (RFC 3501 §4.3); one that does not end, ends
 // with the line.
 func (s *scanner) quoted() string {
+	rest := s.line()[s.at+1:]
+	if end := bytes.IndexByte(rest, '"'); end >= 0 && bytes.IndexByte(rest[:end], '\\') < 0 {
+		s.at += end + 2
+		return string(rest[:end])
+	}
 	var out []byte
 	for s.at++; s.at < len(s.line()); s.at++ {
 		c := s.line()[s.at]

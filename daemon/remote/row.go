@@ -31,8 +31,9 @@ type row struct {
 // rows are the FETCH responses to one command.
 type rows struct {
 	*Conn
-	line []byte // of the present one
-	scan scanner
+	present row
+	line    []byte // of the present one
+	scan    scanner
 	// alike are the flags of earlier ones, by how the server wrote them: there are
 	// few of them in a mailbox.
 	alike map[string]mail.Flags
@@ -44,7 +45,8 @@ const (
 )
 
 // rowsOf reads responses up to the answer that has the tag. Each to FETCH is given
-// to take, which need not read it to its end; its error ends the reading.
+// to take, which need not read it to its end and has it until it returns; its error ends
+// the reading.
 func (c *Conn) rowsOf(ctx context.Context, tag string, take func(*row) error) (Response, error) {
 	defer c.due(-1)
 	defer context.AfterFunc(ctx, func() { c.Close() })()
@@ -92,7 +94,8 @@ func (f *rows) begin(literal int64) *row {
 	if open < 0 {
 		return nil
 	}
-	r := &row{of: f, literal: literal}
+	f.present = row{of: f, literal: literal}
+	r := &f.present
 	if f.tracing() {
 		r.shown = []string{"* " + string(number[:digits]) + " FETCH"}
 	}

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -170,6 +171,10 @@ type sizeList struct {
 
 // take takes a FETCH response, if it is about a size.
 func (l *sizeList) take(r Response) bool {
+	if r.sized.uid != 0 {
+		l.uids, l.sizes = append(l.uids, r.sized.uid), append(l.sizes, r.sized.size)
+		return true
+	}
 	var uid mail.UID
 	size, told := uint64(0), false
 	if len(r.Data) == 0 {
@@ -206,4 +211,39 @@ func (l *sizeList) of(uids []mail.UID) []uint32 {
 		sizes[at], next = l.sizes[i], at+1
 	}
 	return sizes
+}
+
+// sizedRow is a FETCH response with UID and RFC822.SIZE alone. A first copy reads one for
+// each message, so they are spared the scanner.
+type sizedRow struct {
+	number uint32
+	uid    mail.UID
+	size   uint32
+}
+
+// parseSizedRow reads such a response; false for what is spelled in any other way.
+func parseSizedRow(line []byte) (row sizedRow, ok bool) {
+	number, rest := cutNumber(line, "* ")
+	uid, behind := cutNumber(rest, " FETCH (UID ")
+	size, end := cutNumber(behind, " RFC822.SIZE ")
+	if end == nil { // Dovecot and others have the UID first, Cyrus has it last
+		size, behind = cutNumber(rest, " FETCH (RFC822.SIZE ")
+		uid, end = cutNumber(behind, " UID ")
+	}
+	return sizedRow{number, mail.UID(uid), size}, uid != 0 && string(end) == ")"
+}
+
+// cutNumber cuts a prefix and the number of up to nine digits that follows it; rest is
+// nil where there is none.
+func cutNumber(line []byte, prefix string) (n uint32, rest []byte) {
+	line, ok := bytes.CutPrefix(line, []byte(prefix))
+	digits := 0
+	for digits < min(len(line), 10) && '0' <= line[digits] && line[digits] <= '9' {
+		n = n*10 + uint32(line[digits]-'0')
+		digits++
+	}
+	if !ok || digits == 0 || digits > 9 {
+		return 0, nil
+	}
+	return n, line[digits:]
 }

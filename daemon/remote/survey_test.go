@@ -180,3 +180,51 @@ func TestEndlessAnswer(t *testing.T) {
 		}
 	}
 }
+
+// TestSizedRow: what is spared the scanner says what that would have said.
+func TestSizedRow(t *testing.T) {
+	for line, plain := range map[string]bool{
+		"* 1 FETCH (UID 7 RFC822.SIZE 123)":                  true,
+		"* 999999999 FETCH (RFC822.SIZE 999999999 UID 1)":    true,
+		"* 1 FETCH (UID 999999999 RFC822.SIZE 0)":            true,
+		"* 1 FETCH (UID 4294967295 RFC822.SIZE 4294967296)":  false,
+		"* 1 FETCH (RFC822.SIZE 9999999999 UID 7)":           false,
+		"* 1 fetch (uid 7 rfc822.size 5)":                    false,
+		"* 1 FETCH (UID 7 RFC822.SIZE 5 FLAGS (\\Seen))":     false,
+		"* 1 FETCH (FLAGS () UID 7 RFC822.SIZE 5)":           false,
+		"* 1 FETCH (UID 0 RFC822.SIZE 5)":                    false,
+		"* 1 FETCH (UID 7 RFC822.SIZE 5":                     false,
+		"* 1 FETCH (UID 7 RFC822.SIZE )":                     false,
+		"* 1 FETCH (UID 7  RFC822.SIZE 5)":                   false,
+		"* 1 FETCH (UID 7 RFC822.SIZE 5) ":                   false,
+		"* 1 FETCH (UID 7 RFC822.SIZE 5) FETCH (UID 8)":      false,
+		"* 1 FETCH (UID -7 RFC822.SIZE 5)":                   false,
+		"* 1 FETCH (UID 7 UID 8)":                            false,
+		"* FETCH (UID 7 RFC822.SIZE 5)":                      false,
+		"A1 FETCH (UID 7 RFC822.SIZE 5)":                     false,
+		"* 1 FETCH (UID 7)":                                  false,
+		"* 1 FETCH (RFC822.SIZE 7 RFC822.SIZE 8 UID 9)":      false,
+		"* 1 FETCH (UID 7 RFC822.SIZE {1}":                   false,
+		"* 1 FETCH (UID 00000000000000000007 RFC822.SIZE 5)": false,
+	} {
+		if _, ok := parseSizedRow([]byte(line)); ok != plain {
+			t.Errorf("%q: plain %t", line, ok)
+		}
+		read := func(line string) (r Response, l sizeList) {
+			r, err := parseResponse([][]byte{[]byte(line)})
+			if err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			l.take(r)
+			return r, l
+		}
+		r, plainly := read(line)
+		scanned, slowly := read(strings.Replace(line, "(", "( ", 1))
+		if r.Num != scanned.Num || r.Type != scanned.Type || r.Tag != scanned.Tag || !slices.Equal(plainly.uids, slowly.uids) || !slices.Equal(plainly.sizes, slowly.sizes) {
+			t.Errorf("%q: %+v %+v and %+v %+v", line, r, plainly, scanned, slowly)
+		}
+		if traced(r) != traced(scanned) {
+			t.Errorf("traced %q and %q", traced(r), traced(scanned))
+		}
+	}
+}

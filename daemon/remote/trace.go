@@ -24,6 +24,9 @@ func traced(r Response) string {
 	if r.Tag == "+" {
 		return "+" // what follows may be a challenge
 	}
+	if r.sized.uid != 0 {
+		return string(r.line)
+	}
 	line := []string{r.Tag}
 	if r.Num != 0 || r.Type == "EXISTS" || r.Type == "RECENT" {
 		line = append(line, strconv.FormatUint(uint64(r.Num), 10))
