@@ -202,10 +202,9 @@ func (b *batch) write(ctx context.Context) error {
 			b.outcomes[i].Err = refused
 			continue
 		}
-		// A content that fails before anything is sent costs no connection.
 		first, err := b.read(m.Content, 0, m.Size)
 		if err != nil {
-			return err
+			return errors.Join(err, b.conn.Flush(ctx)) // what was written before it is answered
 		}
 		if err := b.one(ctx, i, first); err != nil {
 			return err
@@ -331,6 +330,11 @@ func (b *batch) proceed(s *sent) bool {
 	case <-s.proceed:
 		return true
 	case <-s.answered:
+		select {
+		case <-s.proceed: // as well: what it has asked for it takes for the literal
+			return true
+		default:
+		}
 		b.conn.out.withdraw()
 	case <-b.ended:
 	}

@@ -603,6 +603,23 @@ func TestShortContent(t *testing.T) {
 	}
 }
 
+// TestUnreadableContent: what was written before a content that cannot be read is
+// answered; nothing waits for the server.
+func TestUnreadableContent(t *testing.T) {
+	for _, caps := range []string{appendCaps, multiCaps} {
+		for _, keyword := range []string{`\Seen`, "New"} {
+			d := &dovecotLike{}
+			_, a := newAppender(t, newFakeServer(t, SideDestination, caps, d.serve))
+			before, unread := text("before", "New"), text("unread", keyword)
+			unread.Content = shortMail{0}
+			outcomes, err := outcomesOf(a.Append(t.Context(), []mail.Upload{before, unread, text("behind")}))
+			if !errors.Is(err, io.ErrUnexpectedEOF) || outcomes[0].Err != nil || !errors.Is(outcomes[1].Err, mail.ErrNotSent) || !errors.Is(outcomes[2].Err, mail.ErrNotSent) {
+				t.Errorf("%s, %s: %v, %v", caps, keyword, outcomes, err)
+			}
+		}
+	}
+}
+
 // TestNoDeadlock: a server that talks more than buffers hold before it reads
 // on is listened to.
 func TestNoDeadlock(t *testing.T) {

@@ -125,3 +125,19 @@ func TestPlusForAnother(t *testing.T) {
 		t.Errorf("%+v", outcomes)
 	}
 }
+
+// TestPlusAndNo: a server that asks for a literal and refuses it in one breath takes what
+// comes next for the literal.
+func TestPlusAndNo(t *testing.T) {
+	d := &dovecotLike{}
+	_, a := newAppender(t, newFakeServer(t, SideDestination, "LITERAL+", d.serve))
+	b := &batch{Appender: a.(*Appender)}
+	s := &sent{batch: b, waits: true, proceed: make(chan struct{}), answered: make(chan struct{})}
+	s.mayProceed()
+	close(s.answered)
+	for range 100 { // which of the two is seen first is chance
+		if !b.proceed(s) {
+			t.Fatal("the literal is not sent")
+		}
+	}
+}

@@ -40,7 +40,9 @@ func (b *batch) sendTogether(ctx context.Context, i, n int) error {
 	b.begin(s)
 	for k, m := range b.messages[i : i+n] {
 		first, err := b.read(m.Content, 0, m.Size)
-		if err != nil {
+		if err != nil && k == 0 {
+			return errors.Join(err, b.conn.Flush(ctx))
+		} else if err != nil {
 			// Of a command that has begun there is no way back.
 			b.conn.Close()
 			return err
