@@ -207,7 +207,7 @@ func create(path string, identity Identity) (err error) {
 const firstSize = 64 << 10
 
 // lengthen makes a file as long as a new one is and syncs it. It is written to its end: to
-// sync what lies in a hole of a file takes half as long again, and others wait for it,
+// sync what lies in a hole of a file takes a third longer (ext4), and others wait for it,
 // since the file system has to record where it is.
 func lengthen(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)

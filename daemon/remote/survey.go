@@ -226,7 +226,7 @@ func parseSizedRow(line []byte) (row sizedRow, ok bool) {
 	number, rest := cutNumber(line, "* ")
 	uid, behind := cutNumber(rest, " FETCH (UID ")
 	size, end := cutNumber(behind, " RFC822.SIZE ")
-	if end == nil { // Dovecot and others have the UID first, Cyrus has it last
+	if end == nil { // it has not been asked for by name, so it may as well stand last
 		size, behind = cutNumber(rest, " FETCH (RFC822.SIZE ")
 		uid, end = cutNumber(behind, " UID ")
 	}
